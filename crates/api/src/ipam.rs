@@ -1,0 +1,118 @@
+//! IPAM's stored objects, byte for byte as Calico's etcd datastore has them (dataplane reference §2.1).
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An IPAM block: who owns it and which of its addresses are taken by whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// The block's CIDR.
+    pub cidr: IpNet,
+    /// `host:NODE` or `virtual:NAME`; none when nobody owns it.
+    pub affinity: Option<String>,
+    /// When the affinity was claimed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity_claim_time: Option<String>,
+    /// One entry per address: an index into `attributes`, or none when free.
+    pub allocations: Vec<Option<usize>>,
+    /// Free ordinals, next to be given out first.
+    pub unallocated: Vec<usize>,
+    /// Who holds addresses.
+    pub attributes: Vec<Attribute>,
+    /// Grows by one with each change.
+    #[serde(default, rename = "sequenceNumber")]
+    pub sequence_number: u64,
+    /// Ordinal → the block's sequence number when it was given out.
+    #[serde(default, rename = "sequenceNumberForAllocation", deserialize_with = "null_as_default")]
+    pub sequence_number_for_allocation: BTreeMap<String, u64>,
+    /// A tombstone of the Kubernetes datastore.
+    #[serde(default)]
+    pub deleted: bool,
+    /// Calico 2's name for `affinity`, read only.
+    #[serde(default, rename = "hostAffinity", skip_serializing_if = "Option::is_none")]
+    pub host_affinity: Option<String>,
+}
+
+/// The holder of one or more addresses of a block.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// The handle, if any.
+    pub handle_id: Option<String>,
+    /// The active owner's attributes: `pod`, `namespace`, `node`, `timestamp`, `type`.
+    pub secondary: Option<BTreeMap<String, String>>,
+    /// A migrating virtual machine's other owner.
+    #[serde(default, rename = "alternateOwnerAttrs", skip_serializing_if = "Option::is_none")]
+    pub alternate_owner_attrs: Option<BTreeMap<String, String>>,
+}
+
+/// State of an affinity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AffinityState {
+    /// The block is the owner's. Also what an empty state means.
+    #[default]
+    #[serde(alias = "")]
+    Confirmed,
+    /// The owner is about to create the block.
+    Pending,
+    /// The owner is about to let go of the block.
+    PendingDeletion,
+}
+
+/// An owner's claim on a block; which owner and block is in the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// How far the claim has got.
+    #[serde(default)]
+    pub state: AffinityState,
+    /// A tombstone of the Kubernetes datastore.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// A handle: how many addresses it holds in which blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// Block CIDR → number of addresses.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub block: BTreeMap<String, u64>,
+    /// A tombstone of the Kubernetes datastore.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// The IPAM configuration as the etcd datastore stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Whether a node may only give out addresses of its own blocks.
+    pub strict_affinity: bool,
+    /// Whether nodes claim blocks as they need them.
+    pub auto_allocate_blocks: bool,
+    /// Most blocks a node may claim; 0 means 20.
+    #[serde(default, rename = "maxBlocksPerHost")]
+    pub max_blocks_per_host: i64,
+    /// `Enabled` or `Disabled`.
+    #[serde(default, rename = "kubeVirtVMAddressPersistence", skip_serializing_if = "Option::is_none")]
+    pub kube_virt_vm_address_persistence: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            strict_affinity: false,
+            auto_allocate_blocks: true,
+            max_blocks_per_host: 0,
+            kube_virt_vm_address_persistence: Some("Enabled".to_owned()),
+        }
+    }
+}
+
+/// Go writes an empty map as `null`.
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,127 @@
+//! Node: a machine, its BGP addresses and its tunnel addresses.
+
+use crate::resource::{Kind, Spec};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// `spec` of a Node (control reference §1.7).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeSpec {
+    /// BGP identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<NodeBgpSpec>,
+    /// Address of `vxlan.calico`.
+    #[serde(rename = "ipv4VXLANTunnelAddr", skip_serializing_if = "String::is_empty")]
+    pub ipv4_vxlan_tunnel_addr: String,
+    /// MAC of `vxlan.calico`.
+    #[serde(rename = "vxlanTunnelMACAddr", skip_serializing_if = "String::is_empty")]
+    pub vxlan_tunnel_mac_addr: String,
+    /// Address of `vxlan-v6.calico`.
+    #[serde(rename = "ipv6VXLANTunnelAddr", skip_serializing_if = "String::is_empty")]
+    pub ipv6_vxlan_tunnel_addr: String,
+    /// MAC of `vxlan-v6.calico`.
+    #[serde(rename = "vxlanTunnelMACAddrV6", skip_serializing_if = "String::is_empty")]
+    pub vxlan_tunnel_mac_addr_v6: String,
+    /// The orchestrators' names for this node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orch_refs: Vec<OrchRef>,
+    /// WireGuard addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<NodeWireguardSpec>,
+    /// Every address of the node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<NodeAddress>,
+    /// The node's interfaces and their addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<NodeInterface>,
+}
+
+/// BGP identity of a node; field order as in the stored form.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeBgpSpec {
+    /// The node's own AS; else the cluster's. A number, or text `N` or `HI.LO`; written as a number.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::validate::as_number_option")]
+    pub as_number: Option<u32>,
+    /// Address with the subnet's prefix length.
+    #[serde(rename = "ipv4Address", skip_serializing_if = "String::is_empty")]
+    pub ipv4_address: String,
+    /// Address with the subnet's prefix length.
+    #[serde(rename = "ipv6Address", skip_serializing_if = "String::is_empty")]
+    pub ipv6_address: String,
+    /// Address of `tunl0`.
+    #[serde(rename = "ipv4IPIPTunnelAddr", skip_serializing_if = "String::is_empty")]
+    pub ipv4_ipip_tunnel_addr: String,
+    /// Route reflector cluster, dotted IPv4.
+    #[serde(rename = "routeReflectorClusterID", skip_serializing_if = "String::is_empty")]
+    pub route_reflector_cluster_id: String,
+}
+
+/// An orchestrator's name for a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OrchRef {
+    /// The name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub node_name: String,
+    /// `k8s`, …
+    pub orchestrator: String,
+}
+
+/// WireGuard addresses of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeWireguardSpec {
+    /// Address of `wireguard.cali`.
+    #[serde(rename = "interfaceIPv4Address", skip_serializing_if = "String::is_empty")]
+    pub interface_ipv4_address: String,
+    /// Address of `wg-v6.cali`.
+    #[serde(rename = "interfaceIPv6Address", skip_serializing_if = "String::is_empty")]
+    pub interface_ipv6_address: String,
+}
+
+/// One address of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeAddress {
+    /// Address, with prefix length for `CalicoNodeIP`.
+    pub address: String,
+    /// `CalicoNodeIP`, `InternalIP` or `ExternalIP`.
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub address_type: String,
+}
+
+/// One interface of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeInterface {
+    /// Name.
+    pub name: String,
+    /// Addresses.
+    pub addresses: Vec<String>,
+}
+
+/// `status` of a Node; always stored, empty as `{}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    /// WireGuard public key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wireguard_public_key: String,
+    /// WireGuard public key for IPv6.
+    #[serde(rename = "wireguardPublicKeyV6", skip_serializing_if = "String::is_empty")]
+    pub wireguard_public_key_v6: String,
+    /// Kubernetes' pod CIDRs.
+    #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub pod_cidrs: Vec<String>,
+    /// Whatever else is there.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+impl Spec for NodeSpec {
+    const KIND: Kind = Kind::Node;
+    type Status = NodeStatus;
+}

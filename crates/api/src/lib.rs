@@ -1,0 +1,16 @@
+//! The user's resources, `projectcalico.org/v3`: schema, defaults, validation, and the keys and events of a
+//! datastore.
+//!
+//! Field names, their order and what is omitted when empty are Calico's, since stored bytes and `calicoctl`
+//! output depend on them. Decoding is strict: an unknown field is an error. Nothing here does IO.
+
+pub mod event;
+pub mod ipam;
+pub mod kind;
+pub mod meta;
+pub mod resource;
+pub mod validate;
+
+pub use event::{Entry, Event, Key, Object, Revision};
+pub use meta::ObjectMeta;
+pub use resource::{Kind, Resource, Typed};

@@ -1,0 +1,130 @@
+//! A resource of any kind: [`Resource`] is the closed set, [`Typed`] one of it, [`Kind`] its tag.
+
+use crate::kind::*;
+use crate::meta::{API_VERSION, ObjectMeta};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What makes a struct the `spec` of a kind.
+pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + DeserializeOwned {
+    /// The kind it belongs to.
+    const KIND: Kind;
+    /// The kind's `status`, kept as it is where Tortie does not look into it.
+    type Status: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned;
+}
+
+/// A resource of one kind, in the order Go writes it: kind, apiVersion, metadata, spec, status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, bound = "S: Spec")]
+pub struct Typed<S: Spec> {
+    /// The kind's name.
+    pub kind: String,
+    /// `projectcalico.org/v3`.
+    pub api_version: String,
+    /// Name, labels, revision.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What the user asks for.
+    #[serde(default)]
+    pub spec: S,
+    /// What is reported back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<S::Status>,
+}
+
+impl<S: Spec> Typed<S> {
+    /// A new object of the kind.
+    pub fn new(metadata: ObjectMeta, spec: S) -> Self {
+        Typed { kind: S::KIND.name().to_owned(), api_version: API_VERSION.to_owned(), metadata, spec, status: None }
+    }
+}
+
+macro_rules! kinds {
+    ($($variant:ident: $spec:ty, $plural:literal, $namespaced:literal, [$($alias:literal),*];)*) => {
+        /// The kinds of resource.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $(#[doc = stringify!($variant)] $variant,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+
+            /// The name as in `kind:`.
+            pub fn name(self) -> &'static str { match self { $(Kind::$variant => stringify!($variant),)* } }
+
+            /// The plural, as in datastore keys.
+            pub fn plural(self) -> &'static str { match self { $(Kind::$variant => $plural,)* } }
+
+            /// Whether objects of the kind live in a namespace.
+            pub fn namespaced(self) -> bool { match self { $(Kind::$variant => $namespaced,)* } }
+
+            /// The lower-case words that `calicoctl` takes for the kind.
+            pub fn aliases(self) -> &'static [&'static str] { match self { $(Kind::$variant => &[$($alias,)*],)* } }
+        }
+
+        /// A resource of any kind.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum Resource { $(#[doc = stringify!($variant)] $variant(Box<Typed<$spec>>),)* }
+
+        impl Resource {
+            /// The resource's kind.
+            pub fn kind(&self) -> Kind { match self { $(Resource::$variant(_) => Kind::$variant,)* } }
+            /// The resource's metadata.
+            pub fn metadata(&self) -> &ObjectMeta { match self { $(Resource::$variant(object) => &object.metadata,)* } }
+            /// The resource's metadata, to change.
+            pub fn metadata_mut(&mut self) -> &mut ObjectMeta { match self { $(Resource::$variant(object) => &mut object.metadata,)* } }
+            /// Decodes a JSON object of a known kind; strict about fields.
+            pub fn decode(kind: Kind, value: serde_json::Value) -> Result<Resource, serde_json::Error> {
+                Ok(match kind { $(Kind::$variant => Resource::$variant(Box::new(serde_json::from_value(value)?)),)* })
+            }
+            /// Decodes stored bytes of a known kind, which keeps the error's position.
+            pub fn decode_slice(kind: Kind, bytes: &[u8]) -> Result<Resource, serde_json::Error> {
+                Ok(match kind { $(Kind::$variant => Resource::$variant(Box::new(serde_json::from_slice(bytes)?)),)* })
+            }
+        }
+
+        $(
+            impl From<Typed<$spec>> for Resource {
+                fn from(object: Typed<$spec>) -> Resource { Resource::$variant(Box::new(object)) }
+            }
+            impl TryFrom<Resource> for Typed<$spec> {
+                type Error = Kind;
+                #[allow(clippy::wildcard_enum_match_arm, reason = "one arm of a generated set; the rest is the error")]
+                fn try_from(resource: Resource) -> Result<Self, Kind> {
+                    match resource { Resource::$variant(object) => Ok(*object), other => Err(other.kind()) }
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    BGPConfiguration: BgpConfigurationSpec, "bgpconfigurations", false, ["bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"];
+    BGPPeer: BgpPeerSpec, "bgppeers", false, ["bgppeer", "bgppeers", "bgpp", "bgpps", "bp", "bps"];
+    ClusterInformation: ClusterInformationSpec, "clusterinformations", false, ["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"];
+    FelixConfiguration: FelixConfigurationSpec, "felixconfigurations", false, ["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"];
+    IPPool: IpPoolSpec, "ippools", false, ["ippool", "ippools", "ipp", "ipps", "pool", "pools"];
+    Node: NodeSpec, "nodes", false, ["node", "nodes", "no", "nos"];
+    Profile: ProfileSpec, "profiles", false, ["profile", "profiles", "pro", "pros"];
+    Tier: TierSpec, "tiers", false, ["tier", "tiers"];
+    WorkloadEndpoint: WorkloadEndpointSpec, "workloadendpoints", true, ["workloadendpoint", "workloadendpoints", "wep", "weps"];
+}
+
+impl Kind {
+    /// Finds a kind by its name as written in `kind:`.
+    pub fn by_name(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// Finds a kind by any word `calicoctl` takes, in any case.
+    pub fn by_alias(word: &str) -> Option<Kind> {
+        let word = word.to_lowercase();
+        Kind::ALL.iter().copied().find(|kind| kind.aliases().contains(&word.as_str()))
+    }
+
+    /// Finds a kind by its plural in a datastore key.
+    pub fn by_plural(plural: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.plural() == plural)
+    }
+}

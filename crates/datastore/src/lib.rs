@@ -1,0 +1,127 @@
+//! One interface to a cluster's datastore, and its clients.
+//!
+//! [`Store`] is get, list, create, update with compare-and-swap, delete and watch over [`api::Key`]s;
+//! [`etcd`] keeps Calico's etcd v3 layout, [`memory`] serves tests. A client neither retries nor caches: callers
+//! branch on [`Error`]'s kinds.
+
+pub mod config;
+pub mod etcd;
+pub mod memory;
+pub mod syncer;
+
+use api::{Entry, Key, Object, Revision};
+use async_trait::async_trait;
+
+/// Why an operation on the datastore failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing has this key.
+    #[error("resource does not exist: {0}")]
+    NotFound(String),
+    /// Something has this key already.
+    #[error("resource already exists: {0}")]
+    Exists(String),
+    /// The object is not at the revision that the caller saw.
+    #[error("update conflict: {0}")]
+    Conflict(String),
+    /// The stored bytes are not such an object.
+    #[error("{key}: stored value cannot be read: {reason}")]
+    Corrupt {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The datastore cannot be reached, or refused.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl Error {
+    /// When trying again may help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Error::NotFound(_) | Error::Exists(_) | Error::Conflict(_) => Retry::AfterReading,
+            Error::Corrupt { .. } => Retry::Never,
+            Error::Unavailable(_) => Retry::Later,
+        }
+    }
+}
+
+/// When a failed operation may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// After reading the object again.
+    AfterReading,
+    /// When the datastore is reachable again.
+    Later,
+    /// Not before somebody repairs something.
+    Never,
+}
+
+/// The keys that [`Store::list`] and [`Store::watch`] cover.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// All resources of a kind, in every namespace.
+    Kind(api::Kind),
+    /// All resources of a namespaced kind in one namespace.
+    Namespace(api::Kind, String),
+    /// All IPAM blocks.
+    Blocks,
+    /// All affinities of one owner.
+    AffinitiesOf(api::event::OwnerType, String),
+    /// All affinities.
+    Affinities,
+    /// All handles.
+    Handles,
+}
+
+/// A change seen by a watch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Created or updated.
+    Put(Entry),
+    /// Deleted.
+    Deleted(Key),
+    /// A value that cannot be read: to be treated as absent, and worth a warning.
+    Unreadable(Key, String),
+}
+
+/// A running watch. Dropping it ends it.
+#[async_trait]
+pub trait Watch: Send {
+    /// Waits for the next changes, in order; several when they came together.
+    ///
+    /// An error ends the watch: list again and watch from there.
+    async fn next(&mut self) -> Result<Vec<Change>, Error>;
+}
+
+/// A datastore.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Reads one object.
+    async fn get(&self, key: &Key) -> Result<Entry, Error>;
+    /// Reads many objects, ordered by key, and the revision to watch from. Unreadable ones are skipped with a warning.
+    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error>;
+    /// Creates an object; [`Error::Exists`] if its key is taken.
+    async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error>;
+    /// Replaces the object if it is still at `revision`.
+    async fn update(&self, key: &Key, object: &Object, revision: &Revision) -> Result<Entry, Error>;
+    /// Deletes the object if it is still at `revision`; with none, whatever it is.
+    async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error>;
+    /// Performs several writes as one transaction: all or none ([`Error::Conflict`]).
+    async fn transact(&self, writes: &[Write]) -> Result<Revision, Error>;
+    /// Watches a scope for what happens after `from`.
+    async fn watch(&self, scope: &Scope, from: &Revision) -> Result<Box<dyn Watch>, Error>;
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// As [`Store::create`].
+    Create(Key, Object),
+    /// As [`Store::update`].
+    Update(Key, Object, Revision),
+    /// As [`Store::delete`] with a revision.
+    Delete(Key, Revision),
+}

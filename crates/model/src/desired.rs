@@ -1,0 +1,221 @@
+//! What a node's kernel should look like, as intent: no netlink, no rule text, no resource.
+//!
+//! `calc` builds one [`Desired`] from the datastore's content, the BGP speaker adds [`Learned`]; `dataplane`
+//! makes the kernel agree. A whole snapshot travels each time; whoever applies it takes the difference.
+
+use crate::name::{IfName, NodeName};
+use crate::{Mtu, RouteProtocol};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Everything the datastore's content asks of this node's kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// This node's name.
+    pub node: NodeName,
+    /// This node's BGP address with its subnet, if registered.
+    pub address: Option<(Ipv4Addr, Ipv4Net)>,
+    /// Local workloads by host interface.
+    pub workloads: BTreeMap<IfName, Workload>,
+    /// Blocks with affinity to this node: each gets a blackhole route, unless it is a single address.
+    pub local_blocks: BTreeSet<Ipv4Net>,
+    /// Every IP pool, disabled ones too.
+    pub pools: BTreeMap<Ipv4Net, Pool>,
+    /// The IPIP device, wanted while any pool uses IPIP.
+    pub ipip: Option<Ipip>,
+    /// BGP addresses of all nodes, this one too: who may send us tunnelled packets.
+    pub hosts: BTreeMap<NodeName, Ipv4Addr>,
+    /// Settings of the dataplane.
+    pub settings: Settings,
+}
+
+/// A local workload endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// The workload's addresses; each gets a /32 route to its interface.
+    pub addresses: BTreeSet<Ipv4Addr>,
+}
+
+/// When a pool's traffic is encapsulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// Not at all.
+    #[default]
+    Never,
+    /// Towards every other node.
+    Always,
+    /// Towards nodes outside this node's subnet.
+    CrossSubnet,
+}
+
+/// An IP pool, as far as routing and address translation care.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// IP-in-IP mode.
+    pub ipip: Encapsulation,
+    /// VXLAN mode.
+    pub vxlan: Encapsulation,
+    /// Whether packets from the pool to outside any pool are masqueraded.
+    pub nat_outgoing: bool,
+    /// Whether IPAM and BGP export leave the pool alone.
+    pub disabled: bool,
+    /// Whether the pool's blocks stay out of BGP.
+    pub disable_bgp_export: bool,
+    /// Whether the pool serves only service load balancers.
+    pub load_balancer_only: bool,
+}
+
+/// The IPIP device `tunl0`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ipip {
+    /// The only IPv4 address the device has; none until IPAM gave one.
+    pub address: Option<Ipv4Addr>,
+    /// Fixed MTU; else the uplink's less 20.
+    pub mtu: Option<Mtu>,
+}
+
+/// Which program writes the packet rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketRules {
+    /// `iptables-restore` and `ipset`.
+    #[default]
+    Iptables,
+    /// nftables over netlink.
+    Nftables,
+}
+
+/// How the dataplane behaves; Calico's FelixConfiguration fields of the same names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `nftablesMode`.
+    pub packet_rules: PacketRules,
+    /// `ipv4NormalRoutePriority`; 0 is the default here, 1024 is recognised as ours too.
+    pub route_metric: u32,
+    /// `deviceRouteProtocol` for workload routes.
+    pub workload_protocol: RouteProtocol,
+    /// `routeRefreshInterval`; zero turns the periodic resync off, as everywhere below.
+    pub route_refresh: Duration,
+    /// `iptablesRefreshInterval` (also `nftablesRefreshInterval`).
+    pub rules_refresh: Duration,
+    /// `ipsetsRefreshInterval`.
+    pub sets_refresh: Duration,
+    /// `interfaceRefreshInterval`.
+    pub interface_refresh: Duration,
+    /// `natOutgoingExclusions: IPPoolsAndHostIPs`: node addresses are not masqueraded towards either.
+    pub nat_exclude_hosts: bool,
+    /// `natOutgoingAddress`: SNAT to this instead of masquerading.
+    pub nat_address: Option<Ipv4Addr>,
+    /// `chainInsertMode: append` instead of `insert`.
+    pub append_hooks: bool,
+    /// `routeSyncDisabled`.
+    pub route_sync_disabled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            packet_rules: PacketRules::Iptables,
+            route_metric: 0,
+            workload_protocol: RouteProtocol::BOOT,
+            route_refresh: Duration::from_secs(90),
+            rules_refresh: Duration::from_secs(180),
+            sets_refresh: Duration::from_secs(90),
+            interface_refresh: Duration::from_secs(90),
+            nat_exclude_hosts: false,
+            nat_address: None,
+            append_hooks: false,
+            route_sync_disabled: false,
+        }
+    }
+}
+
+/// Routes that BGP taught: destination → next hop (another node's address). Replaced as a whole.
+pub type Learned = BTreeMap<Ipv4Net, Ipv4Addr>;
+
+/// A route in the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where it leads.
+    pub target: Target,
+    /// Who made it.
+    pub protocol: RouteProtocol,
+    /// Metric; 0 as in the walkthrough.
+    pub metric: u32,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Directly out of a link, scope link.
+    Link(IfName),
+    /// Through a gateway behind a named link, `onlink`.
+    Onlink(Ipv4Addr, IfName),
+    /// Through a gateway, the link being whichever the kernel reaches it by.
+    Via(Ipv4Addr),
+    /// Drops what no more specific route wants.
+    Blackhole,
+}
+
+impl Desired {
+    /// Finds the pool that contains `prefix`.
+    pub fn pool_of(&self, prefix: &Ipv4Net) -> Option<&Pool> {
+        self.pools.iter().find(|(cidr, _)| cidr.contains(prefix)).map(|(_, pool)| pool)
+    }
+
+    /// Decides how the kernel reaches a prefix that BGP taught, or that it is not for the kernel.
+    ///
+    /// Matches Calico v3.32's kernel filter (control reference §3.4): a VXLAN pool's blocks are the agent's, so
+    /// rejected; IPIP goes through `tunl0` (CrossSubnet only if the next hop is outside this node's subnet); all
+    /// else is a plain route. A local block's own prefix is never routed away.
+    pub fn kernel_route(&self, prefix: &Ipv4Net, next_hop: Ipv4Addr) -> Option<Route> {
+        if self.local_blocks.contains(prefix) || self.address.is_some_and(|(own, _)| own == next_hop) {
+            return None;
+        }
+        let same_subnet = self.address.is_some_and(|(_, subnet)| subnet.contains(&next_hop));
+        let pool = self.pool_of(prefix).cloned().unwrap_or_default();
+        if pool.vxlan != Encapsulation::Never {
+            return None;
+        }
+        let tunnelled = match pool.ipip {
+            Encapsulation::Never => false,
+            Encapsulation::Always => true,
+            Encapsulation::CrossSubnet => !same_subnet,
+        };
+        let target = if tunnelled {
+            Target::Onlink(next_hop, IfName::from(crate::name::IPIP_DEVICE))
+        } else {
+            Target::Via(next_hop)
+        };
+        Some(Route { target, protocol: RouteProtocol::BIRD, metric: self.settings.route_metric })
+    }
+
+    /// Lists every route this node should have, by destination.
+    ///
+    /// Where two sources name one destination a workload wins over what BGP taught, and that over a blackhole
+    /// (dataplane reference §3.5, conflict classes).
+    pub fn routes(&self, learned: &Learned) -> BTreeMap<Ipv4Net, Route> {
+        let mut routes = BTreeMap::new();
+        for block in self.local_blocks.iter().filter(|block| block.prefix_len() < 32) {
+            let route = Route { target: Target::Blackhole, protocol: RouteProtocol::FELIX, metric: 0 };
+            routes.insert(*block, route);
+        }
+        for (prefix, next_hop) in learned {
+            if let Some(route) = self.kernel_route(prefix, *next_hop) {
+                routes.insert(*prefix, route);
+            }
+        }
+        for (interface, workload) in &self.workloads {
+            for address in &workload.addresses {
+                let route = Route {
+                    target: Target::Link(interface.clone()),
+                    protocol: self.settings.workload_protocol,
+                    metric: self.settings.route_metric,
+                };
+                routes.insert(Ipv4Net::from(*address), route);
+            }
+        }
+        routes
+    }
+}
