@@ -1,0 +1,1 @@
+//! The IPIP tunnel in BPF, for kernels without the ipip module.

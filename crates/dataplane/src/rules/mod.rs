@@ -1,0 +1,1 @@
+//! Packet rules: one representation, rendered for iptables with ipset or for nftables.
