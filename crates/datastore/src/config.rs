@@ -1,1 +1,223 @@
-//! placeholder
+//! Where the datastore is: Calico's CalicoAPIConfig, from a file or the environment (control reference §2.1).
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// What went wrong reading the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a CalicoAPIConfig.
+    #[error("syntax error in {path}: {reason}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A setting's value makes no sense.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// Which.
+        setting: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where the datastore is and how to authenticate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `http://`, `https://` or `unix:` endpoints.
+    pub etcd_endpoints: Vec<String>,
+    /// User name.
+    pub etcd_username: Option<String>,
+    /// Password.
+    pub etcd_password: Option<String>,
+    /// TLS material, PEM.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM texts for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authority that signed the server's certificate.
+    pub ca: Option<String>,
+    /// Our certificate.
+    pub certificate: Option<String>,
+    /// Its key.
+    pub key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default, rename = "metadata")]
+    _metadata: Option<serde_json::Value>,
+    #[serde(default)]
+    spec: Settings,
+}
+
+/// The settings by their names in the file; the environment's names are derived from [`SETTINGS`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Settings {
+    datastore_type: String,
+    etcd_endpoints: String,
+    etcd_username: String,
+    etcd_password: String,
+    etcd_key_file: String,
+    etcd_cert_file: String,
+    #[serde(rename = "etcdCACertFile")]
+    etcd_ca_cert_file: String,
+    etcd_key: String,
+    etcd_cert: String,
+    #[serde(rename = "etcdCACert")]
+    etcd_ca_cert: String,
+    /// Settings of the Kubernetes datastore; refused until that client exists.
+    kubeconfig: String,
+}
+
+type Field = fn(&mut Settings) -> &mut String;
+
+const SETTINGS: [(&str, Field); 8] = [
+    ("DATASTORE_TYPE", |s| &mut s.datastore_type),
+    ("ETCD_ENDPOINTS", |s| &mut s.etcd_endpoints),
+    ("ETCD_USERNAME", |s| &mut s.etcd_username),
+    ("ETCD_PASSWORD", |s| &mut s.etcd_password),
+    ("ETCD_KEY_FILE", |s| &mut s.etcd_key_file),
+    ("ETCD_CERT_FILE", |s| &mut s.etcd_cert_file),
+    ("ETCD_CA_CERT_FILE", |s| &mut s.etcd_ca_cert_file),
+    ("KUBECONFIG", |s| &mut s.kubeconfig),
+];
+
+impl Config {
+    /// Reads the file if it is there, else the environment; the two are never mixed.
+    ///
+    /// A variable counts as `CALICO_NAME` or plain `NAME`.
+    pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        match path {
+            Some(path) if path.exists() => Config::from_file(path),
+            _ => Config::from_env(env),
+        }
+    }
+
+    /// Reads a CalicoAPIConfig file.
+    pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let syntax = |reason: String| ConfigError::Syntax { path: path.to_owned(), reason };
+        let file: File = serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?;
+        if file.kind != "CalicoAPIConfig" || file.api_version != "projectcalico.org/v3" {
+            return Err(syntax(format!(
+                "expected kind CalicoAPIConfig of projectcalico.org/v3, found {} of {}",
+                file.kind, file.api_version
+            )));
+        }
+        file.spec.resolve()
+    }
+
+    /// Reads the environment.
+    pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let mut settings = Settings::default();
+        for (name, field) in SETTINGS {
+            let value = env(&format!("CALICO_{name}")).or_else(|| env(name));
+            *field(&mut settings) = value.unwrap_or_default();
+        }
+        settings.resolve()
+    }
+}
+
+impl Settings {
+    fn resolve(self) -> Result<Config, ConfigError> {
+        let setting = |setting: &str, reason: String| ConfigError::Setting { setting: setting.to_owned(), reason };
+        let kind = match (self.datastore_type.as_str(), self.etcd_endpoints.is_empty()) {
+            ("", false) => "etcdv3",
+            ("", true) => "kubernetes",
+            (other, _) => other,
+        };
+        match kind {
+            "etcdv3" => {}
+            "kubernetes" => {
+                return Err(setting(
+                    "datastoreType",
+                    "kubernetes is not supported yet; set it to etcdv3, and etcdEndpoints (ETCD_ENDPOINTS)".to_owned(),
+                ));
+            }
+            other => return Err(setting("datastoreType", format!("{other:?} is neither etcdv3 nor kubernetes"))),
+        }
+        let endpoints: Vec<String> =
+            self.etcd_endpoints.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect();
+        if endpoints.is_empty() {
+            return Err(setting("etcdEndpoints", "at least one endpoint is needed (ETCD_ENDPOINTS)".to_owned()));
+        }
+        if endpoints.len() > 1 && endpoints.iter().any(|endpoint| endpoint.starts_with("unix:")) {
+            return Err(setting("etcdEndpoints", "a unix: endpoint must be the only one".to_owned()));
+        }
+        let pem = |name: &str, inline: &str, file: &str| match (inline.is_empty(), file.is_empty()) {
+            (true, true) => Ok(None),
+            (false, true) => Ok(Some(inline.to_owned())),
+            (true, false) => {
+                std::fs::read_to_string(file).map(Some).map_err(|error| setting(name, format!("{file}: {error}")))
+            }
+            (false, false) => Err(setting(name, "given both inline and as a file".to_owned())),
+        };
+        let tls = TlsFiles {
+            ca: pem("etcdCACert", &self.etcd_ca_cert, &self.etcd_ca_cert_file)?,
+            certificate: pem("etcdCert", &self.etcd_cert, &self.etcd_cert_file)?,
+            key: pem("etcdKey", &self.etcd_key, &self.etcd_key_file)?,
+        };
+        if tls.certificate.is_some() != tls.key.is_some() {
+            return Err(setting("etcdCert", "certificate and key must be given together".to_owned()));
+        }
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Ok(Config {
+            etcd_endpoints: endpoints,
+            etcd_username: given(self.etcd_username),
+            etcd_password: given(self.etcd_password),
+            tls: (tls != TlsFiles::default()).then_some(tls),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::from_env(&find).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_names_the_datastore() {
+        let two = Config { etcd_endpoints: vec!["http://a:1".into(), "http://b:2".into()], ..Config::default() };
+        assert_eq!(env(&[("ETCD_ENDPOINTS", "http://a:1, http://b:2")]), Ok(two.clone()));
+        assert_eq!(env(&[("CALICO_ETCD_ENDPOINTS", "http://a:1,http://b:2"), ("ETCD_ENDPOINTS", "x")]), Ok(two));
+        let error = env(&[]).expect_err("nothing is set");
+        assert!(error.starts_with("datastoreType: kubernetes is not supported yet"), "{error}");
+        let error = env(&[("ETCD_ENDPOINTS", "unix:/a,http://b:2")]).expect_err("a socket and a host");
+        assert_eq!(error, "etcdEndpoints: a unix: endpoint must be the only one");
+    }
+
+    #[test]
+    fn a_file_is_strict() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("calicoctl.cfg");
+        let head = "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n";
+        std::fs::write(&path, format!("{head}  datastoreType: etcdv3\n  etcdEndpoints: unix:///x\n")).expect("write");
+        assert_eq!(Config::from_file(&path).expect("a configuration").etcd_endpoints, ["unix:///x"]);
+        std::fs::write(&path, format!("{head}  etcdEndpoint: unix:///x\n")).expect("write");
+        let error = Config::from_file(&path).expect_err("a misspelt setting").to_string();
+        assert!(error.starts_with("syntax error in ") && error.contains("etcdEndpoint"), "{error}");
+    }
+}

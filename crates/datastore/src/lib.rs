@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod etcd;
+pub mod layout;
 pub mod memory;
 pub mod syncer;
 
@@ -124,4 +125,29 @@ pub enum Write {
     Update(Key, Object, Revision),
     /// As [`Store::delete`] with a revision.
     Delete(Key, Revision),
+}
+
+/// Connects to the datastore that `config` names.
+pub async fn connect(config: &config::Config) -> Result<std::sync::Arc<dyn Store>, Error> {
+    Ok(std::sync::Arc::new(etcd::Etcd::connect(config).await?))
+}
+
+/// The object as a reader would get it: a resource carries its revision.
+fn stamped(object: &Object, revision: &Revision) -> Object {
+    let mut object = object.clone();
+    if let Object::Resource(resource) = &mut object {
+        resource.metadata_mut().resource_version.clone_from(&revision.0);
+    }
+    object
+}
+
+/// What a watch says of a key whose stored value is now `value`.
+fn change(key: Key, value: Option<&[u8]>, revision: Revision) -> Change {
+    match value {
+        None => Change::Deleted(key),
+        Some(bytes) => match layout::decode(&key, bytes, &revision) {
+            Ok(object) => Change::Put(Entry { key, object, revision }),
+            Err(error) => Change::Unreadable(key, error.to_string()),
+        },
+    }
 }

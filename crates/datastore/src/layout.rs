@@ -1,0 +1,200 @@
+//! Calico's etcd v3 layout: keys as paths, objects as bytes (control reference §2.2, §2.3).
+
+use crate::{Error, Scope};
+use api::event::{Key, Object, OwnerType, Revision};
+use api::resource::{Kind, Resource};
+use ipnet::IpNet;
+
+const RESOURCES: &str = "/calico/resources/v3/projectcalico.org/";
+const BLOCKS: &str = "/calico/ipam/v2/assignment/";
+const HANDLES: &str = "/calico/ipam/v2/handle/";
+const IPAM_CONFIG: &str = "/calico/ipam/v2/config";
+const READY: &str = "/calico/v1/Ready";
+
+/// Writes a key as its path.
+pub fn path(key: &Key) -> String {
+    match key {
+        Key::Resource { kind, namespace, name } if kind.namespaced() => {
+            format!("{RESOURCES}{}/{namespace}/{name}", kind.plural())
+        }
+        Key::Resource { kind, name, .. } => format!("{RESOURCES}{}/{name}", kind.plural()),
+        Key::Block(cidr) => format!("{BLOCKS}{}/block/{}", family(cidr), dashed(cidr)),
+        Key::Affinity { owner_type, owner, block } => {
+            format!("{}{}/{}/block/{}", affinities(*owner_type), escape(owner), family(block), dashed(block))
+        }
+        Key::Handle(id) => format!("{HANDLES}{}", escape(id)),
+        Key::IpamConfig => IPAM_CONFIG.to_owned(),
+        Key::Ready => READY.to_owned(),
+    }
+}
+
+/// Reads a path back; none for what is not one of ours.
+pub fn parse(path: &str) -> Option<Key> {
+    if let Some(rest) = path.strip_prefix(RESOURCES) {
+        let (plural, rest) = rest.split_once('/')?;
+        let kind = Kind::by_plural(plural)?;
+        if !kind.namespaced() {
+            return (!rest.contains('/')).then(|| Key::global(kind, rest));
+        }
+        let (namespace, name) = rest.split_once('/')?;
+        return Some(Key::namespaced(kind, namespace, name));
+    }
+    if let Some(rest) = path.strip_prefix(BLOCKS) {
+        let (_, cidr) = rest.split_once("/block/")?;
+        return Some(Key::Block(undashed(cidr)?));
+    }
+    if let Some(id) = path.strip_prefix(HANDLES) {
+        return Some(Key::Handle(unescape(id)));
+    }
+    for owner_type in [OwnerType::Host, OwnerType::Virtual] {
+        if let Some(rest) = path.strip_prefix(affinities(owner_type)) {
+            let (owner, rest) = rest.split_once('/')?;
+            let (_, cidr) = rest.split_once("/block/")?;
+            return Some(Key::Affinity { owner_type, owner: unescape(owner), block: undashed(cidr)? });
+        }
+    }
+    match path {
+        IPAM_CONFIG => Some(Key::IpamConfig),
+        READY => Some(Key::Ready),
+        _ => None,
+    }
+}
+
+/// The path prefixes whose keys a scope covers.
+pub fn prefixes(scope: &Scope) -> Vec<String> {
+    match scope {
+        Scope::Kind(kind) => vec![format!("{RESOURCES}{}/", kind.plural())],
+        Scope::Namespace(kind, namespace) => vec![format!("{RESOURCES}{}/{namespace}/", kind.plural())],
+        Scope::Blocks => vec![BLOCKS.to_owned()],
+        Scope::AffinitiesOf(owner_type, owner) => vec![format!("{}{}/", affinities(*owner_type), escape(owner))],
+        Scope::Affinities => [OwnerType::Host, OwnerType::Virtual].map(|t| affinities(t).to_owned()).to_vec(),
+        Scope::Handles => vec![HANDLES.to_owned()],
+    }
+}
+
+/// Encodes an object as it is stored: a resource loses its revision and self link.
+pub fn encode(object: &Object) -> Vec<u8> {
+    let encoded = match object {
+        Object::Resource(resource) => {
+            let mut stored: Resource = resource.clone();
+            stored.metadata_mut().resource_version.clear();
+            stored.metadata_mut().self_link.clear();
+            serde_json::to_vec(&stored)
+        }
+        Object::Block(block) => serde_json::to_vec(block),
+        Object::Affinity(affinity) => serde_json::to_vec(affinity),
+        Object::Handle(handle) => serde_json::to_vec(handle),
+        Object::IpamConfig(config) => serde_json::to_vec(config),
+        Object::Ready(ready) => serde_json::to_vec(ready),
+    };
+    encoded.expect("resources have string keys and finite numbers, which JSON can hold")
+}
+
+/// Decodes a stored object; a resource gets `revision` as its resourceVersion.
+pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, Error> {
+    let corrupt = |error: serde_json::Error| Error::Corrupt { key: path(key), reason: error.to_string() };
+    Ok(match key {
+        Key::Resource { kind, .. } => {
+            let mut resource = Resource::decode_slice(*kind, bytes).map_err(corrupt)?;
+            resource.metadata_mut().resource_version.clone_from(&revision.0);
+            Object::Resource(resource)
+        }
+        Key::Block(_) => Object::Block(serde_json::from_slice(bytes).map_err(corrupt)?),
+        Key::Affinity { .. } if bytes.is_empty() => Object::Affinity(api::ipam::Affinity::default()),
+        Key::Affinity { .. } => Object::Affinity(serde_json::from_slice(bytes).map_err(corrupt)?),
+        Key::Handle(_) => Object::Handle(serde_json::from_slice(bytes).map_err(corrupt)?),
+        Key::IpamConfig => Object::IpamConfig(serde_json::from_slice(bytes).map_err(corrupt)?),
+        Key::Ready => Object::Ready(serde_json::from_slice(bytes).map_err(corrupt)?),
+    })
+}
+
+/// How errors name a key: `Kind(name)`, `Kind(namespace/name)`, or the path.
+pub fn describe(key: &Key) -> String {
+    match key {
+        Key::Resource { kind, namespace, name } if namespace.is_empty() => format!("{}({name})", kind.name()),
+        Key::Resource { kind, namespace, name } => format!("{}({namespace}/{name})", kind.name()),
+        Key::Block(cidr) => format!("BlockKey(cidr={cidr})"),
+        Key::Affinity { owner, block, .. } => format!("BlockAffinityKey(cidr={block}, host={owner})"),
+        Key::Handle(id) => format!("IPAMHandleKey(id={id})"),
+        Key::IpamConfig => "IPAMConfigKey()".to_owned(),
+        Key::Ready => "ReadyFlagKey()".to_owned(),
+    }
+}
+
+fn affinities(owner_type: OwnerType) -> &'static str {
+    match owner_type {
+        OwnerType::Host => "/calico/ipam/v2/host/",
+        OwnerType::Virtual => "/calico/ipam/v2/virtual/",
+    }
+}
+
+fn family(cidr: &IpNet) -> &'static str {
+    match cidr {
+        IpNet::V4(_) => "ipv4",
+        IpNet::V6(_) => "ipv6",
+    }
+}
+
+fn dashed(cidr: &IpNet) -> String {
+    cidr.to_string().replace('/', "-")
+}
+
+fn undashed(text: &str) -> Option<IpNet> {
+    let (address, length) = text.rsplit_once('-')?;
+    format!("{address}/{length}").parse().ok()
+}
+
+fn escape(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2f")
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2f", "/").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_calicos_and_read_back() {
+        let block: IpNet = "10.65.3.64/26".parse().expect("a CIDR");
+        let block6: IpNet = "fd00:1::40/122".parse().expect("a CIDR");
+        let host = |owner: &str, block| Key::Affinity { owner_type: OwnerType::Host, owner: owner.to_owned(), block };
+        for (key, expect) in [
+            (Key::global(Kind::IPPool, "p4"), "/calico/resources/v3/projectcalico.org/ippools/p4"),
+            (
+                Key::namespaced(Kind::WorkloadEndpoint, "default", "node1-cni-cid1-eth0"),
+                "/calico/resources/v3/projectcalico.org/workloadendpoints/default/node1-cni-cid1-eth0",
+            ),
+            (Key::Block(block), "/calico/ipam/v2/assignment/ipv4/block/10.65.3.64-26"),
+            (Key::Block(block6), "/calico/ipam/v2/assignment/ipv6/block/fd00:1::40-122"),
+            (host("node1", block), "/calico/ipam/v2/host/node1/ipv4/block/10.65.3.64-26"),
+            (host("a/b%", block), "/calico/ipam/v2/host/a%2fb%25/ipv4/block/10.65.3.64-26"),
+            (Key::Handle("net.0a1b".to_owned()), "/calico/ipam/v2/handle/net.0a1b"),
+            (Key::IpamConfig, "/calico/ipam/v2/config"),
+            (Key::Ready, "/calico/v1/Ready"),
+        ] {
+            assert_eq!(path(&key), expect);
+            assert_eq!(parse(expect), Some(key));
+        }
+        assert_eq!(parse("/calico/ipam/v2/host/node1"), None, "the legacy host marker is no affinity");
+    }
+
+    #[test]
+    fn an_empty_affinity_is_confirmed() {
+        let key = Key::Affinity {
+            owner_type: OwnerType::Host,
+            owner: "n".to_owned(),
+            block: "10.0.0.0/26".parse().expect("a CIDR"),
+        };
+        for bytes in ["", "{}", r#"{"state":""}"#, r#"{"state":"confirmed","deleted":false}"#] {
+            let object = decode(&key, bytes.as_bytes(), &Revision::default()).expect("an affinity");
+            assert_eq!(object, Object::Affinity(api::ipam::Affinity::default()), "{bytes}");
+        }
+        assert_eq!(
+            encode(&Object::Affinity(api::ipam::Affinity::default())),
+            br#"{"state":"confirmed","deleted":false}"#
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! The same calls against memory and against a real etcd must have the same answers.
+
+use api::event::{Key, Object, Revision};
+use api::kind::IpPoolSpec;
+use api::meta::ObjectMeta;
+use api::resource::{Kind, Resource, Typed};
+use datastore::config::Config;
+use datastore::{Change, Error, Scope, Store, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Etcd {
+    process: Child,
+    endpoint: String,
+    _data: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Etcd {
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let (endpoint, peer) = (format!("http://127.0.0.1:{}", free()), format!("http://127.0.0.1:{}", free()));
+        let process = Command::new("etcd")
+            .args(["--data-dir", data.path().to_str().expect("a UTF-8 path")])
+            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd runs (Debian package etcd-server)");
+        let etcd = Etcd { process, endpoint, _data: data };
+        let address = etcd.endpoint.trim_start_matches("http://");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "etcd does not listen on {address}");
+            std::thread::yield_now();
+        }
+        etcd
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn pool(name: &str, cidr: &str) -> (Key, Object) {
+    let spec = IpPoolSpec { cidr: cidr.to_owned(), ..IpPoolSpec::default() };
+    (Key::global(Kind::IPPool, name), Object::Resource(Resource::from(Typed::new(ObjectMeta::named(name), spec))))
+}
+
+fn kind_of<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
+    match result.expect_err("the call must fail") {
+        Error::NotFound(_) => "not found",
+        Error::Exists(_) => "exists",
+        Error::Conflict(_) => "conflict",
+        Error::Corrupt { .. } => "corrupt",
+        Error::Unavailable(_) => "unavailable",
+    }
+}
+
+async fn exercise(store: &dyn Store) {
+    let scope = Scope::Kind(Kind::IPPool);
+    let (none, start) = store.list(&scope).await.expect("an empty list");
+    assert!(none.is_empty());
+    let mut watch = store.watch(&scope, &start).await.expect("a watch");
+
+    let (key, object) = pool("a", "10.0.0.0/16");
+    assert_eq!(kind_of(store.get(&key).await), "not found");
+    assert_eq!(kind_of(store.update(&key, &object, &Revision("1".into())).await), "not found");
+    assert_eq!(kind_of(store.delete(&key, None).await), "not found");
+    let created = store.create(&key, &object).await.expect("created");
+    assert_eq!(kind_of(store.create(&key, &object).await), "exists");
+    assert_eq!(store.get(&key).await.expect("there"), created);
+    let Object::Resource(resource) = &created.object else { panic!("a resource") };
+    assert_eq!(resource.metadata().resource_version, created.revision.0);
+
+    let (_, changed) = pool("a", "10.1.0.0/16");
+    let updated = store.update(&key, &changed, &created.revision).await.expect("updated");
+    assert_eq!(kind_of(store.update(&key, &changed, &created.revision).await), "conflict");
+    assert_eq!(kind_of(store.delete(&key, Some(&created.revision)).await), "conflict");
+
+    let (other, object) = pool("b", "10.2.0.0/16");
+    let both = [Write::Create(other.clone(), object.clone()), Write::Delete(key.clone(), created.revision.clone())];
+    assert_eq!(kind_of(store.transact(&both).await), "conflict");
+    assert_eq!(kind_of(store.get(&other).await), "not found", "a failed transaction writes nothing");
+    let both = [Write::Create(other.clone(), object), Write::Delete(key.clone(), updated.revision.clone())];
+    store.transact(&both).await.expect("both or none: both");
+    let (left, _) = store.list(&scope).await.expect("a list");
+    assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&other]);
+
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.extend(watch.next().await.expect("changes"));
+    }
+    seen[2..].sort_by_key(|change| matches!(change, Change::Deleted(_)));
+    assert_eq!(seen[0], Change::Put(created));
+    assert_eq!(seen[1], Change::Put(updated));
+    assert_eq!(seen[2], Change::Put(store.get(&other).await.expect("there")));
+    assert_eq!(seen[3], Change::Deleted(key));
+}
+
+#[tokio::test]
+async fn memory() {
+    exercise(&datastore::memory::Memory::new()).await;
+}
+
+#[tokio::test]
+async fn etcd() {
+    let etcd = Etcd::start();
+    let config = Config { etcd_endpoints: vec![etcd.endpoint.clone()], ..Config::default() };
+    let store = datastore::connect(&config).await.expect("a client");
+    exercise(store.as_ref()).await;
+}
+
+#[tokio::test]
+async fn an_unreachable_datastore_is_named() {
+    let config = Config { etcd_endpoints: vec!["unix:///nonexistent/store.sock".into()], ..Config::default() };
+    let store = datastore::connect(&config).await.expect("a client");
+    let error = store.get(&Key::Ready).await.expect_err("nobody listens").to_string();
+    assert!(error.contains("unix:///nonexistent/store.sock") && error.contains("No such file"), "{error}");
+}
