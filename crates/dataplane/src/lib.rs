@@ -5,4 +5,6 @@
 //! Everything is blocking and acts on the network namespace of the calling thread.
 
 pub mod bpf;
+pub mod netlink;
 pub mod rules;
+pub mod tunnel;

@@ -1,0 +1,20 @@
+//! A small blocking rtnetlink client.
+//!
+//! One [`Netlink`] is one socket; it acts on the network namespace its thread was in when it was opened, wherever
+//! the thread goes afterwards. Requests are strict (the kernel refuses what it does not understand), refusals
+//! carry errno and the kernel's own explanation, and many requests travel in one write with a result for each.
+//! The typed calls are beside it: [`Link`], [`Address`], [`RouteEntry`], [`Neighbour`], and [`Monitor`] for what others change.
+
+mod address;
+mod link;
+mod monitor;
+mod neighbour;
+mod route;
+mod socket;
+
+pub use address::Address;
+pub use link::{Link, MacAddress, Veth};
+pub use monitor::{Change, Monitor};
+pub use neighbour::Neighbour;
+pub use route::{Kind, NextHop, RouteEntry, RouteKey};
+pub use socket::{Cause, Error, Netlink};

@@ -1,0 +1,304 @@
+//! Routes of the main table.
+//!
+//! [`RouteEntry`] says as much of a route as is needed to tell two apart and to decide whose it is. What it cannot
+//! say (several next hops, next-hop objects, lightweight tunnels) reads as [`NextHop::Other`] and is never written.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
+
+use super::{Cause, Error, Netlink};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::RouteProtocol;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What distinguishes routes of one table to the kernel: a second one of the same key replaces or is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// The destination.
+    pub prefix: IpNet,
+    /// The metric: of two routes to one destination the lower is used.
+    pub metric: u32,
+}
+
+/// A route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// Destination and metric.
+    pub key: RouteKey,
+    /// Who made it.
+    pub protocol: RouteProtocol,
+    /// What becomes of packets.
+    pub kind: Kind,
+    /// Where they go.
+    pub next_hop: NextHop,
+    /// The source address the kernel prefers for packets of its own.
+    pub source: Option<IpAddr>,
+}
+
+/// A route's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Forwards.
+    Unicast,
+    /// Drops without a word.
+    Blackhole,
+    /// Anything else (`unreachable`, `prohibit`, `throw`, …), by the kernel's number.
+    Other(u8),
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// Nowhere: the route's kind says it all.
+    None,
+    /// Straight out of a link, by index.
+    Link(u32),
+    /// To a gateway behind a link.
+    Gateway {
+        /// The gateway's address.
+        gateway: IpAddr,
+        /// The link's index.
+        link: u32,
+        /// Whether the gateway counts as on the link whatever its address.
+        onlink: bool,
+    },
+    /// Something this type cannot say.
+    Other,
+}
+
+impl NextHop {
+    /// Returns the index of the one link packets leave by.
+    pub fn link(&self) -> Option<u32> {
+        match self {
+            NextHop::Link(link) | NextHop::Gateway { link, .. } => Some(*link),
+            NextHop::None | NextHop::Other => None,
+        }
+    }
+}
+
+/// Writes a route much as `ip route` does, links by number.
+impl fmt::Display for RouteEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Unicast => {}
+            Kind::Blackhole => f.write_str("blackhole ")?,
+            Kind::Other(number) => write!(f, "type {number} ")?,
+        }
+        write!(f, "{}", self.key.prefix)?;
+        match self.next_hop {
+            NextHop::None => {}
+            NextHop::Link(link) => write!(f, " link number {link}")?,
+            NextHop::Gateway { gateway, link, onlink } => {
+                write!(f, " via {gateway} link number {link}{}", if onlink { " onlink" } else { "" })?;
+            }
+            NextHop::Other => f.write_str(" with several next hops")?,
+        }
+        write!(f, " proto {}", self.protocol.0)?;
+        if self.key.metric != 0 {
+            write!(f, " metric {}", self.key.metric)?;
+        }
+        Ok(())
+    }
+}
+
+impl RouteEntry {
+    /// Describes a route straight out of a link, metric 0.
+    pub fn link(prefix: IpNet, link: u32, protocol: RouteProtocol) -> RouteEntry {
+        RouteEntry {
+            key: RouteKey { prefix, metric: 0 },
+            protocol,
+            kind: Kind::Unicast,
+            next_hop: NextHop::Link(link),
+            source: None,
+        }
+    }
+
+    fn parse(message: &RouteMessage) -> Option<RouteEntry> {
+        let header = &message.header;
+        let any = match header.address_family {
+            AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => return None,
+        };
+        let (mut destination, mut gateway, mut link, mut source) = (any, None, None, None);
+        let (mut metric, mut table, mut other) = (0, u32::from(header.table), header.tos != 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(address) => destination = ip(address)?,
+                RouteAttribute::Gateway(address) => gateway = ip(address),
+                RouteAttribute::PrefSource(address) => source = ip(address),
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Priority(value) => metric = *value,
+                RouteAttribute::Table(value) => table = *value,
+                RouteAttribute::MultiPath(_)
+                | RouteAttribute::NhId(_)
+                | RouteAttribute::Encap(_)
+                | RouteAttribute::Via(_) => other = true,
+                _ => {}
+            }
+        }
+        if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+            return None;
+        }
+        let kind = match header.kind {
+            RouteType::Unicast => Kind::Unicast,
+            RouteType::BlackHole => Kind::Blackhole,
+            kind => Kind::Other(kind.into()),
+        };
+        let next_hop = match (gateway, link) {
+            _ if other => NextHop::Other,
+            // IPv6 hangs every dropping route on the loopback
+            _ if kind != Kind::Unicast => NextHop::None,
+            (None, None) => NextHop::None,
+            (None, Some(link)) => NextHop::Link(link),
+            (Some(gateway), Some(link)) => {
+                NextHop::Gateway { gateway, link, onlink: header.flags.contains(RouteFlags::Onlink) }
+            }
+            (Some(_), None) => NextHop::Other,
+        };
+        let prefix = match destination {
+            IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new(ip, header.destination_prefix_length).ok()?),
+            IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new(ip, header.destination_prefix_length).ok()?),
+        };
+        let protocol = RouteProtocol(header.protocol.into());
+        Some(RouteEntry { key: RouteKey { prefix, metric }, protocol, kind, next_hop, source })
+    }
+
+    fn message(&self) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        let header = &mut message.header;
+        header.address_family = family(&self.key.prefix);
+        header.destination_prefix_length = self.key.prefix.prefix_len();
+        header.table = RouteHeader::RT_TABLE_MAIN;
+        header.protocol = self.protocol.0.into();
+        header.kind = match self.kind {
+            Kind::Unicast => RouteType::Unicast,
+            Kind::Blackhole => RouteType::BlackHole,
+            Kind::Other(number) => number.into(),
+        };
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Destination(self.key.prefix.addr().into()));
+        attributes.extend((self.key.metric != 0).then_some(RouteAttribute::Priority(self.key.metric)));
+        attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
+        match self.next_hop {
+            NextHop::None | NextHop::Other => {}
+            NextHop::Link(link) => {
+                header.scope = RouteScope::Link;
+                attributes.push(RouteAttribute::Oif(link));
+            }
+            NextHop::Gateway { gateway, link, onlink } => {
+                if onlink {
+                    header.flags = RouteFlags::Onlink;
+                }
+                attributes.push(RouteAttribute::Gateway(gateway.into()));
+                attributes.push(RouteAttribute::Oif(link));
+            }
+        }
+        message
+    }
+
+    /// Asks to add the route where none of its key is, or else be refused with EEXIST.
+    pub fn add_request(&self) -> (RouteNetlinkMessage, u16) {
+        (RouteNetlinkMessage::NewRoute(self.message()), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Asks to put the route in the place of the one with the same key, without a moment between.
+    pub fn replace_request(&self) -> (RouteNetlinkMessage, u16) {
+        (RouteNetlinkMessage::NewRoute(self.message()), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Asks to delete this route and no other: next hop and protocol have to agree.
+    pub fn delete_request(&self) -> (RouteNetlinkMessage, u16) {
+        let mut message = self.message();
+        // matches any scope; those of others are not ours to guess
+        message.header.scope = RouteScope::NoWhere;
+        (RouteNetlinkMessage::DelRoute(message), 0)
+    }
+}
+
+impl Netlink {
+    /// Lists the IPv4 routes of the main table.
+    pub fn routes(&mut self) -> Result<Vec<RouteEntry>, Error> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        request.header.table = RouteHeader::RT_TABLE_MAIN;
+        let replies = self
+            .dump(RouteNetlinkMessage::GetRoute(request))
+            .map_err(|cause| cause.during("list routes of table main"))?;
+        Ok(replies
+            .iter()
+            .filter_map(|reply| match reply {
+                RouteNetlinkMessage::NewRoute(message) => RouteEntry::parse(message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Adds a route; refused with EEXIST if there is one of the same destination and metric.
+    pub fn add_route(&mut self, route: &RouteEntry) -> Result<(), Error> {
+        let (message, flags) = route.add_request();
+        self.change(message, flags).map_err(|cause| cause.during(format!("add route {route}")))
+    }
+
+    /// Adds a route, or replaces the one of the same destination and metric.
+    pub fn replace_route(&mut self, route: &RouteEntry) -> Result<(), Error> {
+        let (message, flags) = route.replace_request();
+        self.change(message, flags).map_err(|cause| cause.during(format!("replace route {route}")))
+    }
+
+    /// Deletes a route.
+    pub fn delete_route(&mut self, route: &RouteEntry) -> Result<(), Error> {
+        let (message, flags) = route.delete_request();
+        self.change(message, flags).map_err(|cause| cause.during(format!("delete route {route}")))
+    }
+
+    /// Asks how the kernel would reach an address, all tables and rules considered.
+    pub fn reach(&mut self, address: Ipv4Addr) -> Result<NextHop, Error> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        request.header.destination_prefix_length = 32;
+        request.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        let during = |cause: Cause| cause.during(format!("look up the route to {address}"));
+        let RouteNetlinkMessage::NewRoute(message) =
+            self.query(RouteNetlinkMessage::GetRoute(request)).map_err(during)?
+        else {
+            return Ok(NextHop::None);
+        };
+        if message.header.kind != RouteType::Unicast {
+            return Ok(NextHop::None);
+        }
+        let mut next_hop = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Gateway(address) => next_hop.0 = ip(address),
+                RouteAttribute::Oif(link) => next_hop.1 = Some(*link),
+                _ => {}
+            }
+        }
+        Ok(match next_hop {
+            (Some(gateway), Some(link)) => NextHop::Gateway { gateway, link, onlink: false },
+            (None, Some(link)) => NextHop::Link(link),
+            (_, None) => NextHop::None,
+        })
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+fn family(prefix: &IpNet) -> AddressFamily {
+    match prefix {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,51 @@
+//! What an IPIP tunnel device has to do, whoever does it: the kernel's `ipip` or [`crate::bpf`].
+//!
+//! The device's address is given by the caller, by netlink, in both forms alike; so are the routes into it.
+
+use crate::netlink;
+use ipnet::Ipv4Net;
+use model::Mtu;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// The tunnel as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelSpec {
+    /// The device's MTU.
+    pub mtu: Mtu,
+    /// This node's address: source of what is sent, and the only destination accepted.
+    pub own_address: Ipv4Addr,
+    /// Index of the link that carries the node's address.
+    pub uplink: u32,
+    /// Pods' prefixes behind other nodes: where a packet is sent, longest prefix first.
+    pub peers: BTreeMap<Ipv4Net, Ipv4Addr>,
+    /// Every node's address: whose packets are accepted.
+    pub hosts: BTreeSet<Ipv4Addr>,
+}
+
+/// An IPIP tunnel named `tunl0` in the calling thread's network namespace.
+pub trait Tunnel {
+    /// Makes device and forwarding agree with `spec`; the device is up when this returns.
+    ///
+    /// Cheap when nothing changed, and called at every resync: a device or program removed by hand comes back.
+    fn ensure(&mut self, netlink: &mut netlink::Netlink, spec: &TunnelSpec) -> Result<(), TunnelError>;
+
+    /// Takes the tunnel away; succeeds where there is none.
+    fn remove(&mut self, netlink: &mut netlink::Netlink) -> Result<(), TunnelError>;
+}
+
+/// Why the tunnel is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// The kernel refused a change to the device.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A program or map could not be loaded, attached or filled.
+    #[error("{what}: {reason}")]
+    Program {
+        /// The action and its object.
+        what: String,
+        /// The loader's words.
+        reason: String,
+    },
+}
