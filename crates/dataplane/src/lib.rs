@@ -6,5 +6,8 @@
 
 pub mod bpf;
 pub mod netlink;
+pub mod netns;
+pub mod podnet;
 pub mod rules;
+pub mod sysctl;
 pub mod tunnel;

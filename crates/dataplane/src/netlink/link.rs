@@ -159,10 +159,8 @@ impl Netlink {
     /// Creates an IPIP device without endpoints of its own: where packets go is the routes' business.
     pub fn create_ipip(&mut self, name: &IfName) -> Result<(), Error> {
         let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(name.0.clone()),
-            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::IpIp)]),
-        ];
+        message.attributes =
+            vec![LinkAttribute::IfName(name.0.clone()), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::IpIp)])];
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
             .map_err(|cause| cause.during(format!("create ipip device {name}")))
     }

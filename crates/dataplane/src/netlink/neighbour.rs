@@ -34,9 +34,8 @@ impl Netlink {
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
         let mut request = NeighbourMessage::default();
         request.header.family = AddressFamily::Inet;
-        let replies = self
-            .dump(RouteNetlinkMessage::GetNeighbour(request))
-            .map_err(|cause| cause.during("list neighbours"))?;
+        let replies =
+            self.dump(RouteNetlinkMessage::GetNeighbour(request)).map_err(|cause| cause.during("list neighbours"))?;
         Ok(replies
             .iter()
             .filter_map(|reply| match reply {

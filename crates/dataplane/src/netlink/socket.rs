@@ -216,11 +216,7 @@ impl Netlink {
     /// Reads until the request numbered `last` is answered; tells whether a dump was interrupted.
     ///
     /// The first failure that `each` returns is passed on once everything is read, so that no answer is left behind.
-    fn receive(
-        &mut self,
-        last: u32,
-        mut each: impl FnMut(u32, Answer) -> Result<(), Cause>,
-    ) -> Result<bool, Cause> {
+    fn receive(&mut self, last: u32, mut each: impl FnMut(u32, Answer) -> Result<(), Cause>) -> Result<bool, Cause> {
         let mut interrupted = false;
         let mut outcome = Ok(());
         loop {
@@ -252,7 +248,7 @@ impl Netlink {
                         (Answer::Acknowledged { failure }, sequence == last)
                     }
                     NetlinkPayload::InnerMessage(message) => (Answer::Object(message), false),
-                    _ => continue,
+                    NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => continue,
                 };
                 if let Err(cause) = each(sequence, answer) {
                     outcome = outcome.and(Err(cause));
