@@ -1,1 +1,68 @@
-//! Packet rules: one representation, rendered for iptables with ipset or for nftables.
+//! Packet rules: one representation, and two drivers that make the kernel agree with it.
+//!
+//! [`compose`] turns intent into a [`Ruleset`]: tables, chains, rules and sets, without a word of any tool's
+//! syntax. [`Driver`] is what writes one: with `iptables-restore` and `ipset`, or with nftables over netlink.
+//! Chains, sets and hash comments are named as Calico v3.32 names them, so that what operators read is what
+//! they know, and what Calico left on a node is recognised as ours.
+//!
+//! Both drivers are blocking and act on the network namespace of the calling thread.
+
+mod compose;
+mod error;
+mod hash;
+mod ipset;
+mod iptables;
+mod legacy;
+mod model;
+mod nft;
+mod tool;
+
+pub use compose::compose;
+pub use error::RulesError;
+pub use model::{
+    Action, ChainName, End, Hook, HookRules, Match, Placement, Rule, Ruleset, Scope, Sense, SetName, Table,
+};
+
+use ::model::desired::PacketRules;
+
+/// What an [`apply`](Driver::apply) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// How many chains, hooks and sets were written or removed; 0 when everything was right already.
+    pub writes: usize,
+}
+
+/// A part of the kernel's state that a driver must read again before it trusts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalidate {
+    /// Chains and rules.
+    Rules,
+    /// Sets and their members.
+    Sets,
+}
+
+/// Makes the kernel's packet rules agree with a [`Ruleset`].
+///
+/// A driver reads the kernel once, remembers what it wrote, and reads again only when told to by
+/// [`invalidate`](Driver::invalidate) or after a failure. Objects of others are never touched.
+pub trait Driver: Send {
+    /// Writes the difference between the kernel and `ruleset`: sets before the rules that name them, rules
+    /// before the removal of sets that none names.
+    ///
+    /// The first call also removes what the other driver left. After an error the next call reads afresh.
+    fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError>;
+
+    /// Forgets a part of what is known, so that the next [`apply`](Driver::apply) finds drift.
+    fn invalidate(&mut self, what: Invalidate);
+
+    /// Removes every chain, rule and set of ours, and nothing else.
+    fn remove_all(&mut self) -> Result<Applied, RulesError>;
+}
+
+/// Makes the driver for `kind`; nothing is read or written before its first use.
+pub fn driver(kind: PacketRules) -> Box<dyn Driver> {
+    match kind {
+        PacketRules::Iptables => Box::new(iptables::Iptables::default()),
+        PacketRules::Nftables => Box::new(nft::Nftables::default()),
+    }
+}

@@ -1,0 +1,63 @@
+//! What can go wrong while packet rules are read or written, with a hint where one is known.
+
+use std::io;
+use thiserror::Error;
+
+/// Why packet rules could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// A program is not installed.
+    #[error("{program} is not installed: install the package {package}, or set nftablesMode to Enabled")]
+    MissingTool {
+        /// The program's name.
+        program: String,
+        /// The package that has it.
+        package: &'static str,
+    },
+    /// A program could not be run.
+    #[error("run {program}")]
+    Run {
+        /// The program's name.
+        program: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program ran and failed.
+    #[error("{command}: {message}{hint}")]
+    Tool {
+        /// The program and its arguments.
+        command: String,
+        /// What it said, on one line.
+        message: String,
+        /// What may help; starts with a blank, or is empty.
+        hint: &'static str,
+    },
+    /// The kernel refused a netlink request.
+    #[error("{operation}: {source}{hint}")]
+    Netlink {
+        /// What was asked for.
+        operation: String,
+        /// The kernel's answer.
+        source: io::Error,
+        /// What may help; starts with a blank, or is empty.
+        hint: &'static str,
+    },
+    /// The kernel answered a netlink request with something that cannot be read.
+    #[error("{operation}: answer cannot be read: {reason}")]
+    Answer {
+        /// What was asked for.
+        operation: String,
+        /// What is wrong with the answer.
+        reason: &'static str,
+    },
+    /// What was read back after several writes still differs, so somebody else is writing.
+    #[error("{what} still differ after {rounds} writes: another program changes them")]
+    Unsettled {
+        /// Which rules.
+        what: String,
+        /// How often they were written.
+        rounds: usize,
+    },
+}

@@ -1,0 +1,179 @@
+//! Sets of prefixes for iptables rules, with the program `ipset`.
+//!
+//! A set is ours by its name. Members are added and removed one by one in one run of `ipset restore`; a set
+//! whose type or size is wrong is written anew under a temporary name and swapped in, so that rules which name
+//! it never see it half full.
+
+use super::model::SetName;
+use super::{RulesError, tool};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use tracing::warn;
+
+const IPSET: &str = "ipset";
+const TYPE: &str = "hash:net";
+const FAMILY: &str = "inet";
+/// `maxIpsetSize`'s default.
+const MAX_ELEMENTS: &str = "1048576";
+/// What the names of temporary IPv4 sets start with, as in Calico.
+const TEMPORARY_PREFIX: &str = "cali4t";
+const TEMPORARY: &str = "cali4t0";
+
+/// Our sets as far as they are known.
+#[derive(Default)]
+pub(super) struct IpSets {
+    actual: Option<BTreeMap<String, Actual>>,
+}
+
+/// A set as read, or as it must be after what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Actual {
+    shape: Shape,
+    /// Members as `ipset save` prints them.
+    members: BTreeSet<String>,
+}
+
+/// Whether rules can go on using a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Right,
+    /// Another size or option: to be swapped for a right one.
+    Other,
+    /// Another kind of members: no rule can name both, so it must go first.
+    Incompatible,
+}
+
+impl IpSets {
+    /// Forgets what is known, so that the next write reads.
+    pub(super) fn invalidate(&mut self) {
+        self.actual = None;
+    }
+
+    /// Makes every desired set exist with its members; returns how many were written.
+    pub(super) fn write(&mut self, desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>) -> Result<usize, RulesError> {
+        let mut actual = self.known()?;
+        let mut input = String::new();
+        let mut writes = 0;
+        for (name, prefixes) in desired {
+            let members: BTreeSet<String> = prefixes.iter().flat_map(printed).collect();
+            let commands = difference(&name.0, actual.get(&name.0), &members);
+            if !commands.is_empty() {
+                input.push_str(&commands);
+                writes += 1;
+            }
+            actual.insert(name.0.clone(), Actual { shape: Shape::Right, members });
+        }
+        if writes > 0 {
+            if actual.remove(TEMPORARY).is_some() {
+                tool::run(IPSET, &["destroy", TEMPORARY], "")?;
+            }
+            tool::run(IPSET, &["-exist", "restore"], &input)?;
+        }
+        self.actual = Some(actual);
+        Ok(writes)
+    }
+
+    /// Destroys sets of ours that are not desired; one that some rule still names stays, with a warning.
+    pub(super) fn sweep(&mut self, desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>) -> Result<usize, RulesError> {
+        let mut actual = self.known()?;
+        let unwanted: Vec<String> =
+            actual.keys().filter(|name| !desired.contains_key(&SetName((*name).clone()))).cloned().collect();
+        let mut writes = 0;
+        for name in unwanted {
+            match tool::run(IPSET, &["destroy", &name], "") {
+                Ok(_) => {
+                    actual.remove(&name);
+                    writes += 1;
+                }
+                Err(error) => warn!(set = name, %error, "set stays"),
+            }
+        }
+        self.actual = Some(actual);
+        Ok(writes)
+    }
+
+    /// Takes what is known out, reading it if need be; it is put back when what was written has worked.
+    fn known(&mut self) -> Result<BTreeMap<String, Actual>, RulesError> {
+        match self.actual.take() {
+            Some(actual) => Ok(actual),
+            None => Ok(parse(&tool::run(IPSET, &["save"], "")?)),
+        }
+    }
+}
+
+/// Spells a prefix as `ipset save` does. The type has no prefix of length 0: that one becomes its two halves.
+fn printed(prefix: &Ipv4Net) -> Vec<String> {
+    match prefix.prefix_len() {
+        0 => prefix.subnets(1).expect("1 is a longer prefix than 0").map(|half| half.to_string()).collect(),
+        32 => vec![prefix.addr().to_string()],
+        _ => vec![prefix.to_string()],
+    }
+}
+
+/// The commands that turn a set into one with the given members; none if it is.
+fn difference(name: &str, actual: Option<&Actual>, members: &BTreeSet<String>) -> String {
+    let mut commands = String::new();
+    let nothing = BTreeSet::new();
+    let (target, present) = match actual {
+        Some(actual) if actual.shape == Shape::Right => (name, Some(&actual.members)),
+        Some(actual) if actual.shape == Shape::Other => (TEMPORARY, None),
+        Some(_) => {
+            let _ = writeln!(commands, "destroy {name}");
+            (name, None)
+        }
+        None => (name, None),
+    };
+    let present = present.unwrap_or_else(|| {
+        let _ = writeln!(commands, "create {target} {TYPE} family {FAMILY} maxelem {MAX_ELEMENTS}");
+        &nothing
+    });
+    for member in present.difference(members) {
+        let address = member.split(' ').next().unwrap_or(member);
+        let _ = writeln!(commands, "del {target} {address}");
+    }
+    for member in members.difference(present) {
+        let _ = writeln!(commands, "add {target} {member}");
+    }
+    if target != name {
+        let _ = writeln!(commands, "swap {target} {name}\ndestroy {target}");
+    }
+    commands
+}
+
+/// Takes the output of `ipset save` apart, keeping only our sets.
+fn parse(text: &str) -> BTreeMap<String, Actual> {
+    let mut sets: BTreeMap<String, Actual> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.splitn(3, ' ');
+        let (Some(verb), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else { continue };
+        if !name.starts_with(SetName::PREFIX) && !name.starts_with(TEMPORARY_PREFIX) {
+            continue;
+        }
+        match verb {
+            "create" => {
+                sets.insert(name.to_owned(), Actual { shape: shape(rest), members: BTreeSet::new() });
+            }
+            "add" => {
+                if let Some(set) = sets.get_mut(name) {
+                    set.members.insert(rest.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    sets
+}
+
+/// Judges a set by the words after its name, `hash:net family inet hashsize 1024 maxelem 1048576 …`.
+fn shape(words: &str) -> Shape {
+    let words: Vec<&str> = words.split(' ').collect();
+    let option = |key: &str| words.windows(2).find(|two| two[0] == key).map(|two| two[1]);
+    if words[0] != TYPE || option("family") != Some(FAMILY) {
+        Shape::Incompatible
+    } else if option("maxelem") != Some(MAX_ELEMENTS) || option("timeout").is_some() {
+        Shape::Other
+    } else {
+        Shape::Right
+    }
+}

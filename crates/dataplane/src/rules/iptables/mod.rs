@@ -1,0 +1,155 @@
+//! The iptables driver: `iptables-save` to read, `iptables-restore` to write, `ipset` for sets.
+//!
+//! What was written is read back at once; only when nothing differs any more is it believed. The binary formats
+//! of the two kernel interfaces are left to the programs that own them.
+
+mod backend;
+mod plan;
+mod saved;
+mod text;
+
+pub(super) use backend::Backend;
+
+use super::ipset::IpSets;
+use super::model::{Ruleset, Table};
+use super::{Applied, Driver, Invalidate, RulesError, nft};
+use plan::Learned;
+use saved::Saved;
+use std::collections::BTreeMap;
+use text::Lines;
+use tracing::debug;
+
+/// How often rules are written in one go before somebody else is suspected of changing them.
+const ROUNDS: usize = 5;
+
+/// Writes rules with `iptables-restore` and sets with `ipset`.
+#[derive(Default)]
+pub(super) struct Iptables {
+    tables: Option<Tables>,
+    sets: IpSets,
+    other_driver: OtherDriver,
+}
+
+/// Whether the nftables driver's table has been looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum OtherDriver {
+    #[default]
+    Unknown,
+    Gone,
+}
+
+impl Driver for Iptables {
+    fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
+        let mut writes = self.sets.write(&ruleset.sets)?;
+        writes += self.tables()?.apply(ruleset)?;
+        writes += self.sets.sweep(&ruleset.sets)?;
+        if self.other_driver == OtherDriver::Unknown {
+            writes += nft::remove_table()?;
+            self.other_driver = OtherDriver::Gone;
+        }
+        Ok(Applied { writes })
+    }
+
+    fn invalidate(&mut self, what: Invalidate) {
+        match what {
+            Invalidate::Rules => {
+                if let Some(tables) = &mut self.tables {
+                    tables.saved = None;
+                }
+            }
+            Invalidate::Sets => self.sets.invalidate(),
+        }
+    }
+
+    fn remove_all(&mut self) -> Result<Applied, RulesError> {
+        self.invalidate(Invalidate::Rules);
+        self.invalidate(Invalidate::Sets);
+        let nothing = Ruleset::default();
+        let mut writes = self.tables()?.apply(&nothing)?;
+        writes += self.sets.sweep(&nothing.sets)?;
+        Ok(Applied { writes })
+    }
+}
+
+impl Iptables {
+    fn tables(&mut self) -> Result<&mut Tables, RulesError> {
+        if self.tables.is_none() {
+            let backend = Backend::detect()?;
+            debug!(?backend, "iptables interface chosen");
+            self.tables = Some(Tables::new(backend));
+        }
+        Ok(self.tables.as_mut().expect("made above"))
+    }
+}
+
+/// The tables behind one interface.
+pub(super) struct Tables {
+    backend: Backend,
+    saved: Option<Saved>,
+    learned: Learned,
+}
+
+impl Tables {
+    /// Looks at nothing yet.
+    pub(super) fn new(backend: Backend) -> Tables {
+        Tables { backend, saved: None, learned: Learned::new() }
+    }
+
+    /// Makes the tables hold `ruleset` and nothing else of ours; returns how many chains were written.
+    pub(super) fn apply(&mut self, ruleset: &Ruleset) -> Result<usize, RulesError> {
+        let desired = text::render(ruleset);
+        let mut writes = 0;
+        for _ in 0..ROUNDS {
+            let saved = match self.saved.take() {
+                Some(saved) => saved,
+                None => saved::parse(&self.backend.save()?),
+            };
+            if writes > 0 {
+                self.learn(&desired, &saved);
+            }
+            let plan = plan::plan(&desired, ruleset.placement, &saved, &self.learned);
+            if plan.writes == 0 {
+                self.saved = Some(saved);
+                return Ok(writes);
+            }
+            debug!(chains = plan.writes, "writing iptables");
+            self.backend.restore(&plan.input)?;
+            writes += plan.writes;
+        }
+        Err(RulesError::Unsettled { what: "iptables rules".to_owned(), rounds: ROUNDS })
+    }
+
+    /// Remembers rules that came back, right after they were written, in other words than expected.
+    fn learn(&mut self, desired: &BTreeMap<Table, Lines>, saved: &Saved) {
+        for (table, lines) in desired {
+            let Some(chains) = saved.get(table) else { continue };
+            let hooks = lines.hooks.iter().map(|(name, (inserted, appended))| (*name, [&inserted[..], &appended[..]]));
+            let ours = lines.chains.iter().map(|(name, lines)| (name.as_str(), [&lines[..], &[]]));
+            for (name, groups) in hooks.chain(ours) {
+                let Some(chain) = chains.get(name) else { continue };
+                for line in groups.into_iter().flatten() {
+                    let found = chain.rules.iter().find(|rule| rule.hash.as_ref() == Some(&line.hash));
+                    if let Some(rule) = found.filter(|rule| !plan::is_right(rule, line, &self.learned)) {
+                        self.learned.insert(line.hash.clone(), rule.text.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The hashes of every chain, ours and the kernel's, for tests of composition.
+#[cfg(test)]
+pub(super) fn hashes(ruleset: &Ruleset) -> BTreeMap<String, Vec<String>> {
+    let mut hashes = BTreeMap::new();
+    for lines in text::render(ruleset).into_values() {
+        let hooks = lines
+            .hooks
+            .into_iter()
+            .map(|(name, (inserted, appended))| (name.to_owned(), [inserted, appended].concat()));
+        for (name, lines) in lines.chains.into_iter().chain(hooks) {
+            hashes.insert(name, lines.into_iter().map(|line| line.hash).collect());
+        }
+    }
+    hashes
+}

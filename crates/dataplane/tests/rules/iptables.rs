@@ -1,0 +1,241 @@
+//! The iptables driver, with both of the kernel's iptables interfaces.
+
+use crate::support::{apply, desired, enter_namespace, heal, prefix, ruleset, ruleset_without_nat, run, run_with};
+use dataplane::rules::{Driver, Placement, compose, driver};
+use model::desired::{PacketRules, Pool};
+
+/// What `iptables-save` shows on the walkthrough's node; hashes from Calico v3.32.1 and the walkthrough.
+const NAT: &str = r#"*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:cali-OUTPUT - [0:0]
+:cali-POSTROUTING - [0:0]
+:cali-PREROUTING - [0:0]
+:cali-fip-dnat - [0:0]
+:cali-fip-snat - [0:0]
+:cali-nat-outgoing - [0:0]
+-A PREROUTING -m comment --comment "cali:6gwbT8clXdHdC1b1" -j cali-PREROUTING
+-A OUTPUT -m comment --comment "cali:tVnHkvAo15HuiPy0" -j cali-OUTPUT
+-A POSTROUTING -m comment --comment "cali:0i8pjzKKPyA34aQD" -j cali-POSTROUTING
+-A cali-OUTPUT -m comment --comment "cali:GBTAv2p5CwevEyJm" -j cali-fip-dnat
+-A cali-POSTROUTING -m comment --comment "cali:Z-c7XtVd2Bq7s_hA" -j cali-fip-snat
+-A cali-POSTROUTING -m comment --comment "cali:nYKhEzDlr11Jccal" -j cali-nat-outgoing
+-A cali-POSTROUTING -o tunl0 -m comment --comment "cali:SXWvdsbh4Mw7wOln" -m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j MASQUERADE --random-fully
+-A cali-PREROUTING -m comment --comment "cali:r6XmIziWUJsdOK6Z" -j cali-fip-dnat
+-A cali-nat-outgoing -m comment --comment "cali:flqWnvo8yq4ULQLa" -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40all-ipam-pools dst -j MASQUERADE --random-fully
+COMMIT
+"#;
+
+/// Something of everybody else: kube-proxy's hook and chain, an administrator's rules and set.
+const FOREIGN: &str = "*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n\
+    -A POSTROUTING -s 10.9.0.0/24 -m comment --comment \"for the office\" -j MASQUERADE\n\
+    -A KUBE-SERVICES -d 10.96.0.1/32 -j RETURN\nCOMMIT\n\
+    *filter\n-A FORWARD -i eth7 -j ACCEPT\nCOMMIT\n";
+
+fn iptables() -> Box<dyn Driver> {
+    driver(PacketRules::Iptables)
+}
+
+/// A table as saved, without remarks and counters.
+fn saved(table: &str) -> String {
+    let text = run(&format!("iptables-save -t {table}"));
+    without_remarks(&text)
+}
+
+fn without_remarks(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn members(set: &str) -> Vec<String> {
+    let text = run("ipset save");
+    let start = format!("add {set} ");
+    let mut members: Vec<String> =
+        text.lines().filter_map(|line| line.strip_prefix(&start)).map(str::to_owned).collect();
+    members.sort();
+    members
+}
+
+fn sets() -> Vec<String> {
+    run("ipset list -n").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_walkthroughs_rules_and_sets_appear_once() {
+    enter_namespace();
+    let mut driver = iptables();
+    assert_eq!(apply(&mut *driver, &ruleset()), 12, "six chains, three hooks, three sets");
+    assert_eq!(saved("nat"), NAT);
+    assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"]);
+    assert_eq!(members("cali40all-ipam-pools"), ["172.16.0.0/16"]);
+    assert_eq!(members("cali40all-hosts-net"), ["192.168.10.10", "192.168.10.101"]);
+    let header = run("ipset list -t cali40masq-ipam-pools");
+    assert!(header.contains("Type: hash:net\n"), "{header}");
+    assert!(header.contains("family inet hashsize 1024 maxelem 1048576"), "{header}");
+
+    assert_eq!(apply(&mut *driver, &ruleset()), 0, "known to be right");
+    assert_eq!(heal(&mut *driver, &ruleset()), 0, "read, and right");
+    assert_eq!(apply(&mut *iptables(), &ruleset()), 0, "a fresh process finds it right");
+}
+
+#[test]
+fn nat_outgoing_off_and_on_again() {
+    enter_namespace();
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    assert_eq!(apply(&mut *driver, &ruleset_without_nat()), 2, "one chain, one set");
+    let list = run("iptables -n -t nat --list cali-nat-outgoing");
+    assert_eq!(list.lines().count(), 2, "{list}");
+    assert!(list.starts_with("Chain cali-nat-outgoing (1 references)\n"), "{list}");
+    assert_eq!(members("cali40masq-ipam-pools"), [""; 0]);
+    assert!(sets().contains(&"cali40masq-ipam-pools".to_owned()));
+    apply(&mut *driver, &ruleset());
+    assert_eq!(saved("nat"), NAT);
+    assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"]);
+}
+
+#[test]
+fn what_is_broken_by_hand_is_healed() {
+    enter_namespace();
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    for (damage, expect) in [
+        ("iptables -t nat -F cali-nat-outgoing", 1),
+        ("iptables -t nat -D cali-POSTROUTING 2", 1),
+        ("iptables -t nat -I cali-nat-outgoing -s 1.2.3.4 -j RETURN", 1),
+        ("iptables -t nat -A cali-fip-snat -s 1.2.3.4 -j RETURN", 1),
+        ("iptables -t nat -D POSTROUTING -m comment --comment cali:0i8pjzKKPyA34aQD -j cali-POSTROUTING", 1),
+        ("iptables -t nat -A PREROUTING -j cali-PREROUTING", 1),
+        ("iptables -t nat -N cali-leftover; iptables -t nat -A OUTPUT -j cali-leftover", 2),
+        ("iptables -t filter -N cali-fw-caliabc; iptables -t filter -A FORWARD -j cali-fw-caliabc", 2),
+        // the comment stays and only the rule changes
+        ("iptables -t nat -R cali-nat-outgoing 1 -m comment --comment cali:flqWnvo8yq4ULQLa -j MASQUERADE", 1),
+        ("iptables -t nat -F; iptables -t nat -X", 9),
+        ("ipset del cali40masq-ipam-pools 172.16.0.0/16", 1),
+        ("ipset add cali40all-ipam-pools 10.1.2.0/24", 1),
+        ("ipset add cali40all-ipam-pools 172.16.9.0/24 nomatch", 1),
+        ("ipset create cali40network-ip-pools hash:net; ipset create cali4t5 hash:net", 2),
+        (
+            "ipset create cali4t0 hash:ip; ipset create x hash:net maxelem 4; ipset swap x cali40masq-ipam-pools; ipset destroy x",
+            1,
+        ),
+        ("iptables -t nat -F; ipset destroy cali40all-ipam-pools; ipset create cali40all-ipam-pools hash:ip", 8),
+    ] {
+        run(damage);
+        assert_eq!(heal(&mut *driver, &ruleset()), expect, "{damage}");
+        assert_eq!(saved("nat"), NAT, "{damage}");
+        assert!(!run("iptables-save -t filter").contains("cali"), "{damage}");
+        assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"], "{damage}");
+        assert_eq!(members("cali40all-ipam-pools"), ["172.16.0.0/16"], "{damage}");
+        assert_eq!(sets().len(), 3, "{damage}: {:?}", sets());
+        assert!(run("ipset list -t cali40masq-ipam-pools").contains("maxelem 1048576"), "{damage}");
+        assert_eq!(heal(&mut *driver, &ruleset()), 0, "{damage}");
+    }
+}
+
+#[test]
+fn hooks_stand_where_they_are_told_to() {
+    enter_namespace();
+    run_with("iptables-restore", FOREIGN);
+    let mut driver = iptables();
+    let order = |chain: &str| -> Vec<String> {
+        let text = run(&format!("iptables -t nat -S {chain}"));
+        text.lines().skip(1).filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect()
+    };
+    let mut rules = ruleset();
+    apply(&mut *driver, &rules);
+    assert_eq!(order("PREROUTING"), ["cali-PREROUTING", "KUBE-SERVICES"]);
+    assert_eq!(order("POSTROUTING"), ["MASQUERADE", "cali-POSTROUTING"]);
+
+    run("iptables -t nat -I PREROUTING -j RETURN; iptables -t nat -A POSTROUTING -j RETURN");
+    assert_eq!(heal(&mut *driver, &rules), 2);
+    assert_eq!(order("PREROUTING"), ["cali-PREROUTING", "RETURN", "KUBE-SERVICES"]);
+    assert_eq!(order("POSTROUTING"), ["MASQUERADE", "RETURN", "cali-POSTROUTING"]);
+
+    rules.placement = Placement::Bottom;
+    assert_eq!(apply(&mut *driver, &rules), 1);
+    assert_eq!(order("PREROUTING"), ["RETURN", "KUBE-SERVICES", "cali-PREROUTING"]);
+    assert_eq!(heal(&mut *driver, &rules), 0);
+}
+
+#[test]
+fn others_rules_and_sets_stay_and_remove_all_leaves_them_as_they_were() {
+    enter_namespace();
+    run_with("iptables-restore", FOREIGN);
+    run("ipset create office hash:net; ipset add office 10.9.0.0/24");
+    let world = || (saved("nat"), saved("filter"), run("ipset save"));
+    let before = world();
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    let programmed = saved("nat");
+    for rule in before.0.lines().filter(|line| line.starts_with("-A")) {
+        assert!(programmed.contains(rule), "{rule} in {programmed}");
+    }
+    driver.remove_all().expect("everything of ours goes");
+    assert_eq!(world(), before);
+    assert_eq!(driver.remove_all().expect("nothing to do").writes, 0);
+    assert_eq!(apply(&mut *driver, &ruleset()), 12, "and all of it comes back");
+}
+
+#[test]
+fn a_chain_and_a_set_that_others_use_are_emptied_or_left_and_do_not_stop_the_rest() {
+    enter_namespace();
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    run(
+        "ipset create cali40gone hash:net; iptables -N THEIRS; iptables -A THEIRS -m set --match-set cali40gone src -j DROP",
+    );
+    run("iptables -t nat -N THEIRS; iptables -t nat -N cali-gone; iptables -t nat -A THEIRS -j cali-gone");
+    run("iptables -t nat -A cali-gone -j RETURN");
+    assert_eq!(heal(&mut *driver, &ruleset()), 1);
+    assert!(sets().contains(&"cali40gone".to_owned()));
+    assert_eq!(run("iptables -t nat -S cali-gone"), "-N cali-gone\n");
+    assert_eq!(heal(&mut *driver, &ruleset()), 0);
+    run("iptables -F THEIRS; iptables -t nat -F THEIRS");
+    assert_eq!(heal(&mut *driver, &ruleset()), 2);
+    assert_eq!(sets().len(), 3);
+}
+
+#[test]
+fn the_legacy_interface_is_used_where_it_holds_more_rules() {
+    enter_namespace();
+    run("iptables-legacy -t nat -A POSTROUTING -s 10.9.0.0/24 -j RETURN");
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    let legacy = without_remarks(&run("iptables-legacy-save -t nat"));
+    let expect = NAT
+        .replace("-A OUTPUT", "-A OUTPUT")
+        .replace("-A POSTROUTING -m comment", "-A POSTROUTING -s 10.9.0.0/24 -j RETURN\n-A POSTROUTING -m comment");
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&legacy), sorted(&expect));
+    assert!(!run("iptables-nft-save -t nat").contains("cali"));
+    run("iptables-legacy -t nat -F cali-nat-outgoing");
+    assert_eq!(heal(&mut *driver, &ruleset()), 1);
+    assert_eq!(sorted(&without_remarks(&run("iptables-legacy-save -t nat"))), sorted(&expect));
+}
+
+#[test]
+fn settings_reach_the_kernel() {
+    enter_namespace();
+    let mut driver = iptables();
+    let mut desired = desired();
+    desired.settings.nat_exclude_hosts = true;
+    desired.settings.nat_address = "192.0.2.9".parse().ok();
+    desired.pools.insert(prefix("0.0.0.0/0"), Pool::default());
+    desired.pools.insert(prefix("10.1.1.1/32"), Pool::default());
+    let rules = compose(&desired);
+    apply(&mut *driver, &rules);
+    assert_eq!(members("cali40all-ipam-pools"), ["0.0.0.0/1", "10.1.1.1", "128.0.0.0/1", "172.16.0.0/16"]);
+    let list = run("iptables -t nat -S cali-nat-outgoing");
+    assert!(
+        list.contains("! --match-set cali40all-hosts-net dst -j SNAT --to-source 192.0.2.9 --random-fully"),
+        "{list}"
+    );
+    assert_eq!(heal(&mut *driver, &rules), 0);
+}
