@@ -1,0 +1,59 @@
+//! Adj-RIB-Out: what one peer has been told, and what it has to be told next.
+
+use crate::wire::Context;
+use crate::wire::attribute::Attributes;
+use crate::wire::update::Update;
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The routes announced to one peer over one session.
+#[derive(Debug, Default)]
+pub(crate) struct AdjRibOut {
+    announced: BTreeMap<Ipv4Net, Arc<Attributes>>,
+    withdraw: BTreeSet<Ipv4Net>,
+    announce: BTreeMap<Arc<Attributes>, BTreeSet<Ipv4Net>>,
+}
+
+impl AdjRibOut {
+    /// Notes what the peer should know of a prefix; nothing happens if it knows.
+    pub(crate) fn set(&mut self, prefix: Ipv4Net, attributes: Option<Attributes>) {
+        match attributes {
+            Some(attributes) => {
+                if self.announced.get(&prefix).is_some_and(|announced| **announced == attributes) {
+                    return;
+                }
+                let attributes = match self.announce.get_key_value(&attributes) {
+                    Some((shared, _)) => Arc::clone(shared),
+                    None => Arc::new(attributes),
+                };
+                self.announced.insert(prefix, Arc::clone(&attributes));
+                self.announce.entry(attributes).or_default().insert(prefix);
+            }
+            None => {
+                if self.announced.remove(&prefix).is_some() {
+                    self.withdraw.insert(prefix);
+                }
+            }
+        }
+    }
+
+    /// Announces everything again (RFC 2918 §4).
+    pub(crate) fn refresh(&mut self) {
+        for (prefix, attributes) in &self.announced {
+            self.announce.entry(Arc::clone(attributes)).or_default().insert(*prefix);
+        }
+    }
+
+    /// Takes the UPDATEs that bring the peer up to date, withdrawals first. Every prefix is set at most once
+    /// between two calls.
+    pub(crate) fn flush(&mut self, context: Context) -> Vec<Update> {
+        let withdraw: Vec<Ipv4Net> = std::mem::take(&mut self.withdraw).into_iter().collect();
+        let mut updates = Update::withdraw(&withdraw);
+        for (attributes, prefixes) in std::mem::take(&mut self.announce) {
+            let prefixes: Vec<Ipv4Net> = prefixes.into_iter().collect();
+            updates.extend(Update::announce(&attributes, &prefixes, context));
+        }
+        updates
+    }
+}

@@ -1,0 +1,325 @@
+//! A peer: its session, its two RIBs, and what its messages do to them.
+
+use super::{Event, Retention};
+use crate::config::Config;
+use crate::fsm::State;
+use crate::rib::{AdjRibIn, AdjRibOut, Candidate, LocRib, Target, export};
+use crate::session::{Local, Loss, Negotiated, Session, Signal};
+use crate::status::PeerStatus;
+use crate::timer::Timer;
+use crate::wire::PeerType;
+use crate::wire::attribute::Attributes;
+use crate::wire::capability::{Forwarding, Restarting};
+use crate::wire::nlri::Family;
+use crate::wire::update::{MpReach, Reachability, Update, UpdateError};
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How far a session's first UPDATEs have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Initial {
+    /// Nothing has been sent.
+    Due,
+    /// The routes have, End-of-RIB has not.
+    Announced,
+    /// All of it has.
+    Ended,
+}
+
+/// A configured peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) session: Session,
+    address: IpAddr,
+    peer_type: PeerType,
+    adj_in: AdjRibIn,
+    /// The Established session and what went out over it.
+    up: Option<Up>,
+    /// The last session's agreement, which says whether its routes may be kept.
+    last: Option<Negotiated>,
+    state: State,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Up {
+    negotiated: Negotiated,
+    adj_out: AdjRibOut,
+    initial: Initial,
+    refresh: bool,
+}
+
+/// What a peer's messages changed, for the speaker to act on.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Prefixes to decide anew.
+    pub(super) prefixes: BTreeSet<Ipv4Net>,
+    /// For the log.
+    pub(super) events: Vec<Event>,
+}
+
+impl Peer {
+    pub(super) fn new(address: IpAddr, config: &Config, restarting: Restarting, now: Instant) -> Peer {
+        let peer = config.peers[&address].clone();
+        let peer_type = config.peer_type(&peer);
+        let local =
+            Local { asn: config.local_as, router_id: config.router_id, restart_time: config.restart_time, restarting };
+        Peer {
+            session: Session::new(address, peer, peer_type, local),
+            address,
+            peer_type,
+            adj_in: AdjRibIn::default(),
+            up: None,
+            last: None,
+            state: State::Idle,
+            since: now,
+        }
+    }
+
+    pub(super) fn status(&self) -> PeerStatus {
+        PeerStatus {
+            address: self.address,
+            kind: self.session.config.kind,
+            state: self.state,
+            since: self.since,
+            last_error: self.session.last_error.clone(),
+        }
+    }
+
+    /// Makes this peer's route a candidate for a prefix.
+    pub(super) fn candidate(&self, prefix: &Ipv4Net) -> Option<Candidate> {
+        let attributes = Arc::clone(self.adj_in.get(prefix)?);
+        let identifier = self.last.as_ref()?.identifier;
+        Some(Candidate { attributes, peer: self.address, identifier, peer_type: self.peer_type })
+    }
+
+    /// Forgets all of the peer's routes.
+    pub(super) fn clear(&mut self) -> Vec<Ipv4Net> {
+        self.adj_in.clear()
+    }
+
+    /// A timer of graceful restart ran out: what is stale goes.
+    pub(super) fn give_up_stale(&mut self) -> Vec<Ipv4Net> {
+        self.adj_in.sweep()
+    }
+
+    /// Acts on everything the session has to say.
+    pub(super) fn attend(&mut self, retention: &mut Option<Retention>, now: Instant, changes: &mut Changes) {
+        while let Some(signal) = self.session.poll_signal() {
+            match signal {
+                Signal::Up(negotiated) => self.came_up(negotiated, retention, now, changes),
+                Signal::Down(loss) => self.went_down(loss, now, changes),
+                Signal::Update(Ok(update)) => self.update(update, retention, changes),
+                Signal::Update(Err(error)) => {
+                    if let UpdateError::TreatAsWithdraw { routes, .. } = &error {
+                        for prefix in routes {
+                            self.withdraw(*prefix, changes);
+                        }
+                    }
+                    self.warn(error.to_string(), changes);
+                }
+                Signal::Refresh(refresh) => {
+                    if let Some(up) = &mut self.up {
+                        up.refresh |= refresh.family == Family::IPV4_UNICAST && refresh.subtype == 0;
+                    }
+                }
+            }
+        }
+        let state = self.session.state();
+        if state != self.state {
+            self.state = state;
+            self.since = now;
+            let reason = self.session.last_error.clone();
+            changes.events.push(Event::PeerState { peer: self.address, state, reason });
+        }
+    }
+
+    fn warn(&self, text: String, changes: &mut Changes) {
+        changes.events.push(Event::Warning { peer: self.address, text });
+    }
+
+    fn came_up(
+        &mut self,
+        negotiated: Negotiated,
+        retention: &mut Option<Retention>,
+        now: Instant,
+        changes: &mut Changes,
+    ) {
+        self.session.stop_timer(Timer::Restart);
+        if self.adj_in.has_stale() {
+            // RFC 4724 §4.2: a peer that lost its forwarding state must not be sent packets by old routes
+            if negotiated.forwarding() == Some(Forwarding::Preserved) {
+                self.session.start_timer(Timer::Stale, now + self.session.local.restart_time);
+            } else {
+                changes.prefixes.extend(self.adj_in.sweep());
+            }
+        }
+        if let Some(retention) = retention {
+            let restarting = negotiated.graceful_restart.as_ref().map(|restart| restart.restarting);
+            if restarting == Some(Restarting::Yes) {
+                retention.restarts_too(self.address);
+            }
+            if !negotiated.ipv4_unicast {
+                changes.prefixes.extend(retention.heard(self.address));
+            }
+        }
+        self.last = Some(negotiated.clone());
+        self.up = Some(Up { negotiated, adj_out: AdjRibOut::default(), initial: Initial::Due, refresh: false });
+    }
+
+    fn went_down(&mut self, loss: Loss, now: Instant, changes: &mut Changes) {
+        let Some(Up { negotiated, .. }) = self.up.take() else { return };
+        self.session.stop_timer(Timer::Stale);
+        let keeps = loss == Loss::Interrupted && negotiated.forwarding().is_some();
+        match negotiated.graceful_restart.filter(|_| keeps) {
+            Some(restart) => {
+                changes.prefixes.extend(self.adj_in.mark_stale());
+                self.session.start_timer(Timer::Restart, now + restart.time);
+            }
+            None => changes.prefixes.extend(self.adj_in.clear()),
+        }
+    }
+
+    fn update(&mut self, update: Update, retention: &mut Option<Retention>, changes: &mut Changes) {
+        if update.is_end_of_rib() {
+            self.session.stop_timer(Timer::Stale);
+            changes.prefixes.extend(self.adj_in.sweep());
+            if let Some(retention) = retention {
+                changes.prefixes.extend(retention.heard(self.address));
+            }
+            return;
+        }
+        for fault in &update.discarded {
+            self.warn(format!("attribute dropped: {fault}"), changes);
+        }
+        for prefix in &update.withdrawn {
+            self.withdraw((*prefix).into(), changes);
+        }
+        if let Some(Reachability::Ipv4Unicast(prefixes)) = &update.unreach {
+            for prefix in prefixes {
+                self.withdraw((*prefix).into(), changes);
+            }
+        }
+        let Some(attributes) = update.attributes else { return };
+        if let Some(MpReach::Ipv4Unicast { next_hop, prefixes }) = update.reach {
+            self.announce(Attributes { next_hop, ..attributes.clone() }, &prefixes, changes);
+        }
+        self.announce(attributes, &update.announced, changes);
+    }
+
+    fn withdraw(&mut self, prefix: IpNet, changes: &mut Changes) {
+        if let IpNet::V4(prefix) = prefix {
+            self.adj_in.withdraw(&prefix);
+            changes.prefixes.insert(prefix);
+        }
+    }
+
+    /// Takes announced routes; unusable ones replace what the peer said before all the same.
+    fn announce(&mut self, attributes: Attributes, prefixes: &[Ipv4Net], changes: &mut Changes) {
+        if prefixes.is_empty() {
+            return;
+        }
+        let unusable = self.unusable(&attributes);
+        if let Some(reason) = unusable {
+            let next_hop = attributes.next_hop;
+            self.warn(format!("{} routes via {next_hop} left out: {reason}", prefixes.len()), changes);
+        }
+        let attributes = Arc::new(attributes);
+        for prefix in prefixes {
+            match unusable {
+                None => self.adj_in.announce(*prefix, Arc::clone(&attributes)),
+                Some(_) => self.adj_in.withdraw(prefix),
+            }
+            changes.prefixes.insert(*prefix);
+        }
+    }
+
+    /// Says why a route must not be used: a loop (RFC 4271 §9.1.2, RFC 4456 §8) or a next hop that is none
+    /// (RFC 4271 §6.3).
+    fn unusable(&self, attributes: &Attributes) -> Option<&'static str> {
+        let local = &self.session.local;
+        let next_hop = attributes.next_hop;
+        if attributes.as_path.contains(local.asn) {
+            Some("our AS is in the path")
+        } else if attributes.originator_id == Some(local.router_id) {
+            Some("we originated them")
+        } else if next_hop == local.router_id || Some(next_hop) == self.local_address() {
+            Some("the next hop is this node")
+        } else if next_hop.is_unspecified()
+            || next_hop.is_loopback()
+            || next_hop.is_multicast()
+            || next_hop.is_broadcast()
+        {
+            Some("the next hop is no unicast address")
+        } else {
+            None
+        }
+    }
+
+    fn local_address(&self) -> Option<Ipv4Addr> {
+        match self.up.as_ref()?.negotiated.local_address? {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// Lists the UPDATEs that bring the peer up to date with the Loc-RIB; `changed` are the prefixes decided
+    /// anew.
+    pub(super) fn updates(
+        &mut self,
+        loc_rib: &LocRib,
+        changed: &BTreeSet<Ipv4Net>,
+        end_of_rib: EndOfRib,
+    ) -> Vec<Update> {
+        let local = self.session.local;
+        let local_address = self.local_address().unwrap_or(local.router_id);
+        let Some(up) = self.up.as_mut().filter(|up| up.negotiated.ipv4_unicast) else { return Vec::new() };
+        let target = Target {
+            peer: self.address,
+            peer_type: self.peer_type,
+            next_hop: self.session.config.next_hop,
+            local_address,
+            local_as: local.asn,
+        };
+        let mut tell = |prefix: Ipv4Net| {
+            let attributes = loc_rib.get(&prefix).and_then(|best| export(best, target));
+            up.adj_out.set(prefix, attributes);
+        };
+        match up.initial {
+            Initial::Due => loc_rib.prefixes().for_each(&mut tell),
+            Initial::Announced | Initial::Ended => changed.iter().copied().for_each(&mut tell),
+        }
+        if std::mem::take(&mut up.refresh) {
+            up.adj_out.refresh();
+        }
+        let mut updates = up.adj_out.flush(up.negotiated.context);
+        let ends = match end_of_rib {
+            EndOfRib::Ready => true,
+            EndOfRib::InternalOnly => self.peer_type == PeerType::Internal,
+            EndOfRib::NotReady => false,
+        };
+        up.initial = match up.initial {
+            Initial::Due | Initial::Announced if ends => {
+                updates.push(Update::end_of_rib());
+                Initial::Ended
+            }
+            Initial::Due => Initial::Announced,
+            Initial::Announced | Initial::Ended => up.initial,
+        };
+        updates
+    }
+}
+
+/// Whether what we have to say is complete enough for an End-of-RIB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndOfRib {
+    /// Our own prefixes are not known yet.
+    NotReady,
+    /// They are, but internal peers have not said all that external ones must hear.
+    InternalOnly,
+    /// All of it is.
+    Ready,
+}
