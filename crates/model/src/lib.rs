@@ -5,6 +5,7 @@
 
 pub mod desired;
 pub mod name;
+pub mod peering;
 
 use std::fmt;
 

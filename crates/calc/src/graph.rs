@@ -1,0 +1,168 @@
+//! [`Graph`]: the tables and what follows from them.
+
+use crate::peering::peering;
+use crate::settings::{Overrides, Parameters};
+use crate::tables::Tables;
+use api::Event;
+use ipnet::{IpNet, Ipv4Net};
+use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
+use model::name::{IfName, NodeName};
+use model::peering::Peering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// What one node should do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// For the kernel.
+    pub desired: Desired,
+    /// For the BGP speaker; none while the node is not registered or has no IPv4 address.
+    pub peering: Option<Peering>,
+    /// What is wrong with the datastore's content, a line each; worth a warning when it changes.
+    pub problems: Vec<String>,
+}
+
+/// Turns a datastore's events into one node's wanted state.
+#[derive(Debug)]
+pub struct Graph {
+    node: NodeName,
+    overrides: Overrides,
+    tables: Tables,
+    dirty: bool,
+    last: Option<Output>,
+}
+
+impl Graph {
+    /// A graph for `node`. `overrides` are parameters by lower-case name, stronger than any FelixConfiguration.
+    pub fn new(node: NodeName, overrides: BTreeMap<String, String>) -> Self {
+        Graph { node, overrides, tables: Tables::default(), dirty: false, last: None }
+    }
+
+    /// Takes events in; cheap.
+    pub fn on_events(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.dirty |= self.tables.apply(event, &self.node.0);
+        }
+    }
+
+    /// Yields the wanted state if it changed since the last call; nothing before the first snapshot is complete.
+    pub fn flush(&mut self) -> Option<Output> {
+        if !self.tables.in_sync || !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let output = self.output();
+        if self.last.as_ref() == Some(&output) {
+            return None;
+        }
+        self.last = Some(output.clone());
+        Some(output)
+    }
+
+    fn output(&self) -> Output {
+        let tables = &self.tables;
+        let mut parameters = Parameters::new(&tables.felix_configurations, &self.node.0, &self.overrides);
+        let pools = self.pools();
+        let wanted = parameters.ipip_enabled().unwrap_or(pools.values().any(|pool| pool.ipip != Encapsulation::Never));
+        let mtu = parameters.ipip_mtu();
+        let mut settings = parameters.settings();
+        let metric = tables.bgp_configurations.get("default").and_then(|spec| spec.ipv4_normal_route_priority);
+        if settings.route_metric == 0 {
+            settings.route_metric = metric.unwrap_or(0);
+        }
+        let mut problems = parameters.problems;
+        let workloads = self.workloads(&mut problems);
+        let desired = Desired {
+            node: self.node.clone(),
+            address: self.own_address(),
+            workloads,
+            local_blocks: self.local_blocks(),
+            pools,
+            ipip: wanted.then(|| Ipip { address: self.tunnel_address(), mtu }),
+            hosts: self.hosts(),
+            settings,
+        };
+        Output { desired, peering: peering(tables, &self.node.0), problems }
+    }
+
+    fn own_address(&self) -> Option<(Ipv4Addr, Ipv4Net)> {
+        let bgp = self.tables.nodes.get(&self.node.0)?.spec.bgp.as_ref()?;
+        let network = interface_address(&bgp.ipv4_address)?;
+        Some((network.addr(), network.trunc()))
+    }
+
+    fn tunnel_address(&self) -> Option<Ipv4Addr> {
+        let bgp = self.tables.nodes.get(&self.node.0)?.spec.bgp.as_ref()?;
+        bgp.ipv4_ipip_tunnel_addr.parse().ok()
+    }
+
+    fn hosts(&self) -> BTreeMap<NodeName, Ipv4Addr> {
+        let address = |bgp: &api::kind::NodeBgpSpec| interface_address(&bgp.ipv4_address).map(|network| network.addr());
+        let nodes = self.tables.nodes.iter();
+        nodes
+            .filter_map(|(name, node)| Some((NodeName(name.clone()), node.spec.bgp.as_ref().and_then(address)?)))
+            .collect()
+    }
+
+    fn local_blocks(&self) -> BTreeSet<Ipv4Net> {
+        let own = format!("host:{}", self.node);
+        let blocks = self.tables.blocks.iter();
+        blocks.filter(|(_, block)| block.affinity.as_ref() == Some(&own)).map(|(cidr, _)| *cidr).collect()
+    }
+
+    fn pools(&self) -> BTreeMap<Ipv4Net, Pool> {
+        let pools = self.tables.pools.values();
+        pools
+            .filter_map(|spec| {
+                let pool = Pool {
+                    ipip: encapsulation(&spec.ipip_mode),
+                    vxlan: encapsulation(&spec.vxlan_mode),
+                    nat_outgoing: spec.nat_outgoing,
+                    disabled: spec.disabled,
+                    disable_bgp_export: spec.disable_bgp_export,
+                    load_balancer_only: spec.allowed_uses == ["LoadBalancer"],
+                };
+                Some((spec.cidr.parse::<Ipv4Net>().ok()?.trunc(), pool))
+            })
+            .collect()
+    }
+
+    /// Local workloads by interface; an address that two endpoints claim goes to the first by name.
+    fn workloads(&self, problems: &mut Vec<String>) -> BTreeMap<IfName, Workload> {
+        let mut workloads: BTreeMap<IfName, Workload> = BTreeMap::new();
+        let mut holders = BTreeMap::new();
+        for (key, endpoint) in &self.tables.endpoints {
+            if endpoint.interface_name.is_empty() {
+                continue;
+            }
+            let interface = IfName(endpoint.interface_name.clone());
+            let workload = workloads.entry(interface.clone()).or_default();
+            for network in &endpoint.ip_networks {
+                let Ok(IpNet::V4(network)) = network.parse() else { continue };
+                match holders.insert(network.addr(), interface.clone()) {
+                    Some(holder) if holder != interface => {
+                        problems
+                            .push(format!("{key:?}: address {} is also {holder}'s, which keeps it", network.addr()));
+                        holders.insert(network.addr(), holder);
+                    }
+                    _ => {
+                        workload.addresses.insert(network.addr());
+                    }
+                }
+            }
+        }
+        workloads
+    }
+}
+
+fn encapsulation(mode: &str) -> Encapsulation {
+    match mode {
+        "Always" => Encapsulation::Always,
+        "CrossSubnet" => Encapsulation::CrossSubnet,
+        _ => Encapsulation::Never,
+    }
+}
+
+/// Reads an address with or without prefix length; without, it is its own subnet.
+fn interface_address(text: &str) -> Option<Ipv4Net> {
+    text.parse().ok().or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
+}

@@ -1,0 +1,116 @@
+//! FelixConfiguration to the dataplane's settings: `default`, overlaid by `node.NAME`, overlaid by the environment.
+
+use api::kind::FelixConfigurationSpec;
+use model::desired::{PacketRules, Settings};
+use model::{Mtu, RouteProtocol};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Parameters by lower-case name, as the agent's environment (`FELIX_…`) gives them.
+pub(crate) type Overrides = BTreeMap<String, String>;
+
+/// The parameters that count for a node, and what is wrong with any.
+pub(crate) struct Parameters<'a> {
+    layers: Vec<&'a FelixConfigurationSpec>,
+    overrides: &'a Overrides,
+    pub(crate) problems: Vec<String>,
+}
+
+impl<'a> Parameters<'a> {
+    /// Layers the configurations for `node`, weakest first.
+    pub(crate) fn new(
+        configurations: &'a BTreeMap<String, FelixConfigurationSpec>,
+        node: &str,
+        overrides: &'a Overrides,
+    ) -> Self {
+        let names = ["default".to_owned(), format!("node.{node}")];
+        let layers = names.iter().filter_map(|name| configurations.get(name)).collect();
+        Parameters { layers, overrides, problems: Vec::new() }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        if let Some(text) = self.overrides.get(&name.to_lowercase()) {
+            return Some(text.clone());
+        }
+        let value = self.layers.iter().rev().find_map(|layer| layer.0.get(name))?;
+        Some(if let Value::String(text) = value { text.clone() } else { value.to_string() })
+    }
+
+    fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.problems.push(format!("felixconfiguration {name} {text:?}: {reason}; the default applies"));
+                None
+            }
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Option<T> {
+        self.read(name, |text| text.parse().map_err(|_| "not a number in range".to_owned()))
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        self.read(name, |text| match text.to_lowercase().as_str() {
+            "true" | "yes" | "1" | "enabled" => Ok(true),
+            "false" | "no" | "0" | "disabled" => Ok(false),
+            _ => Err("neither true nor false".to_owned()),
+        })
+    }
+
+    /// A Go duration, or in the environment a number of seconds.
+    fn duration(&mut self, name: &str) -> Option<Duration> {
+        self.read(name, |text| match text.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+            Err(_) => api::duration::parse(text),
+        })
+    }
+
+    /// `ipipEnabled`, where set.
+    pub(crate) fn ipip_enabled(&mut self) -> Option<bool> {
+        self.flag("ipipEnabled")
+    }
+
+    /// `ipipMTU`, where set and not zero.
+    pub(crate) fn ipip_mtu(&mut self) -> Option<Mtu> {
+        self.number("ipipMTU").filter(|mtu| *mtu != 0).map(Mtu)
+    }
+
+    /// Everything else.
+    pub(crate) fn settings(&mut self) -> Settings {
+        let mut settings = Settings::default();
+        let nftables = self.read("nftablesMode", |text| match text.to_lowercase().as_str() {
+            "enabled" => Ok(PacketRules::Nftables),
+            "disabled" | "auto" => Ok(PacketRules::Iptables),
+            _ => Err("one of Enabled, Disabled, Auto is expected".to_owned()),
+        });
+        settings.packet_rules = nftables.unwrap_or_default();
+        let rules = match settings.packet_rules {
+            PacketRules::Iptables => "iptablesRefreshInterval",
+            PacketRules::Nftables => "nftablesRefreshInterval",
+        };
+        for (name, field) in [
+            ("routeRefreshInterval", &mut settings.route_refresh),
+            (rules, &mut settings.rules_refresh),
+            ("ipsetsRefreshInterval", &mut settings.sets_refresh),
+            ("interfaceRefreshInterval", &mut settings.interface_refresh),
+        ] {
+            *field = self.duration(name).unwrap_or(*field);
+        }
+        settings.route_metric = self.number("ipv4NormalRoutePriority").unwrap_or(0);
+        if let Some(protocol) = self.number("deviceRouteProtocol") {
+            settings.workload_protocol = RouteProtocol(protocol);
+        }
+        settings.nat_exclude_hosts = self.text("natOutgoingExclusions").as_deref() == Some("IPPoolsAndHostIPs");
+        let no_address = self.text("natOutgoingAddress").is_none_or(|text| text.is_empty());
+        if !no_address {
+            settings.nat_address =
+                self.read("natOutgoingAddress", |text| text.parse().map_err(|_| "not an IPv4 address".to_owned()));
+        }
+        settings.append_hooks = self.text("chainInsertMode").is_some_and(|mode| mode.eq_ignore_ascii_case("append"));
+        settings.route_sync_disabled = self.flag("routeSyncDisabled").unwrap_or(false);
+        settings
+    }
+}

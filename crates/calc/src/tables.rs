@@ -1,0 +1,107 @@
+//! The datastore's content as far as one node cares, kept up to date by events.
+
+use api::event::{Entry, Event, Key, Object, OwnerType};
+use api::ipam::{AffinityState, Block};
+use api::kind::{
+    BgpConfigurationSpec, BgpPeerSpec, FelixConfigurationSpec, IpPoolSpec, NodeSpec, WorkloadEndpointSpec,
+};
+use api::resource::{Kind, Resource, Typed};
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything seen, by key. Deletes of what is not there are normal.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub(crate) nodes: BTreeMap<String, Typed<NodeSpec>>,
+    pub(crate) pools: BTreeMap<String, IpPoolSpec>,
+    pub(crate) endpoints: BTreeMap<Key, WorkloadEndpointSpec>,
+    pub(crate) blocks: BTreeMap<Ipv4Net, Block>,
+    /// Confirmed affinities of all nodes: block → node.
+    pub(crate) affinities: BTreeSet<(Ipv4Net, String)>,
+    pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
+    pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,
+    pub(crate) felix_configurations: BTreeMap<String, FelixConfigurationSpec>,
+    /// While a snapshot arrives: the keys it has named.
+    resync: Option<BTreeSet<Key>>,
+    /// Every key held, to find what a snapshot no longer names.
+    held: BTreeSet<Key>,
+    pub(crate) in_sync: bool,
+}
+
+impl Tables {
+    /// Takes one event; answers whether anything relevant to `node` changed.
+    pub(crate) fn apply(&mut self, event: Event, node: &str) -> bool {
+        match event {
+            Event::Init => {
+                self.resync = Some(BTreeSet::new());
+                false
+            }
+            Event::InitApply(entry) => {
+                if let Some(named) = &mut self.resync {
+                    named.insert(entry.key.clone());
+                }
+                self.put(entry, node)
+            }
+            Event::InitDone => {
+                let named = self.resync.take().unwrap_or_default();
+                let gone: Vec<Key> = self.held.difference(&named).cloned().collect();
+                let changed = gone.iter().fold(false, |changed, key| self.remove(key) || changed);
+                !std::mem::replace(&mut self.in_sync, true) || changed
+            }
+            Event::Apply(entry) => self.put(entry, node),
+            Event::Delete(key) => self.remove(&key),
+        }
+    }
+
+    fn put(&mut self, entry: Entry, node: &str) -> bool {
+        let Entry { key, object, .. } = entry;
+        self.held.insert(key.clone());
+        match (&key, object) {
+            (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
+                Resource::Node(it) => replace(&mut self.nodes, name, *it),
+                Resource::IPPool(it) => replace(&mut self.pools, name, it.spec),
+                Resource::WorkloadEndpoint(it) if it.spec.node == node => {
+                    self.endpoints.insert(key, it.spec.clone()).as_ref() != Some(&it.spec)
+                }
+                Resource::WorkloadEndpoint(_) => self.endpoints.remove(&key).is_some(),
+                Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name, it.spec),
+                Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name, it.spec),
+                Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name, it.spec),
+                Resource::ClusterInformation(_) | Resource::Profile(_) | Resource::Tier(_) => false,
+            },
+            (Key::Block(IpNet::V4(cidr)), Object::Block(block)) if !block.deleted => {
+                self.blocks.insert(*cidr, block.clone()).as_ref() != Some(&block)
+            }
+            (Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) }, Object::Affinity(it))
+                if it.state == AffinityState::Confirmed && !it.deleted =>
+            {
+                self.affinities.insert((*block, owner.clone()))
+            }
+            _ => self.remove(&key),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) -> bool {
+        self.held.remove(key);
+        match key {
+            Key::Resource { kind, name, .. } => match kind {
+                Kind::Node => self.nodes.remove(name).is_some(),
+                Kind::IPPool => self.pools.remove(name).is_some(),
+                Kind::WorkloadEndpoint => self.endpoints.remove(key).is_some(),
+                Kind::BGPConfiguration => self.bgp_configurations.remove(name).is_some(),
+                Kind::BGPPeer => self.bgp_peers.remove(name).is_some(),
+                Kind::FelixConfiguration => self.felix_configurations.remove(name).is_some(),
+                Kind::ClusterInformation | Kind::Profile | Kind::Tier => false,
+            },
+            Key::Block(IpNet::V4(cidr)) => self.blocks.remove(cidr).is_some(),
+            Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) } => {
+                self.affinities.remove(&(*block, owner.clone()))
+            }
+            Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
+        }
+    }
+}
+
+fn replace<T: PartialEq + Clone>(table: &mut BTreeMap<String, T>, name: &str, value: T) -> bool {
+    table.insert(name.to_owned(), value.clone()).as_ref() != Some(&value)
+}

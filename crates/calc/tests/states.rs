@@ -1,0 +1,323 @@
+//! Named datastore states and what node `n1` should do in each, replayed forwards, backwards, from nothing and
+//! through a lost watch: the outcome may depend on nothing but the content.
+
+use api::event::{Entry, Event, Key, Object, OwnerType, Revision};
+use api::ipam::{Affinity, AffinityState, Block};
+use api::resource::{Kind, Resource};
+use calc::{Graph, Output};
+use ipnet::{IpNet, Ipv4Net};
+use model::Asn;
+use model::desired::{Encapsulation, Learned, Route, Target};
+use model::name::{IfName, NodeName};
+use model::peering::PeerSource;
+use model::{RouteProtocol, desired::PacketRules};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// A datastore's content, by key.
+type State = BTreeMap<Key, Object>;
+
+fn resource(kind: Kind, name: &str, spec: Value) -> (Key, Object) {
+    let namespace = if kind.namespaced() { "default" } else { "" };
+    let body = json!({
+        "kind": kind.name(), "apiVersion": "projectcalico.org/v3",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+    });
+    let resource = Resource::decode(kind, body).expect("a resource");
+    (Key::namespaced(kind, namespace, name), Object::Resource(resource))
+}
+
+fn node(name: &str, address: &str) -> (Key, Object) {
+    resource(Kind::Node, name, json!({"bgp": {"ipv4Address": address}}))
+}
+
+fn pool(name: &str, cidr: &str, more: Value) -> (Key, Object) {
+    let mut spec = json!({"cidr": cidr});
+    spec.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+    resource(Kind::IPPool, name, spec)
+}
+
+fn endpoint(name: &str, node: &str, interface: &str, address: &str) -> (Key, Object) {
+    let spec = json!({"node": node, "orchestrator": "k8s", "pod": name, "endpoint": "eth0",
+        "interfaceName": interface, "ipNetworks": [address]});
+    resource(Kind::WorkloadEndpoint, name, spec)
+}
+
+fn block(cidr: &str, owner: &str) -> [(Key, Object); 2] {
+    let cidr: IpNet = cidr.parse().expect("a CIDR");
+    let block = Block {
+        cidr,
+        affinity: Some(format!("host:{owner}")),
+        affinity_claim_time: None,
+        allocations: Vec::new(),
+        unallocated: Vec::new(),
+        attributes: Vec::new(),
+        sequence_number: 0,
+        sequence_number_for_allocation: BTreeMap::new(),
+        deleted: false,
+        host_affinity: None,
+    };
+    let affinity = Key::Affinity { owner_type: OwnerType::Host, owner: owner.to_owned(), block: cidr };
+    [(Key::Block(cidr), Object::Block(block)), (affinity, Object::Affinity(Affinity::default()))]
+}
+
+/// The walkthrough's cluster, seen from `n1`.
+fn cluster() -> State {
+    let mut state: State = [
+        node("n1", "192.168.10.10/24"),
+        node("n2", "192.168.10.101/24"),
+        node("n3", "192.168.20.100/24"),
+        pool("default", "172.16.0.0/16", json!({"ipipMode": "Always", "natOutgoing": true})),
+        endpoint("pod1", "n1", "cali1", "172.16.116.1/32"),
+        endpoint("pod2", "n2", "cali2", "172.16.158.1/32"),
+    ]
+    .into();
+    state.extend(block("172.16.116.0/24", "n1"));
+    state.extend(block("172.16.158.0/24", "n2"));
+    state
+}
+
+fn with(mut state: State, more: impl IntoIterator<Item = (Key, Object)>) -> State {
+    state.extend(more);
+    state
+}
+
+fn entry((key, object): (&Key, &Object)) -> Entry {
+    Entry { key: key.clone(), object: object.clone(), revision: Revision::default() }
+}
+
+fn snapshot(state: &State) -> Vec<Event> {
+    let inside = state.iter().map(|pair| Event::InitApply(entry(pair)));
+    std::iter::once(Event::Init).chain(inside).chain([Event::InitDone]).collect()
+}
+
+fn changes(from: &State, to: &State) -> Vec<Event> {
+    let gone = from.keys().filter(|key| !to.contains_key(key)).map(|key| Event::Delete(key.clone()));
+    let put = to.iter().filter(|(key, object)| from.get(key) != Some(object)).map(|pair| Event::Apply(entry(pair)));
+    put.chain(gone).collect()
+}
+
+fn graph() -> Graph {
+    Graph::new(NodeName::from("n1"), BTreeMap::new())
+}
+
+fn outcome(state: &State) -> Output {
+    let mut graph = graph();
+    graph.on_events(snapshot(state));
+    graph.flush().expect("the first snapshot yields an output")
+}
+
+/// The states that every expander goes through.
+fn states() -> Vec<(&'static str, State)> {
+    let mut second_pool = cluster();
+    second_pool.extend([pool("second", "10.0.0.0/16", json!({"vxlanMode": "Always"}))]);
+    second_pool.extend(block("10.0.1.0/26", "n1"));
+    vec![
+        ("empty", State::new()),
+        ("cluster", cluster()),
+        (
+            "pods gone",
+            cluster()
+                .into_iter()
+                .filter(|(key, _)| !matches!(key, Key::Resource { kind: Kind::WorkloadEndpoint, .. }))
+                .collect(),
+        ),
+        ("pod moved", with(cluster(), [endpoint("pod1", "n2", "cali1", "172.16.116.1/32")])),
+        ("second pool", second_pool),
+        (
+            "mesh off",
+            with(cluster(), [resource(Kind::BGPConfiguration, "default", json!({"nodeToNodeMeshEnabled": false}))]),
+        ),
+        ("unregistered", cluster().into_iter().filter(|(key, _)| *key != Key::global(Kind::Node, "n1")).collect()),
+    ]
+}
+
+#[test]
+fn only_the_content_counts() {
+    let states = states();
+    for (from_name, from) in &states {
+        for (to_name, to) in &states {
+            let expect = outcome(to);
+            for (way, events) in [("by changes", changes(from, to)), ("by a new snapshot", snapshot(to))] {
+                let mut graph = graph();
+                graph.on_events(snapshot(from));
+                let before = graph.flush();
+                graph.on_events(events.clone());
+                let after = graph.flush().or(before);
+                assert_eq!(after.as_ref(), Some(&expect), "{from_name} to {to_name} {way}");
+                graph.on_events(events);
+                assert_eq!(graph.flush(), None, "{from_name} to {to_name} {way}: the same events again change nothing");
+            }
+            let mut squashed = graph();
+            squashed.on_events(snapshot(from));
+            squashed.on_events(changes(from, to).into_iter().rev().collect());
+            assert_eq!(squashed.flush(), Some(expect), "{from_name} to {to_name} in one flush, reversed");
+        }
+    }
+}
+
+#[test]
+fn nothing_comes_out_before_the_snapshot_is_complete() {
+    let mut graph = graph();
+    let mut events = snapshot(&cluster());
+    let done = events.pop();
+    graph.on_events(events);
+    assert_eq!(graph.flush(), None);
+    graph.on_events(done.into_iter().collect());
+    assert!(graph.flush().is_some());
+}
+
+fn cidr(text: &str) -> Ipv4Net {
+    text.parse().expect("a CIDR")
+}
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn routes_of_the_walkthrough() {
+    let learned: Learned = [
+        (cidr("172.16.158.0/24"), address("192.168.10.101")),
+        (cidr("172.16.34.0/24"), address("192.168.20.100")),
+        (cidr("172.16.116.0/24"), address("192.168.10.101")),
+        (cidr("198.51.100.0/24"), address("192.168.10.254")),
+    ]
+    .into();
+    let routes = outcome(&cluster()).desired.routes(&learned);
+    let tunl0 = |via| Target::Onlink(address(via), IfName::from("tunl0"));
+    let expect: BTreeMap<Ipv4Net, Route> = [
+        ("172.16.116.0/24", Target::Blackhole, RouteProtocol::FELIX),
+        ("172.16.116.1/32", Target::Link(IfName::from("cali1")), RouteProtocol::BOOT),
+        ("172.16.158.0/24", tunl0("192.168.10.101"), RouteProtocol::BIRD),
+        ("172.16.34.0/24", tunl0("192.168.20.100"), RouteProtocol::BIRD),
+        ("198.51.100.0/24", Target::Via(address("192.168.10.254")), RouteProtocol::BIRD),
+    ]
+    .map(|(destination, target, protocol)| (cidr(destination), Route { target, protocol, metric: 0 }))
+    .into();
+    assert_eq!(routes, expect);
+}
+
+#[test]
+fn encapsulation_follows_pool_and_subnet() {
+    let near = (cidr("172.16.158.0/24"), address("192.168.10.101"));
+    let far = (cidr("172.16.34.0/24"), address("192.168.20.100"));
+    for (spec, near_tunnelled, far_tunnelled) in [
+        (json!({"ipipMode": "Always"}), Some(true), Some(true)),
+        (json!({"ipipMode": "CrossSubnet"}), Some(false), Some(true)),
+        (json!({"ipipMode": "Never"}), Some(false), Some(false)),
+        (json!({"vxlanMode": "Always"}), None, None),
+    ] {
+        let desired = outcome(&with(cluster(), [pool("default", "172.16.0.0/16", spec.clone())])).desired;
+        for ((prefix, via), expect) in [(near, near_tunnelled), (far, far_tunnelled)] {
+            let tunnelled = desired.kernel_route(&prefix, via).map(|route| matches!(route.target, Target::Onlink(..)));
+            assert_eq!(tunnelled, expect, "{spec} {prefix}");
+        }
+        let ipip = spec.get("ipipMode").is_some_and(|mode| mode != "Never");
+        assert_eq!(desired.ipip.is_some(), ipip, "{spec}");
+    }
+}
+
+#[test]
+fn the_mesh_dials_one_way() {
+    let peering = outcome(&cluster()).peering.expect("a registered node");
+    assert_eq!((peering.local_as, peering.address, peering.listen_port), (Asn(64512), address("192.168.10.10"), 179));
+    let peers: Vec<_> = peering.peers.iter().map(|(address, peer)| (address.to_string(), peer.passive)).collect();
+    // the lexically larger address string waits for the other side
+    assert_eq!(peers, [("192.168.10.101".to_owned(), true), ("192.168.20.100".to_owned(), true)]);
+    assert!(peering.peers.values().all(|peer| peer.source == PeerSource::Mesh && peer.remote_as == Asn(64512)));
+    assert_eq!(peering.originate, [cidr("172.16.116.0/24")].into());
+
+    let off = states().into_iter().find(|(name, _)| *name == "mesh off").expect("a state").1;
+    let peering = outcome(&off).peering.expect("a registered node");
+    assert!(peering.peers.is_empty());
+    let unregistered = states().into_iter().find(|(name, _)| *name == "unregistered").expect("a state").1;
+    assert_eq!(outcome(&unregistered).peering, None);
+}
+
+#[test]
+fn explicit_peers_and_as_numbers() {
+    let state = with(
+        cluster(),
+        [
+            resource(Kind::BGPConfiguration, "default", json!({"asNumber": 65001, "listenPort": 1790})),
+            resource(Kind::BGPPeer, "tor", json!({"peerIP": "192.168.10.254:1179", "asNumber": 65010})),
+            resource(Kind::BGPPeer, "mine", json!({"node": "n1", "peerIP": "192.168.10.253", "asNumber": 65011})),
+            resource(Kind::BGPPeer, "theirs", json!({"node": "n2", "peerIP": "192.168.10.252", "asNumber": 65012})),
+            resource(Kind::Node, "n3", json!({"bgp": {"ipv4Address": "192.168.20.100/24", "asNumber": 65003}})),
+        ],
+    );
+    let peering = outcome(&state).peering.expect("a registered node");
+    let peers: Vec<_> = peering
+        .peers
+        .iter()
+        .map(|(address, peer)| (address.to_string(), peer.remote_as.0, peer.port, peer.source))
+        .collect();
+    let row = |address: &str, asn, port, source| (address.to_owned(), asn, port, source);
+    assert_eq!(
+        peers,
+        [
+            row("192.168.10.101", 65001, 1790, PeerSource::Mesh),
+            row("192.168.10.253", 65011, 179, PeerSource::Node),
+            row("192.168.10.254", 65010, 1179, PeerSource::Global),
+            row("192.168.20.100", 65003, 1790, PeerSource::Mesh),
+        ]
+    );
+}
+
+#[test]
+fn only_confirmed_blocks_and_borrowed_addresses_are_announced() {
+    let mut pending = block("172.16.7.0/24", "n1");
+    pending[1].1 = Object::Affinity(Affinity { state: AffinityState::Pending, deleted: false });
+    let mut state = with(cluster(), pending);
+    state.extend([endpoint("borrower", "n1", "cali9", "172.16.158.9/32")]);
+    let peering = outcome(&state).peering.expect("a registered node");
+    assert_eq!(peering.originate, [cidr("172.16.116.0/24"), cidr("172.16.158.9/32")].into());
+
+    let kept = with(state.clone(), [pool("default", "172.16.0.0/16", json!({"disableBGPExport": true}))]);
+    assert!(outcome(&kept).peering.expect("a registered node").originate.is_empty());
+    let disabled = with(state, [pool("default", "172.16.0.0/16", json!({"disabled": true}))]);
+    let originate = outcome(&disabled).peering.expect("a registered node").originate;
+    assert_eq!(originate, [cidr("172.16.116.0/24")].into(), "a disabled pool's blocks stay announced");
+}
+
+#[test]
+fn settings_layer_and_bad_ones_are_named() {
+    let state = with(
+        cluster(),
+        [
+            resource(
+                Kind::FelixConfiguration,
+                "default",
+                json!({"nftablesMode": "Enabled", "routeRefreshInterval": "2s", "ipipMTU": 1400}),
+            ),
+            resource(
+                Kind::FelixConfiguration,
+                "node.n1",
+                json!({"routeRefreshInterval": "3s", "deviceRouteProtocol": 300}),
+            ),
+            resource(Kind::FelixConfiguration, "node.n2", json!({"routeRefreshInterval": "4s"})),
+        ],
+    );
+    let output = outcome(&state);
+    assert_eq!(output.desired.settings.packet_rules, PacketRules::Nftables);
+    assert_eq!(output.desired.settings.route_refresh.as_secs(), 3);
+    assert_eq!(output.desired.ipip.map(|ipip| ipip.mtu), Some(Some(model::Mtu(1400))));
+    assert_eq!(output.desired.settings.workload_protocol, RouteProtocol::BOOT);
+    assert_eq!(output.problems.len(), 1, "{:?}", output.problems);
+    assert!(output.problems[0].starts_with("felixconfiguration deviceRouteProtocol \"300\": not a number in range"));
+
+    let overrides = [("routerefreshinterval".to_owned(), "5".to_owned())].into();
+    let mut graph = Graph::new(NodeName::from("n1"), overrides);
+    graph.on_events(snapshot(&state));
+    let output = graph.flush().expect("an output");
+    assert_eq!(output.desired.settings.route_refresh.as_secs(), 5);
+}
+
+#[test]
+fn pools_keep_what_matters() {
+    let pools = outcome(&cluster()).desired.pools;
+    let pool = &pools[&cidr("172.16.0.0/16")];
+    assert_eq!((pool.ipip, pool.nat_outgoing, pool.disabled), (Encapsulation::Always, true, false));
+}
