@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * What the agent and the tunnel programs agree on: the maps' keys and values.
+ *
+ * The agent's mirror is crates/dataplane/src/bpf/abi.rs, which refuses maps whose sizes differ. Addresses are in
+ * network order, everything else in the machine's.
+ */
+#ifndef TUNNEL_ABI_H
+#define TUNNEL_ABI_H
+
+#include <linux/types.h>
+
+/* Prefixes of other nodes' pods: blocks, and single addresses borrowed from another node's block. */
+#define TUNNEL_MAX_PREFIXES 65536
+/* Nodes that may send to this one. */
+#define TUNNEL_MAX_NODES 16384
+
+/* The one entry of tunnel_config. All zero: not configured, nothing passes. */
+struct tunnel_config {
+	__be32 node;        /* this node's address: outer source on the way out, outer destination on the way in */
+	__u32 uplink;       /* index of the link that has the node's address */
+	__u32 tunnel;       /* index of tunl0 */
+	__u8 tunnel_mac[6]; /* MAC of tunl0; frames to any other are not for this host */
+	__u8 unused[2];
+};
+
+/* Key of tunnel_prefixes, as BPF_MAP_TYPE_LPM_TRIE wants it; the value is the node's address. */
+struct tunnel_prefix {
+	__u32 length;
+	__be32 address;
+};
+
+#endif

@@ -1,0 +1,206 @@
+//! The tunnel programs and their maps: loaded from the embedded object, or adopted from what is attached.
+//!
+//! An attached filter keeps its program alive and the program its maps, so nothing is pinned: a fresh process
+//! goes from the filters to the programs' identities, and from those to the maps. Programs and maps are shared
+//! by both filters, and a pair that does not share them is not adopted.
+
+use crate::bpf::abi::{self, Address, Config};
+use crate::tunnel::TunnelError;
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
+use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier, loaded_programs};
+use aya::{Ebpf, Pod};
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tunnel.o"));
+
+const CONFIG: &str = "tunnel_config";
+const PREFIXES: &str = "tunnel_prefixes";
+const NODES: &str = "tunnel_nodes";
+
+/// The short hash of the embedded object: programs of the same hash need no replacing.
+pub(super) fn fingerprint() -> String {
+    Sha256::digest(OBJECT).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A program in the kernel.
+pub(super) struct Program {
+    /// The kernel's number for it, as filters show it.
+    pub(super) id: u32,
+    /// Keeps it alive, and attaches it.
+    pub(super) fd: ProgramFd,
+}
+
+/// Both programs, and the maps they share.
+pub(super) struct Programs {
+    pub(super) encap: Program,
+    pub(super) decap: Program,
+    config: Array<MapData, Config>,
+    prefixes: LpmTrie<MapData, Address, Address>,
+    nodes: HashMap<MapData, Address, u8>,
+}
+
+impl Programs {
+    /// Loads the embedded object: new programs, empty maps.
+    pub(super) fn load() -> Result<Self, TunnelError> {
+        let mut object = Ebpf::load(OBJECT).map_err(|error| load("the object", &error))?;
+        Ok(Programs {
+            encap: load_program(&mut object, "tunnel_encap")?,
+            decap: load_program(&mut object, "tunnel_decap")?,
+            config: take_map(&mut object, CONFIG)?,
+            prefixes: take_map(&mut object, PREFIXES)?,
+            nodes: take_map(&mut object, NODES)?,
+        })
+    }
+
+    /// Opens the programs with these identities and their maps; `None` if they are gone or do not fit together.
+    pub(super) fn adopt(encap: u32, decap: u32) -> Result<Option<Self>, TunnelError> {
+        let mut found = BTreeMap::new();
+        // a program may vanish between the listing and its opening: that is another one's, or a gone one
+        for program in loaded_programs().flatten().filter(|program| [encap, decap].contains(&program.id())) {
+            found.insert(program.id(), program);
+        }
+        let (Some(encap), Some(decap)) = (found.get(&encap), found.get(&decap)) else { return Ok(None) };
+        let (encap_maps, decap_maps) = (maps_of(encap)?, maps_of(decap)?);
+        let (Some(config), Some(prefixes), Some(nodes)) =
+            (encap_maps.get(CONFIG), encap_maps.get(PREFIXES), decap_maps.get(NODES))
+        else {
+            return Ok(None);
+        };
+        if decap_maps.get(CONFIG) != Some(config) {
+            return Ok(None);
+        }
+        let (Some(config), Some(prefixes), Some(nodes)) =
+            (open_map(CONFIG, *config)?, open_map(PREFIXES, *prefixes)?, open_map(NODES, *nodes)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Programs { encap: open_program(encap)?, decap: open_program(decap)?, config, prefixes, nodes }))
+    }
+
+    /// Reads the configuration.
+    pub(super) fn config(&self) -> Result<Config, TunnelError> {
+        self.config.get(&0, 0).map_err(|error| entry("read", CONFIG, &error))
+    }
+
+    /// Writes the configuration.
+    pub(super) fn set_config(&mut self, config: Config) -> Result<(), TunnelError> {
+        self.config.set(0, config, 0).map_err(|error| entry("write the configuration", CONFIG, &error))
+    }
+
+    /// Reads which node has each prefix.
+    pub(super) fn prefixes(&self) -> Result<BTreeMap<Ipv4Net, Ipv4Addr>, TunnelError> {
+        let listed = list(self.prefixes.iter(), PREFIXES)?;
+        let known = |(key, node)| abi::prefix_of(&key).map(|prefix| (prefix, Ipv4Addr::from(node)));
+        Ok(listed.into_iter().filter_map(known).collect())
+    }
+
+    /// Adds a prefix or changes its node.
+    pub(super) fn set_prefix(&mut self, prefix: &Ipv4Net, node: Ipv4Addr) -> Result<(), TunnelError> {
+        let written = self.prefixes.insert(&abi::prefix_key(prefix), node.octets(), 0);
+        written.map_err(|error| entry(&format!("set {prefix} via {node}"), PREFIXES, &error))
+    }
+
+    /// Removes a prefix; one that is not there is removed already.
+    pub(super) fn remove_prefix(&mut self, prefix: &Ipv4Net) -> Result<(), TunnelError> {
+        let removed = absent_is_removed(self.prefixes.remove(&abi::prefix_key(prefix)));
+        removed.map_err(|error| entry(&format!("remove {prefix}"), PREFIXES, &error))
+    }
+
+    /// Reads who may send tunnelled packets.
+    pub(super) fn nodes(&self) -> Result<BTreeSet<Ipv4Addr>, TunnelError> {
+        Ok(list(self.nodes.iter(), NODES)?.into_iter().map(|(node, _)| Ipv4Addr::from(node)).collect())
+    }
+
+    /// Lets a node send tunnelled packets.
+    pub(super) fn add_node(&mut self, node: Ipv4Addr) -> Result<(), TunnelError> {
+        let written = self.nodes.insert(node.octets(), 1, 0);
+        written.map_err(|error| entry(&format!("add {node}"), NODES, &error))
+    }
+
+    /// Forbids a node to send tunnelled packets.
+    pub(super) fn remove_node(&mut self, node: Ipv4Addr) -> Result<(), TunnelError> {
+        let removed = absent_is_removed(self.nodes.remove(&node.octets()));
+        removed.map_err(|error| entry(&format!("remove {node}"), NODES, &error))
+    }
+}
+
+fn load_program(object: &mut Ebpf, name: &str) -> Result<Program, TunnelError> {
+    let failed = |error: aya::programs::ProgramError| load(name, &error);
+    let program = object.program_mut(name).expect("the embedded object has both programs");
+    let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
+    program.load().map_err(failed)?;
+    let id = program.info().map_err(failed)?.id();
+    let fd = program.fd().map_err(failed)?.try_clone().map_err(|error| load(name, &error))?;
+    Ok(Program { id, fd })
+}
+
+fn take_map<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M, TunnelError> {
+    let map = object.take_map(name).expect("the embedded object has the map");
+    M::try_from(map).map_err(|error| load(name, &error))
+}
+
+fn open_program(program: &ProgramInfo) -> Result<Program, TunnelError> {
+    let fd = program.fd().map_err(|error| open(&format!("program {}", program.id()), &error))?;
+    Ok(Program { id: program.id(), fd })
+}
+
+/// Lists a program's maps by name; a map that vanished meanwhile is left out.
+fn maps_of(program: &ProgramInfo) -> Result<BTreeMap<String, u32>, TunnelError> {
+    let failed = |error| open(&format!("program {}", program.id()), &error);
+    let ids = program.map_ids().map_err(failed)?.unwrap_or_default();
+    let named = |id| Some((MapInfo::from_id(id).ok()?.name_as_str()?.to_owned(), id));
+    Ok(ids.into_iter().filter_map(named).collect())
+}
+
+/// Opens a map by identity; `None` if its keys and values are of other sizes.
+fn open_map<M: TryFrom<Map, Error = MapError>>(name: &str, id: u32) -> Result<Option<M>, TunnelError> {
+    let failed = |error| open(&format!("map {name}"), &error);
+    let map = MapData::from_id(id).and_then(Map::from_map_data).map_err(failed)?;
+    Ok(M::try_from(map).ok())
+}
+
+fn list<'a, K: Pod, V, I: IterableMap<K, V>>(
+    entries: aya::maps::MapIter<'a, K, V, I>,
+    map: &'static str,
+) -> Result<Vec<(K, V)>, TunnelError> {
+    entries.collect::<Result<_, _>>().map_err(|error| entry("list", map, &error))
+}
+
+fn absent_is_removed(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Says what helps where it is known: the loader's own words are errno and verifier log.
+fn load(what: &str, error: &dyn std::error::Error) -> TunnelError {
+    let reason = chain(error);
+    let hint = if reason.contains("(os error 1)") { "; it takes root, or CAP_BPF and CAP_NET_ADMIN" } else { "" };
+    TunnelError::Program { what: format!("load BPF {what} of the tunnel"), reason: format!("{reason}{hint}") }
+}
+
+fn open(what: &str, error: &dyn std::error::Error) -> TunnelError {
+    TunnelError::Program { what: format!("open BPF {what} of the attached tunnel"), reason: chain(error) }
+}
+
+fn entry(action: &str, map: &'static str, error: &dyn std::error::Error) -> TunnelError {
+    TunnelError::Program { what: format!("{action} in BPF map {map}"), reason: chain(error) }
+}
+
+/// Joins an error and its causes: aya's own messages leave the errno to the source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let next = inner.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! The BPF tunnel as a reconciler: device, programs, filters and maps.
+//!
+//! Every `ensure` reads all four back from the kernel and writes only what differs. The order matters to packets:
+//! maps before filters, so that a program never runs on another configuration's entries, and the device up last.
+
+use crate::bpf::abi::Config;
+use crate::bpf::pair::{self, Found, Pair, TUNNEL_MAC};
+use crate::bpf::program::{Program, Programs, fingerprint};
+use crate::bpf::tc;
+use crate::netlink::Netlink;
+use crate::tunnel::{Tunnel, TunnelError, TunnelSpec};
+use model::Mtu;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkLayerType, LinkMessage};
+use nix::sched::{CloneFlags, unshare};
+use std::os::fd::AsFd as _;
+use std::thread;
+
+/// What filters of ours are called, before the hash of their object.
+const ENCAP: &str = "tortie-encap-";
+const DECAP: &str = "tortie-decap-";
+
+/// `tunl0` as a veth end with BPF programs, in the calling thread's network namespace.
+///
+/// Whatever happens to the process, programs and maps stay: [`Tunnel::remove`] alone takes them away.
+pub struct BpfTunnel {
+    programs: Option<Programs>,
+    fingerprint: String,
+}
+
+impl Default for BpfTunnel {
+    fn default() -> Self {
+        BpfTunnel { programs: None, fingerprint: fingerprint() }
+    }
+}
+
+impl BpfTunnel {
+    /// Creates a tunnel that has not looked at the kernel yet.
+    pub fn new() -> Self {
+        BpfTunnel::default()
+    }
+
+    /// Tells whether this kernel and this process can have such a tunnel, else what stands in the way.
+    ///
+    /// Tries it in a network namespace of its own, which is gone when this returns.
+    pub fn supported() -> Result<(), TunnelError> {
+        let attempt = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| TunnelError::Program {
+                what: "make a network namespace to try the BPF tunnel in".to_owned(),
+                reason: format!("{}; it takes root", errno.desc()),
+            })?;
+            let mut netlink = Netlink::open()?;
+            let pair = pair_of(&mut netlink, Mtu(1480))?;
+            let programs = Programs::load()?;
+            for program in [&programs.encap, &programs.decap] {
+                tc::attach(&mut netlink, pair.peer.link.index, ENCAP, program.fd.as_fd())?;
+            }
+            Ok(())
+        });
+        attempt.join().expect("the attempt returns its failures")
+    }
+
+    /// Names the programs in use, encap and decap, by the kernel's numbers; `None` before the first `ensure`.
+    pub fn program_ids(&self) -> Option<[u32; 2]> {
+        self.programs.as_ref().map(|programs| [programs.encap.id, programs.decap.id])
+    }
+
+    /// Adopts what another process attached, if both programs are this object's; else loads it.
+    fn programs(&self, netlink: &mut Netlink, pair: &Pair, uplink: u32) -> Result<Programs, TunnelError> {
+        let attached = |filters: Vec<tc::Filter>, role: &str| {
+            filters.into_iter().find(|filter| filter.name == format!("{role}{}", self.fingerprint))
+        };
+        let encap = attached(tc::filters(netlink, pair.peer.link.index)?, ENCAP);
+        let decap = attached(tc::filters(netlink, uplink)?, DECAP);
+        if let (Some(encap), Some(decap)) = (encap, decap)
+            && let Some(programs) = Programs::adopt(encap.program, decap.program)?
+        {
+            tracing::debug!(encap = encap.program, decap = decap.program, "adopted the tunnel's BPF programs");
+            return Ok(programs);
+        }
+        let programs = Programs::load()?;
+        tracing::info!(encap = programs.encap.id, decap = programs.decap.id, "loaded the tunnel's BPF programs");
+        Ok(programs)
+    }
+
+    fn attach(&self, netlink: &mut Netlink, link: u32, role: &str, program: &Program) -> Result<(), TunnelError> {
+        let name = format!("{role}{}", self.fingerprint);
+        let filters = tc::filters(netlink, link)?;
+        if !filters.iter().any(|filter| filter.name == name && filter.program == program.id) {
+            tc::attach(netlink, link, &name, program.fd.as_fd())?;
+        }
+        Ok(())
+    }
+}
+
+impl Tunnel for BpfTunnel {
+    fn ensure(&mut self, netlink: &mut Netlink, spec: &TunnelSpec) -> Result<(), TunnelError> {
+        let pair = pair_of(netlink, spec.mtu)?;
+        let programs = match self.programs.take() {
+            Some(programs) => programs,
+            None => self.programs(netlink, &pair, spec.uplink)?,
+        };
+        let programs = self.programs.insert(programs);
+        let config = Config {
+            node: spec.own_address.octets(),
+            uplink: spec.uplink,
+            tunnel: pair.tunnel.link.index,
+            tunnel_mac: TUNNEL_MAC.0,
+            unused: [0; 2],
+        };
+        let moved = programs.config()? != config;
+        if moved {
+            require_ethernet(netlink, spec.uplink)?;
+            programs.set_config(config)?;
+        }
+        let entries = fill(programs, spec);
+
+        let programs = self.programs.as_ref().expect("put there above");
+        self.attach(netlink, pair.peer.link.index, ENCAP, &programs.encap)?;
+        self.attach(netlink, spec.uplink, DECAP, &programs.decap)?;
+        if moved {
+            detach_decap(netlink, Some(spec.uplink))?;
+        }
+        if !pair.is_settled(spec.mtu) {
+            pair.settle(netlink, spec.mtu)?;
+        }
+        entries
+    }
+
+    fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
+        self.programs = None;
+        detach_decap(netlink, None)?;
+        match pair::find(netlink)? {
+            Found::Pair(pair) => netlink.delete_link(&pair.tunnel.link)?,
+            Found::Nothing | Found::Stray(_) | Found::Other(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Finds the pair, or makes it; half of one makes room.
+fn pair_of(netlink: &mut Netlink, mtu: Mtu) -> Result<Pair, TunnelError> {
+    match pair::find(netlink)? {
+        Found::Pair(pair) => return Ok(*pair),
+        Found::Nothing => {}
+        Found::Stray(link) => netlink.delete_link(&link)?,
+        Found::Other(link) => {
+            return Err(TunnelError::Program {
+                what: format!("make {} the BPF tunnel", link.name),
+                reason: format!(
+                    "there is a device of that name and of kind {:?}; delete it, or use the kernel's tunnel",
+                    link.kind
+                ),
+            });
+        }
+    }
+    pair::create(netlink, mtu)?;
+    match pair::find(netlink)? {
+        Found::Pair(pair) => Ok(*pair),
+        Found::Nothing | Found::Stray(_) | Found::Other(_) => Err(TunnelError::Program {
+            what: "make the BPF tunnel's veth pair".to_owned(),
+            reason: "another process changed it at once".to_owned(),
+        }),
+    }
+}
+
+/// The programs move Ethernet headers.
+fn require_ethernet(netlink: &mut Netlink, uplink: u32) -> Result<(), TunnelError> {
+    let what = || format!("use link {uplink} as the BPF tunnel's uplink");
+    let mut request = LinkMessage::default();
+    request.header.index = uplink;
+    match netlink.query(RouteNetlinkMessage::GetLink(request)) {
+        Ok(RouteNetlinkMessage::NewLink(link)) if link.header.link_layer_type == LinkLayerType::Ether => Ok(()),
+        Ok(_) => Err(TunnelError::Program {
+            what: what(),
+            reason: "it is not an Ethernet link, and only the kernel's ipip sends over others".to_owned(),
+        }),
+        Err(cause) => Err(cause.during(what()).into()),
+    }
+}
+
+/// Brings both maps to the wanted entries; one that fails does not stop the others, and the first is reported.
+fn fill(programs: &mut Programs, spec: &TunnelSpec) -> Result<(), TunnelError> {
+    let (prefixes, nodes) = (programs.prefixes()?, programs.nodes()?);
+    let mut outcome = Ok(());
+    let mut note = |result: Result<(), TunnelError>| {
+        if let Err(error) = result {
+            tracing::warn!(%error, "the tunnel's maps are incomplete");
+            if outcome.is_ok() {
+                outcome = Err(error);
+            }
+        }
+    };
+    // a prefix that is gone makes room before one that comes
+    for prefix in prefixes.keys().filter(|prefix| !spec.peers.contains_key(*prefix)) {
+        note(programs.remove_prefix(prefix));
+    }
+    for (prefix, node) in spec.peers.iter().filter(|(prefix, node)| prefixes.get(*prefix) != Some(*node)) {
+        note(programs.set_prefix(prefix, *node));
+    }
+    for node in nodes.difference(&spec.hosts) {
+        note(programs.remove_node(*node));
+    }
+    for node in spec.hosts.difference(&nodes) {
+        note(programs.add_node(*node));
+    }
+    outcome
+}
+
+/// Detaches decap from every link but one: a former uplink must not go on taking packets out of their tunnel.
+fn detach_decap(netlink: &mut Netlink, except: Option<u32>) -> Result<(), TunnelError> {
+    for link in tc::links(netlink)?.into_iter().filter(|link| Some(*link) != except) {
+        let filters = tc::filters(netlink, link)?;
+        let ours: Vec<_> = filters.iter().filter(|filter| filter.name.starts_with(DECAP)).collect();
+        for filter in &ours {
+            tc::detach(netlink, link, filter)?;
+        }
+        if !ours.is_empty() {
+            tc::remove_if_empty(netlink, link)?;
+        }
+    }
+    Ok(())
+}
