@@ -1,1 +1,233 @@
-//! placeholder
+//! The embedded datastore: a server of the etcd v3 gRPC API over redb, for when one host is enough.
+//!
+//! It speaks the API as etcd 3.4 does, so every etcd client works against it, and knows nothing of what is stored. It
+//! is one member without raft: a write is answered when it is on the disk. Not served: TLS, users, snapshots and the
+//! HTTP endpoints.
+//!
+//! One thread writes ([`writer`]); reads use the latest committed snapshot on the connection's own task; each watch
+//! stream is a task that follows the commits ([`watch`]).
+
+mod lease;
+mod listen;
+mod mvcc;
+mod refusal;
+mod service;
+mod shared;
+mod timers;
+mod watch;
+mod writer;
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+
+pub use listen::{BindError, ListenUrl, ListenUrlError};
+pub use mvcc::storage::OpenError;
+pub use refusal::Fault;
+
+use crate::{
+    lease::Lessor,
+    listen::Listener,
+    mvcc::storage::Storage,
+    shared::{Origin, Shared},
+    writer::Writer,
+};
+
+/// How long connections may take to finish their requests when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// HTTP/2 pings find clients that vanished without a word.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a store is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the database; made with mode 0700 when missing. `--data-dir`, etcd's default `default.etcd`.
+    pub data_dir: PathBuf,
+    /// Where to listen; at least one. `--listen-client-urls`.
+    pub listen_client_urls: Vec<ListenUrl>,
+    /// What the member list shows; the listen URLs when empty. `--advertise-client-urls`.
+    pub advertise_client_urls: Vec<String>,
+    /// The member's name. `--name`, default `default`.
+    pub name: String,
+    /// Which history is dropped by itself. `--auto-compaction-mode` and `--auto-compaction-retention`, default the last
+    /// 10,000 revisions are kept.
+    pub auto_compaction: AutoCompaction,
+    /// Size of the database file, in bytes, from which on writes that add data are refused; zero is no limit.
+    /// `--quota-backend-bytes`, default 2 GiB, which is etcd's.
+    pub quota_backend_bytes: u64,
+}
+
+impl Config {
+    /// Makes a configuration of defaults, for a directory and the URLs to listen on.
+    pub fn new(data_dir: PathBuf, listen_client_urls: Vec<ListenUrl>) -> Self {
+        Self {
+            data_dir,
+            listen_client_urls,
+            advertise_client_urls: Vec::new(),
+            name: "default".to_owned(),
+            auto_compaction: AutoCompaction::default(),
+            quota_backend_bytes: 2 << 30,
+        }
+    }
+}
+
+/// Which history the store drops by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// None.
+    Off,
+    /// All but the last so many revisions, looked at every minute (mode `revision`).
+    Revisions(u64),
+    /// All older than this (mode `periodic`).
+    Period(Duration),
+}
+
+impl Default for AutoCompaction {
+    fn default() -> Self {
+        Self::Revisions(10_000)
+    }
+}
+
+/// The store cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There is no URL to listen on.
+    #[error("no listen URL is given")]
+    NoListenUrl,
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A socket cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The writer thread cannot be started.
+    #[error("start the writer thread")]
+    Thread(#[source] std::io::Error),
+    /// Serving connections failed.
+    #[error("serve connections")]
+    Transport(#[source] tonic::transport::Error),
+    /// The database failed under way; what was acknowledged is on disk.
+    #[error("write to the database in {}", directory.display())]
+    Storage {
+        /// The data directory.
+        directory: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: Fault,
+    },
+}
+
+/// Serves until `shutdown` completes; `ready` is called once, when clients can connect.
+///
+/// Needs a tokio runtime with IO and time enabled; a current-thread one is enough. Every acknowledged write is on disk,
+/// however the process ends; waiting for a clean stop saves only the next start a check of the file.
+pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    if config.listen_client_urls.is_empty() {
+        return Err(ServeError::NoListenUrl);
+    }
+    let directory = config.data_dir.clone();
+    let failed = |source| ServeError::Storage { directory: directory.clone(), source };
+    let storage = Storage::open(&config.data_dir)?;
+    let mut listeners = Vec::new();
+    for url in &config.listen_client_urls {
+        listeners.extend(url.bind().await?);
+    }
+
+    let (to_writer, commands) = mpsc::channel();
+    let shared = Arc::new(Shared::new(origin(&config, &storage).map_err(&failed)?, to_writer));
+    let quota = Some(config.quota_backend_bytes).filter(|quota| *quota > 0);
+    let writer = start_writer(Writer::new(storage, shared.clone(), commands, quota))?;
+    let timers = [
+        tokio::spawn(timers::expire_leases(shared.clone())),
+        tokio::spawn(timers::compact(shared.clone(), config.auto_compaction)),
+    ];
+    tracing::info!(data_dir = %config.data_dir.display(), revision = shared.snapshot().revision, "store is ready");
+    ready();
+
+    let routes = service::routes(shared.clone());
+    let connections = listeners.into_iter().map(|listener| accept(listener, routes.clone(), &shared));
+    let mut connections = pin!(try_join_all(connections));
+    let served = tokio::select! {
+        served = &mut connections => served.map(|_| ()).map_err(ServeError::Transport),
+        // the writer's own outcome, below, says why
+        () = shared.writer_gone() => Ok(()),
+        () = shutdown => Ok(()),
+    };
+    shared.stopping.send_replace(true);
+    // clients that hold on longer lose their connection when the process ends
+    let _ = tokio::time::timeout(STOP_GRACE, connections).await;
+    timers.iter().for_each(JoinHandle::abort);
+    shared.stop_writer();
+    let written = writer.await.expect("the writer thread reports how it ended, and does not panic");
+    written.map_err(failed)?;
+    served
+}
+
+/// Reads what the server starts from: the file's state, and its leases with their full time.
+fn origin(config: &Config, storage: &Storage) -> Result<Origin, Fault> {
+    let mut lessor = Lessor::default();
+    for (id, seconds) in storage.leases()? {
+        lessor.insert(id, seconds, Instant::now());
+    }
+    let urls = &config.advertise_client_urls;
+    Ok(Origin {
+        identity: storage.identity,
+        file: storage.file.clone(),
+        name: config.name.clone(),
+        advertise_client_urls: if urls.is_empty() {
+            config.listen_client_urls.iter().map(ListenUrl::to_string).collect()
+        } else {
+            urls.clone()
+        },
+        snapshot: storage.snapshot()?,
+        lessor,
+    })
+}
+
+/// Starts the writer thread; the receiver yields how it ended.
+fn start_writer(writer: Writer) -> Result<oneshot::Receiver<Result<(), Fault>>, ServeError> {
+    let (ended, outcome) = oneshot::channel();
+    thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || {
+            // nobody waits for the outcome of a server that was dropped
+            let _ = ended.send(writer.run());
+        })
+        .map_err(ServeError::Thread)?;
+    Ok(outcome)
+}
+
+/// Serves the connections of one listener until the server stops.
+async fn accept(listener: Listener, routes: Routes, shared: &Shared) -> Result<(), tonic::transport::Error> {
+    let mut stopping = shared.stopping.subscribe();
+    let stop = async move {
+        // an error means that the server is gone, which is a stop as well
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .max_concurrent_streams(u32::MAX)
+        .add_routes(routes);
+    match listener {
+        Listener::Tcp(listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }
+        Listener::Unix(listener, _file) => {
+            server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop).await
+        }
+    }
+}

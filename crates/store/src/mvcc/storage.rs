@@ -1,0 +1,256 @@
+//! The database file: its tables, its schema number, its lock, and consistent views of it.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `current` | user key | live record |
+//! | `events` | revision, sub-revision | event, with a pointer to the event it replaced |
+//! | `leases` | lease | granted seconds |
+//! | `lease_keys` | lease, user key | nothing |
+//! | `meta` | name | number |
+//!
+//! `current` answers reads of the present without touching the history; reads of the past undo the events since
+//! then, which compaction keeps few. Events up to the compacted revision stay only while their key lives on them.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::view::View;
+use crate::refusal::Fault;
+
+pub(crate) type CurrentKey = &'static [u8];
+pub(crate) type CurrentValue = &'static [u8];
+pub(crate) type EventKey = (i64, u32);
+pub(crate) type EventValue = &'static [u8];
+
+pub(crate) const CURRENT: TableDefinition<'_, CurrentKey, CurrentValue> = TableDefinition::new("current");
+pub(crate) const EVENTS: TableDefinition<'_, EventKey, EventValue> = TableDefinition::new("events");
+pub(crate) const LEASES: TableDefinition<'_, i64, i64> = TableDefinition::new("leases");
+pub(crate) const LEASE_KEYS: TableDefinition<'_, (i64, &'static [u8]), ()> = TableDefinition::new("lease_keys");
+pub(crate) const META: TableDefinition<'_, &'static str, i64> = TableDefinition::new("meta");
+
+/// The names in `meta`.
+pub(crate) mod meta {
+    /// Number of the layout of tables and records.
+    pub(crate) const SCHEMA: &str = "schema";
+    /// Revision of the last transaction that wrote.
+    pub(crate) const REVISION: &str = "revision";
+    /// Reads and watches below this revision are refused.
+    pub(crate) const COMPACTED: &str = "compacted";
+    /// Events up to this revision have been pruned; behind `COMPACTED` while pruning is under way.
+    pub(crate) const PRUNED: &str = "pruned";
+    pub(crate) const CLUSTER: &str = "cluster_id";
+    pub(crate) const MEMBER: &str = "member_id";
+    /// Raft term shown to clients; one more at each start, as a lone etcd member elects itself.
+    pub(crate) const TERM: &str = "raft_term";
+}
+
+const SCHEMA: i64 = 1;
+const FILE: &str = "store.redb";
+/// redb's page cache; its default of 1 GiB is more than a node wants to spend.
+const CACHE_BYTES: usize = 8 << 20;
+/// etcd's revision before the first write.
+const FIRST_REVISION: i64 = 1;
+/// etcd's compacted revision before the first compaction.
+const NEVER_COMPACTED: i64 = -1;
+
+/// The data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made or written to.
+    #[error("create data directory {}", directory.display())]
+    Directory {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server has the directory open.
+    #[error("data directory {} is in use by another store", .0.display())]
+    InUse(PathBuf),
+    /// The file is not a database, or cannot be read.
+    #[error("open database {}", file.display())]
+    File {
+        /// The database file.
+        file: PathBuf,
+        /// What the database library says.
+        #[source]
+        source: Box<DatabaseError>,
+    },
+    /// A newer release wrote the file.
+    #[error("database {} has schema {found}, newer than {SCHEMA}, the newest this release reads", file.display())]
+    NewerSchema {
+        /// The database file.
+        file: PathBuf,
+        /// Its schema number.
+        found: i64,
+    },
+    /// The tables cannot be read or written.
+    #[error("prepare the tables of {}", file.display())]
+    Tables {
+        /// The database file.
+        file: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: Fault,
+    },
+}
+
+/// Who this server says it is in every header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster: u64,
+    pub(crate) member: u64,
+    pub(crate) term: u64,
+}
+
+/// An opened data directory.
+pub(crate) struct Storage {
+    pub(crate) database: Database,
+    pub(crate) file: PathBuf,
+    pub(crate) identity: Identity,
+}
+
+impl Storage {
+    /// Opens the directory, making it (mode 0700) and the file (0600) when missing, and locks it until closed.
+    pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
+        let file = directory.join(FILE);
+        create_file(directory, &file)
+            .map_err(|source| OpenError::Directory { directory: directory.to_path_buf(), source })?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&file).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(directory.to_path_buf()),
+            error => OpenError::File { file: file.clone(), source: Box::new(error) },
+        })?;
+        match prepare(&database) {
+            Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity }),
+            Ok(Prepared::Newer(found)) => Err(OpenError::NewerSchema { file, found }),
+            Err(source) => Err(OpenError::Tables { file, source }),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let transaction = self.database.begin_read()?;
+        let meta = transaction.open_table(META)?;
+        Ok(Snapshot {
+            revision: number(&meta, meta::REVISION)?,
+            compacted: number(&meta, meta::COMPACTED)?,
+            current: transaction.open_table(CURRENT)?,
+            events: transaction.open_table(EVENTS)?,
+            lease_keys: transaction.open_table(LEASE_KEYS)?,
+        })
+    }
+
+    /// Lists the leases and their granted seconds.
+    pub(crate) fn leases(&self) -> Result<Vec<(i64, i64)>, Fault> {
+        let leases = self.database.begin_read()?.open_table(LEASES)?;
+        leases.iter()?.map(|entry| entry.map(|(id, ttl)| (id.value(), ttl.value())).map_err(Fault::from)).collect()
+    }
+}
+
+/// The state after one commit; it stays readable, and unchanged, while the writer goes on.
+pub(crate) struct Snapshot {
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) current: ReadOnlyTable<CurrentKey, CurrentValue>,
+    pub(crate) events: ReadOnlyTable<EventKey, EventValue>,
+    lease_keys: ReadOnlyTable<(i64, &'static [u8]), ()>,
+}
+
+impl Snapshot {
+    pub(crate) fn view(
+        &self,
+    ) -> View<'_, ReadOnlyTable<CurrentKey, CurrentValue>, ReadOnlyTable<EventKey, EventValue>> {
+        View { current: &self.current, events: &self.events, revision: self.revision, compacted: self.compacted }
+    }
+
+    /// Lists the keys attached to a lease.
+    pub(crate) fn lease_keys(&self, lease: i64) -> Result<Vec<Vec<u8>>, Fault> {
+        attached_keys(&self.lease_keys, lease)
+    }
+}
+
+/// Lists the keys attached to a lease, in order.
+pub(crate) fn attached_keys(
+    table: &impl ReadableTable<(i64, &'static [u8]), ()>,
+    lease: i64,
+) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut keys = Vec::new();
+    for entry in table.range((lease, [].as_slice())..)? {
+        let (key, ()) = entry.map(|(key, _)| (key, ()))?;
+        let (owner, key) = key.value();
+        if owner != lease {
+            break;
+        }
+        keys.push(key.to_vec());
+    }
+    Ok(keys)
+}
+
+/// Reads a number of `meta`.
+pub(crate) fn number(meta: &impl ReadableTable<&'static str, i64>, name: &'static str) -> Result<i64, Fault> {
+    meta.get(name)?.map(|number| number.value()).ok_or(Fault::Malformed("meta"))
+}
+
+fn create_file(directory: &Path, file: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if !file.exists() {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+enum Prepared {
+    Ready(Identity),
+    Newer(i64),
+}
+
+fn prepare(database: &Database) -> Result<Prepared, Fault> {
+    let transaction = database.begin_write()?;
+    let identity = {
+        let mut meta = transaction.open_table(META)?;
+        let schema = meta.get(meta::SCHEMA)?.map(|schema| schema.value());
+        if let Some(found) = schema.filter(|found| *found > SCHEMA) {
+            return Ok(Prepared::Newer(found));
+        }
+        if schema.is_none() {
+            for (name, value) in [
+                (meta::SCHEMA, SCHEMA),
+                (meta::REVISION, FIRST_REVISION),
+                (meta::COMPACTED, NEVER_COMPACTED),
+                (meta::PRUNED, NEVER_COMPACTED),
+                (meta::CLUSTER, random()),
+                (meta::MEMBER, random()),
+                (meta::TERM, 1),
+            ] {
+                meta.insert(name, value)?;
+            }
+        }
+        let term = number(&meta, meta::TERM)? + 1;
+        meta.insert(meta::TERM, term)?;
+        Identity {
+            cluster: number(&meta, meta::CLUSTER)?.cast_unsigned(),
+            member: number(&meta, meta::MEMBER)?.cast_unsigned(),
+            term: term.cast_unsigned(),
+        }
+    };
+    transaction.open_table(CURRENT)?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(LEASES)?;
+    transaction.open_table(LEASE_KEYS)?;
+    transaction.commit()?;
+    Ok(Prepared::Ready(identity))
+}
+
+/// Draws a positive number that differs between servers; it need not be secret.
+pub(crate) fn random() -> i64 {
+    let drawn = RandomState::new().build_hasher().finish();
+    (drawn >> 1).cast_signed().max(1)
+}

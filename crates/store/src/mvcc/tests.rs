@@ -1,0 +1,1 @@
+//! Behaviour of whole requests on an open database.

@@ -1,0 +1,90 @@
+//! What happens by itself: leases run out, and history is compacted.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time;
+use tonic::Code;
+
+use crate::{
+    AutoCompaction,
+    shared::Shared,
+    writer::{Cause, Compact, Revoke},
+};
+
+/// How often the number of kept revisions is looked at.
+const REVISION_INTERVAL: Duration = Duration::from_secs(60);
+/// Samples of the revision taken within the kept time.
+const PERIOD_SAMPLES: u32 = 10;
+
+/// Revokes leases as they run out, until the writer is gone.
+pub(crate) async fn expire_leases(shared: Arc<Shared>) {
+    loop {
+        let next = shared.lessor().next_expiry();
+        match next {
+            None => shared.leases_changed.notified().await,
+            Some(next) => tokio::select! {
+                () = time::sleep_until(next.into()) => {}
+                () = shared.leases_changed.notified() => continue,
+            },
+        }
+        let expired = shared.lessor().expired(Instant::now());
+        for id in expired {
+            match shared.write(Revoke { id, cause: Cause::Expiry }).await {
+                Ok(_) => tracing::debug!(lease = id, "lease ran out"),
+                Err(status) if status.code() == Code::Unavailable => return,
+                // a keep-alive or a client's revocation was faster
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Compacts old revisions, until the writer is gone.
+pub(crate) async fn compact(shared: Arc<Shared>, rule: AutoCompaction) {
+    match rule {
+        AutoCompaction::Off => {}
+        AutoCompaction::Revisions(keep) => {
+            let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+            while compact_to(&shared, shared.snapshot().revision.saturating_sub(keep)).await {
+                time::sleep(REVISION_INTERVAL).await;
+            }
+        }
+        AutoCompaction::Period(keep) => {
+            let step = (keep / PERIOD_SAMPLES).max(Duration::from_secs(1));
+            let mut samples = VecDeque::new();
+            loop {
+                samples.push_back((Instant::now(), shared.snapshot().revision));
+                let mut old_enough = 0;
+                while let Some((taken, revision)) = samples.front().copied() {
+                    if taken.elapsed() < keep {
+                        break;
+                    }
+                    old_enough = revision;
+                    samples.pop_front();
+                }
+                if !compact_to(&shared, old_enough).await {
+                    return;
+                }
+                time::sleep(step).await;
+            }
+        }
+    }
+}
+
+/// Compacts, if that changes anything; returns whether the writer is still there.
+async fn compact_to(shared: &Shared, revision: i64) -> bool {
+    if revision <= 0 || revision <= shared.snapshot().compacted {
+        return true;
+    }
+    match shared.write(Compact { revision }).await {
+        Ok(_) => {
+            tracing::info!(revision, "compacted");
+            true
+        }
+        Err(status) => status.code() != Code::Unavailable,
+    }
+}
