@@ -138,9 +138,13 @@ impl Session {
         self.stop(Reason::ADMINISTRATIVE_SHUTDOWN, now, out);
     }
 
-    /// The session's state: that of the machine which got further.
+    /// The session's state: that of the connection which got furthest; before there is one, that of our attempts
+    /// to open it.
     pub(crate) fn state(&self) -> State {
-        self.outgoing.state.max(self.incoming.state)
+        match (self.outgoing.state, self.incoming.state) {
+            (outgoing @ (State::Connect | State::Active), State::Idle | State::Active) => outgoing,
+            (outgoing, incoming) => outgoing.max(incoming),
+        }
     }
 
     /// What the Established connection agreed on.

@@ -3,6 +3,8 @@
 //! A lost segment arrives late, as TCP sends it again; order within a connection is kept. A node can be killed
 //! (its kernel closes the connections), crash (nobody is told), and be cut off from another.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use bgp::{Config, ConnId, Event, Input, PeerConfig, PeerKind, Speaker, State, Transmit};
 use ipnet::Ipv4Net;
 use model::Asn;
@@ -116,9 +118,20 @@ impl Network {
         self.peers.retain(|end, _| end.node != ip(address));
     }
 
-    /// Cuts two nodes off from each other, or joins them again.
+    /// Cuts two nodes off from each other.
     pub(crate) fn cut(&mut self, a: &str, b: &str) {
         self.cut.extend([(ip(a), ip(b)), (ip(b), ip(a))]);
+    }
+
+    /// Ends a cut; what was sent meanwhile is lost, and so are the connections.
+    pub(crate) fn join(&mut self, a: &str, b: &str) {
+        self.cut.remove(&(ip(a), ip(b)));
+        self.cut.remove(&(ip(b), ip(a)));
+    }
+
+    /// Counts connections that both ends have open.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.peers.iter().filter(|(end, other)| end < other && self.peers.get(other) == Some(end)).count()
     }
 
     pub(crate) fn node(&self, address: &str) -> &Node {
@@ -191,12 +204,19 @@ impl Network {
                 node.speaker.handle(Input::Accepted { conn: end.conn, peer: from.node, local: to }, self.now);
                 self.deliver(from, Input::Connected { conn: from.conn, local: from.node });
             }
-            Arrival::Input { to, input } => {
-                let node = self.nodes.get_mut(&to.node).filter(|node| node.generation == to.generation);
-                if let Some(node) = node {
-                    node.speaker.handle(input, self.now);
-                }
-            }
+            Arrival::Input { to, input } => match self.nodes.get_mut(&to.node) {
+                Some(node) if node.generation == to.generation => node.speaker.handle(input, self.now),
+                Some(_) => self.reset(to),
+                None => {}
+            },
+        }
+    }
+
+    /// A machine that came back knows nothing of a connection from before.
+    fn reset(&mut self, to: End) {
+        if let Some(sender) = self.peers.iter().find(|(_, other)| **other == to).map(|(sender, _)| *sender) {
+            self.peers.remove(&sender);
+            self.deliver(sender, Input::Closed { conn: sender.conn, reason: "connection reset by peer".into() });
         }
     }
 
