@@ -4,13 +4,18 @@
 //! Field names, their order and what is omitted when empty are Calico's, since stored bytes and `calicoctl`
 //! output depend on them. Decoding is strict: an unknown field is an error. Nothing here does IO.
 
+pub mod duration;
 pub mod event;
+pub mod initial;
+pub mod invalid;
 pub mod ipam;
 pub mod kind;
 pub mod meta;
 pub mod resource;
+pub mod selector;
 pub mod validate;
 
 pub use event::{Entry, Event, Key, Object, Revision};
+pub use invalid::Invalid;
 pub use meta::ObjectMeta;
 pub use resource::{Kind, Resource, Typed};

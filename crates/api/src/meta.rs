@@ -11,13 +11,13 @@ pub const API_VERSION: &str = "projectcalico.org/v3";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectMeta {
     /// Name, a DNS-1123 subdomain.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "crate::validate::text")]
     pub name: String,
     /// Accepted when read; creating with it is refused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub generate_name: String,
     /// Namespace of a namespaced kind.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "crate::validate::text")]
     pub namespace: String,
     /// Kubernetes' old self link; never stored.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -41,10 +41,10 @@ pub struct ObjectMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_grace_period_seconds: Option<i64>,
     /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::validate::text_map")]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::validate::text_map")]
     pub annotations: BTreeMap<String, String>,
     /// Owners, carried as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,7 +1,9 @@
 //! A resource of any kind: [`Resource`] is the closed set, [`Typed`] one of it, [`Kind`] its tag.
 
+use crate::invalid::Invalid;
 use crate::kind::*;
 use crate::meta::{API_VERSION, ObjectMeta};
+use crate::validate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,17 @@ pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + Dese
     const KIND: Kind;
     /// The kind's `status`, kept as it is where Tortie does not look into it.
     type Status: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned;
+
+    /// Fills in what Calico's client stores where the user wrote nothing.
+    fn apply_defaults(_object: &mut Typed<Self>) {}
+
+    /// Reports what the kind's own rules refuse; metadata is checked for every kind alike.
+    fn check(_object: &Typed<Self>, _invalid: &mut Invalid) {}
+
+    /// Names the fields that are set and stored, but change nothing in this version.
+    fn idle_fields(_object: &Typed<Self>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A resource of one kind, in the order Go writes it: kind, apiVersion, metadata, spec, status.
@@ -36,6 +49,13 @@ impl<S: Spec> Typed<S> {
     /// A new object of the kind.
     pub fn new(metadata: ObjectMeta, spec: S) -> Self {
         Typed { kind: S::KIND.name().to_owned(), api_version: API_VERSION.to_owned(), metadata, spec, status: None }
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        let mut invalid = Invalid::default();
+        validate::metadata(&self.metadata, &mut invalid);
+        S::check(self, &mut invalid);
+        invalid.into_result()
     }
 }
 
@@ -74,6 +94,23 @@ macro_rules! kinds {
             pub fn metadata(&self) -> &ObjectMeta { match self { $(Resource::$variant(object) => &object.metadata,)* } }
             /// The resource's metadata, to change.
             pub fn metadata_mut(&mut self) -> &mut ObjectMeta { match self { $(Resource::$variant(object) => &mut object.metadata,)* } }
+            /// Fills in what Calico's client stores where the user wrote nothing.
+            pub fn apply_defaults(&mut self) {
+                match self { $(Resource::$variant(object) => Spec::apply_defaults(object.as_mut()),)* }
+            }
+            /// Checks the object by its own rules and its kind's; what needs other objects is the client's.
+            pub fn validate(&self) -> Result<(), Invalid> { match self { $(Resource::$variant(object) => object.validate(),)* } }
+            fn idle_fields(&self) -> Vec<String> {
+                match self { $(Resource::$variant(object) => Spec::idle_fields(object.as_ref()),)* }
+            }
+            /// Decodes what a user wrote; the error names the field.
+            pub fn read(kind: Kind, value: serde_json::Value) -> Result<Resource, Unreadable> {
+                Ok(match kind {
+                    $(Kind::$variant => Resource::$variant(Box::new(
+                        serde_path_to_error::deserialize(value).map_err(|error| Unreadable::new(&error))?,
+                    )),)*
+                })
+            }
             /// Decodes a JSON object of a known kind; strict about fields.
             pub fn decode(kind: Kind, value: serde_json::Value) -> Result<Resource, serde_json::Error> {
                 Ok(match kind { $(Kind::$variant => Resource::$variant(Box::new(serde_json::from_value(value)?)),)* })
@@ -109,6 +146,40 @@ kinds! {
     Profile: ProfileSpec, "profiles", false, ["profile", "profiles", "pro", "pros"];
     Tier: TierSpec, "tiers", false, ["tier", "tiers"];
     WorkloadEndpoint: WorkloadEndpointSpec, "workloadendpoints", true, ["workloadendpoint", "workloadendpoints", "wep", "weps"];
+}
+
+impl Resource {
+    /// Says which fields were accepted but change nothing yet, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let object = format!("{} {}", self.kind().name(), self.metadata().name);
+        self.idle_fields().iter().map(|field| format!("{object}: {field} is accepted but not acted on yet")).collect()
+    }
+}
+
+/// Why a user's document is not an object of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A field that the kind does not have, at least not there.
+    #[error("field in document is not recognized or is in the wrong location: {0}")]
+    UnknownField(String),
+    /// A value of the wrong type.
+    #[error("{field}: {reason}")]
+    Value {
+        /// Path of the field, such as `spec.blockSize`.
+        field: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+impl Unreadable {
+    fn new(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let reason = error.inner().to_string();
+        match reason.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+            Some((field, _)) => Unreadable::UnknownField(field.to_owned()),
+            None => Unreadable::Value { field: error.path().to_string(), reason },
+        }
+    }
 }
 
 impl Kind {

@@ -1,6 +1,8 @@
 //! BGPConfiguration: cluster-wide (`default`) and per-node (`node.NAME`) BGP settings.
 
-use crate::resource::{Kind, Spec};
+use crate::invalid::Invalid;
+use crate::resource::{Kind, Spec, Typed};
+use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,4 +72,144 @@ pub struct BgpConfigurationSpec {
 impl Spec for BgpConfigurationSpec {
     const KIND: Kind = Kind::BGPConfiguration;
     type Status = Value;
+
+    fn apply_defaults(configuration: &mut Typed<Self>) {
+        let spec = &mut configuration.spec;
+        spec.service_load_balancer_aggregation.get_or_insert_with(|| "Enabled".to_owned());
+        if let Some(time) = &mut spec.node_mesh_max_restart_time {
+            validate::normalise_duration(time);
+        }
+    }
+
+    fn check(configuration: &Typed<Self>, invalid: &mut Invalid) {
+        let spec = &configuration.spec;
+        let levels = ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"];
+        invalid.one_of("LogSeverityScreen", "logLevel", "spec.logSeverityScreen", &spec.log_severity_screen, &levels);
+        let choice = |field: &Option<String>| field.clone().unwrap_or_default();
+        let toggle = ["Enabled", "Disabled"];
+        let aggregation = choice(&spec.service_load_balancer_aggregation);
+        let path = "spec.serviceLoadBalancerAggregation";
+        invalid.one_of("ServiceLoadBalancerAggregation", "omitempty", path, &aggregation, &toggle);
+        let program = choice(&spec.program_cluster_routes);
+        invalid.one_of("ProgramClusterRoutes", "omitempty", "spec.programClusterRoutes", &program, &toggle);
+        invalid.one_of("BindMode", "omitempty", "spec.bindMode", &choice(&spec.bind_mode), &["None", "NodeIP"]);
+        if spec.listen_port == Some(0) {
+            invalid.push_tag("ListenPort", "0", "gt");
+        }
+        validate::duration("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time.as_ref(), invalid);
+        validate::ipv4("LocalWorkloadPeeringIPV4", &spec.local_workload_peering_ipv4, invalid);
+        validate::ipv6("LocalWorkloadPeeringIPV6", &spec.local_workload_peering_ipv6, invalid);
+        for (field, priority) in [
+            ("IPv4NormalRoutePriority", spec.ipv4_normal_route_priority),
+            ("IPv6NormalRoutePriority", spec.ipv6_normal_route_priority),
+        ] {
+            if let Some(number) = priority.filter(|number| !(1..=2_147_483_646).contains(number)) {
+                invalid.push(field, &number.to_string(), "must be between 1 and 2147483646");
+            }
+        }
+        if configuration.metadata.name == "default" {
+            spec.check_mesh(invalid);
+        } else {
+            spec.check_cluster_wide(invalid);
+        }
+    }
+
+    fn idle_fields(configuration: &Typed<Self>) -> Vec<String> {
+        let spec = &configuration.spec;
+        let set = [
+            ("serviceLoadBalancerIPs", !spec.service_load_balancer_ips.is_empty()),
+            ("serviceExternalIPs", !spec.service_external_ips.is_empty()),
+            ("serviceClusterIPs", !spec.service_cluster_ips.is_empty()),
+            ("communities", !spec.communities.is_empty()),
+            ("prefixAdvertisements", !spec.prefix_advertisements.is_empty()),
+            ("nodeMeshPassword", spec.node_mesh_password.is_some()),
+            ("nodeMeshMaxRestartTime", spec.node_mesh_max_restart_time.is_some()),
+            ("bindMode", spec.bind_mode.as_ref().is_some_and(|mode| mode != "None")),
+            ("ignoredInterfaces", !spec.ignored_interfaces.is_empty()),
+            ("localWorkloadPeeringIPV4", !spec.local_workload_peering_ipv4.is_empty()),
+            ("localWorkloadPeeringIPV6", !spec.local_workload_peering_ipv6.is_empty()),
+            ("programClusterRoutes", spec.program_cluster_routes.as_ref().is_some_and(|word| word != "Enabled")),
+            ("ipv6NormalRoutePriority", spec.ipv6_normal_route_priority.is_some()),
+        ];
+        set.iter().filter(|(_, set)| *set).map(|(field, _)| format!("spec.{field}")).collect()
+    }
+}
+
+impl BgpConfigurationSpec {
+    /// What needs the mesh, on the configuration that may switch it off.
+    fn check_mesh(&self, invalid: &mut Invalid) {
+        if self.node_to_node_mesh_enabled != Some(false) {
+            return;
+        }
+        if self.node_mesh_password.is_some() {
+            let reason = "Cannot set nodeMeshPassword unless nodeToNodeMeshEnabled is true";
+            invalid.push_bare("BGPConfiguration.Spec.NodeMeshPassword", reason);
+        }
+        if self.node_mesh_max_restart_time.is_some() {
+            let reason = "Cannot set nodeMeshMaxRestartTime unless nodeToNodeMeshEnabled is true";
+            invalid.push_bare("BGPConfiguration.Spec.NodeMeshMaxRestartTime", reason);
+        }
+    }
+
+    /// What only the configuration named `default` may set.
+    fn check_cluster_wide(&self, invalid: &mut Invalid) {
+        for (set, field, name) in [
+            (self.node_to_node_mesh_enabled.is_some(), "NodeToNodeMeshEnabled", "nodeToNodeMeshEnabled"),
+            (self.as_number.is_some(), "ASNumber", "ASNumber"),
+            (!self.service_external_ips.is_empty(), "ServiceExternalIPs", "ServiceExternalIPs"),
+            (!self.service_cluster_ips.is_empty(), "ServiceClusterIPs", "ServiceClusterIPs"),
+            (!self.service_load_balancer_ips.is_empty(), "ServiceLoadBalancerIPs", "ServiceLoadBalancerIPs"),
+            (self.node_mesh_password.is_some(), "NodeMeshPassword", "nodeMeshPassword"),
+            (self.node_mesh_max_restart_time.is_some(), "NodeMeshMaxRestartTime", "nodeMeshMaxRestartTime"),
+        ] {
+            if set {
+                let reason = format!("Cannot set {name} on a non default BGP Configuration.");
+                invalid.push_bare(&format!("BGPConfiguration.Spec.{field}"), &reason);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, stored, warned};
+    use serde_json::json;
+
+    #[test]
+    fn stored_form() {
+        let spec =
+            json!({"asNumber": 64512, "bindMode": "NodeIP", "listenPort": 178, "nodeMeshMaxRestartTime": "300s"});
+        assert_eq!(
+            stored(Kind::BGPConfiguration, "default", spec),
+            r#"{"kind":"BGPConfiguration","apiVersion":"projectcalico.org/v3","metadata":{"name":"default"},"spec":{"asNumber":64512,"serviceLoadBalancerAggregation":"Enabled","listenPort":178,"nodeMeshMaxRestartTime":"5m0s","bindMode":"NodeIP"}}"#
+        );
+    }
+
+    #[test]
+    fn what_only_default_may_set() {
+        for (spec, expect) in [
+            (
+                json!({"asNumber": 1}),
+                "BGPConfiguration.Spec.ASNumber (Cannot set ASNumber on a non default BGP Configuration.)",
+            ),
+            (
+                json!({"nodeToNodeMeshEnabled": true}),
+                "BGPConfiguration.Spec.NodeToNodeMeshEnabled (Cannot set nodeToNodeMeshEnabled on a non default BGP \
+                 Configuration.)",
+            ),
+        ] {
+            assert_eq!(refused(Kind::BGPConfiguration, "node.n1", spec), format!("error with field {expect}"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_said() {
+        let acted = json!({"nodeToNodeMeshEnabled": false, "asNumber": 1, "listenPort": 1179});
+        assert_eq!(warned(Kind::BGPConfiguration, "default", acted), [""; 0]);
+        assert_eq!(
+            warned(Kind::BGPConfiguration, "default", json!({"ignoredInterfaces": ["a*"]})),
+            ["BGPConfiguration default: spec.ignoredInterfaces is accepted but not acted on yet"]
+        );
+    }
 }

@@ -1,15 +1,18 @@
 //! BGPPeer: a BGP session beyond the mesh.
 
-use crate::resource::{Kind, Spec};
+use crate::invalid::Invalid;
+use crate::resource::{Kind, Spec, Typed};
+use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
 
 /// `spec` of a BGPPeer (control reference §1.6), in stored order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BgpPeerSpec {
     /// The node that peers; with neither this nor `nodeSelector` all do.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "validate::text")]
     pub node: String,
     /// The nodes that peer.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -71,4 +74,154 @@ pub struct BgpPeerSpec {
 impl Spec for BgpPeerSpec {
     const KIND: Kind = Kind::BGPPeer;
     type Status = Value;
+
+    fn apply_defaults(peer: &mut Typed<Self>) {
+        for time in [&mut peer.spec.max_restart_time, &mut peer.spec.keepalive_time].into_iter().flatten() {
+            validate::normalise_duration(time);
+        }
+    }
+
+    fn check(peer: &Typed<Self>, invalid: &mut Invalid) {
+        let spec = &peer.spec;
+        let address = parse_peer(&spec.peer_ip);
+        if !spec.peer_ip.is_empty() && address.is_none() {
+            invalid.push_tag("PeerIP", &spec.peer_ip, "IP:port");
+        }
+        validate::selector("NodeSelector", &spec.node_selector, invalid);
+        validate::selector("PeerSelector", &spec.peer_selector, invalid);
+        validate::selector("LocalWorkloadSelector", &spec.local_workload_selector, invalid);
+        validate::duration("MaxRestartTime", spec.max_restart_time.as_ref(), invalid);
+        validate::duration("KeepaliveTime", spec.keepalive_time.as_ref(), invalid);
+        let choice = |field: &Option<String>| field.clone().unwrap_or_default();
+        let (source, next_hop) = (choice(&spec.source_address), choice(&spec.next_hop_mode));
+        invalid.one_of("SourceAddress", "sourceAddress", "spec.sourceAddress", &source, &["UseNodeIP", "None"]);
+        invalid.one_of("NextHopMode", "omitempty", "spec.nextHopMode", &next_hop, &["Auto", "Self", "Keep"]);
+        let reverse = choice(&spec.reverse_peering);
+        invalid.one_of("ReversePeering", "omitempty", "spec.reversePeering", &reverse, &["Auto", "Manual"]);
+        let gateway = spec.reachable_by.parse::<IpAddr>().ok();
+        if !spec.reachable_by.is_empty() && gateway.is_none() {
+            invalid.push_tag("ReachableBy", &spec.reachable_by, "ip");
+        }
+        if let (Some(gateway), Some(address)) = (gateway, address)
+            && gateway.is_ipv4() != address.is_ipv4()
+        {
+            let reason = "ReachableBy and PeerIP must be of the same address family";
+            invalid.push("ReachableBy", &spec.reachable_by, reason);
+        }
+        spec.check_exclusions(invalid);
+    }
+
+    fn idle_fields(peer: &Typed<Self>) -> Vec<String> {
+        let spec = &peer.spec;
+        let set = [
+            ("localASNumber", spec.local_as_number.is_some()),
+            ("keepOriginalNextHop", spec.keep_original_next_hop),
+            ("password", spec.password.is_some()),
+            ("sourceAddress", spec.source_address.as_ref().is_some_and(|word| word != "UseNodeIP")),
+            ("nextHopMode", spec.next_hop_mode.as_ref().is_some_and(|word| word != "Auto")),
+            ("maxRestartTime", spec.max_restart_time.is_some()),
+            ("keepaliveTime", spec.keepalive_time.is_some()),
+            ("numAllowedLocalASNumbers", spec.num_allowed_local_as_numbers.is_some()),
+            ("ttlSecurity", spec.ttl_security.is_some()),
+            ("reachableBy", !spec.reachable_by.is_empty()),
+            ("filters", !spec.filters.is_empty()),
+            ("localWorkloadSelector", !spec.local_workload_selector.is_empty()),
+            ("reversePeering", spec.reverse_peering.as_ref().is_some_and(|word| word != "Auto")),
+        ];
+        set.iter().filter(|(_, set)| *set).map(|(field, _)| format!("spec.{field}")).collect()
+    }
+}
+
+impl BgpPeerSpec {
+    /// Fields that exclude or need each other.
+    fn check_exclusions(&self, invalid: &mut Invalid) {
+        let node = !self.node.is_empty() && !self.node_selector.is_empty();
+        let peer = !self.peer_ip.is_empty() && !self.peer_selector.is_empty();
+        let asn = self.as_number.filter(|_| !self.peer_selector.is_empty());
+        let workload = !self.local_workload_selector.is_empty();
+        if node {
+            invalid.push("Node", &self.node, "Node field must be empty when NodeSelector is specified");
+        }
+        if peer {
+            invalid.push("PeerIP", &self.peer_ip, "PeerIP field must be empty when PeerSelector is specified");
+        }
+        if let Some(asn) = asn {
+            let reason = "ASNumber field must be empty when PeerSelector is specified";
+            invalid.push("ASNumber", &asn.to_string(), reason);
+        }
+        for (conflict, reason) in [
+            (node, "node and nodeSelector cannot both be set"),
+            (peer, "peerIP and peerSelector cannot both be set"),
+            (asn.is_some(), "asNumber must be empty when peerSelector is set"),
+            (!self.reachable_by.is_empty() && self.peer_ip.is_empty(), "reachableBy needs peerIP"),
+            (
+                self.keep_original_next_hop && self.next_hop_mode.is_some(),
+                "keepOriginalNextHop and nextHopMode cannot both be set",
+            ),
+            (workload && !self.peer_ip.is_empty(), "peerIP must be empty when localWorkloadSelector is set"),
+            (
+                workload && !self.peer_selector.is_empty(),
+                "peerSelector must be empty when localWorkloadSelector is set",
+            ),
+            (workload && self.as_number.is_none(), "asNumber is required when localWorkloadSelector is set"),
+        ] {
+            if conflict {
+                invalid.push_bare("spec", reason);
+            }
+        }
+    }
+}
+
+/// The address of `IP`, `IPV4:PORT` or `[IPV6]:PORT`.
+fn parse_peer(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().filter(|s| s.port() != 0).map(|s| s.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, stored, warned};
+    use serde_json::json;
+
+    #[test]
+    fn stored_form() {
+        let spec = json!({"asNumber": 64590, "node": "node2", "peerIP": "fd5f::6:ee"});
+        assert_eq!(
+            stored(Kind::BGPPeer, "bgppeer-name-456def", spec),
+            r#"{"kind":"BGPPeer","apiVersion":"projectcalico.org/v3","metadata":{"name":"bgppeer-name-456def"},"spec":{"node":"node2","peerIP":"fd5f::6:ee","asNumber":64590}}"#
+        );
+        for address in ["10.0.0.1:1179", "[fd00::1]:179"] {
+            stored(Kind::BGPPeer, "b", json!({"peerIP": address, "asNumber": 1}));
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let both = json!({"asNumber": 1, "node": "n", "nodeSelector": "all()", "peerIP": "1.2.3.4"});
+        assert_eq!(
+            refused(Kind::BGPPeer, "b", both),
+            "error with the following fields:\n\
+             -  Node = 'n' (Node field must be empty when NodeSelector is specified)\n\
+             -  spec (node and nodeSelector cannot both be set)\n"
+        );
+        let selector = json!({"asNumber": 1, "peerSelector": "all()", "peerIP": "1.2.3.4"});
+        assert_eq!(
+            refused(Kind::BGPPeer, "b", selector),
+            "error with the following fields:\n\
+             -  PeerIP = '1.2.3.4' (PeerIP field must be empty when PeerSelector is specified)\n\
+             -  ASNumber = '1' (ASNumber field must be empty when PeerSelector is specified)\n\
+             -  spec (peerIP and peerSelector cannot both be set)\n\
+             -  spec (asNumber must be empty when peerSelector is set)\n"
+        );
+        assert!(refused(Kind::BGPPeer, "b", json!({"peerIP": "1.2.3.4:0"})).contains("Tag: IP:port"));
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_said() {
+        assert_eq!(warned(Kind::BGPPeer, "b", json!({"peerIP": "1.2.3.4", "asNumber": 1})), [""; 0]);
+        assert_eq!(
+            warned(Kind::BGPPeer, "b", json!({"peerIP": "1.2.3.4", "ttlSecurity": 3})),
+            ["BGPPeer b: spec.ttlSecurity is accepted but not acted on yet"]
+        );
+    }
 }

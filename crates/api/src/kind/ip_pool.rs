@@ -1,7 +1,14 @@
 //! IPPool: a range that pods get addresses from, and how its traffic travels.
 
-use crate::resource::{Kind, Spec};
+use crate::invalid::Invalid;
+use crate::resource::{Kind, Spec, Typed};
+use crate::selector::Selector;
+use crate::validate;
+use ipnet::{IpNet, Ipv4Net};
+use model::desired::{Encapsulation, Pool};
 use serde::{Deserialize, Serialize};
+
+const MODES: [&str; 3] = ["Never", "Always", "CrossSubnet"];
 
 /// `spec` of an IPPool (control reference §1.5).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,4 +51,261 @@ pub struct IpPoolSpec {
 impl Spec for IpPoolSpec {
     const KIND: Kind = Kind::IPPool;
     type Status = serde_json::Value;
+
+    fn apply_defaults(pool: &mut Typed<Self>) {
+        let spec = &mut pool.spec;
+        if let Some(cidr) = validate::network(&spec.cidr) {
+            spec.cidr = cidr.to_string();
+            spec.block_size.get_or_insert(if cidr.addr().is_ipv4() { 26 } else { 122 });
+        }
+        let fill = |field: &mut String, default: &str| {
+            if field.is_empty() {
+                default.clone_into(field);
+            }
+        };
+        fill(&mut spec.vxlan_mode, "Never");
+        fill(&mut spec.ipip_mode, "Never");
+        fill(&mut spec.node_selector, "all()");
+        fill(&mut spec.assignment_mode, "Automatic");
+        if spec.allowed_uses.is_empty() {
+            spec.allowed_uses = vec!["Workload".to_owned(), "Tunnel".to_owned()];
+        }
+    }
+
+    fn check(pool: &Typed<Self>, invalid: &mut Invalid) {
+        let spec = &pool.spec;
+        invalid.one_of("IPIPMode", "ipIpMode", "spec.ipipMode", &spec.ipip_mode, &MODES);
+        invalid.one_of("VXLANMode", "vxlanMode", "spec.vxlanMode", &spec.vxlan_mode, &MODES);
+        let modes = ["Automatic", "Manual"];
+        invalid.one_of("AssignmentMode", "assignmentMode", "spec.assignmentMode", &spec.assignment_mode, &modes);
+        for allowed in &spec.allowed_uses {
+            let uses = ["Workload", "Tunnel", "LoadBalancer"];
+            invalid.one_of("AllowedUses", "ipPoolAllowedUse", "spec.allowedUses", allowed, &uses);
+        }
+        validate::selector("NodeSelector", &spec.node_selector, invalid);
+        validate::selector("NamespaceSelector", &spec.namespace_selector, invalid);
+        for (field, text) in [("NodeSelector", &spec.node_selector), ("NamespaceSelector", &spec.namespace_selector)] {
+            if Selector::parse(text).is_ok_and(|selector| selector.mentions_global()) {
+                invalid.push(field, text, "global() cannot be used in an IPPool");
+            }
+        }
+        spec.check_cidr(invalid);
+        spec.check_combinations(invalid);
+    }
+
+    fn idle_fields(pool: &Typed<Self>) -> Vec<String> {
+        let spec = &pool.spec;
+        let mut idle = Vec::new();
+        if !matches!(spec.vxlan_mode.as_str(), "" | "Never") {
+            idle.push("spec.vxlanMode".to_owned());
+        }
+        if !spec.namespace_selector.is_empty() {
+            idle.push("spec.namespaceSelector".to_owned());
+        }
+        idle
+    }
+}
+
+impl IpPoolSpec {
+    fn check_cidr(&self, invalid: &mut Invalid) {
+        let Some(cidr) = validate::network(&self.cidr) else {
+            invalid.push_tag("CIDR", &self.cidr, "net");
+            return;
+        };
+        if cidr.trunc() != cidr {
+            let reason = format!("IPPool CIDR is not strictly masked; {} would be", cidr.trunc());
+            invalid.push("IPPool.Spec.CIDR", &self.cidr, &reason);
+        }
+        for (range, name) in [
+            ("169.254.0.0/16", "IPv4 Link Local range 169.254.0.0/16"),
+            ("fe80::/10", "IPv6 Link Local range fe80::/10"),
+            ("127.0.0.0/8", "IPv4 loopback range 127.0.0.0/8"),
+            ("::1/128", "IPv6 loopback address ::1"),
+        ] {
+            let range: IpNet = range.parse().expect("the ranges above are CIDRs");
+            if range.contains(&cidr) || cidr.contains(&range) {
+                invalid.push("IPPool.Spec.CIDR", &self.cidr, &format!("IPPool CIDR overlaps with {name}"));
+            }
+        }
+        let Some(size) = self.block_size else { return };
+        let (family, smallest, largest) = if cidr.addr().is_ipv4() { ("IPv4", 20, 32) } else { ("IPv6", 116, 128) };
+        if !(smallest..=largest).contains(&size) {
+            let reason = format!("{family} block size must be between {smallest} and {largest}");
+            invalid.push("IPPool.Spec.BlockSize", &size.to_string(), &reason);
+        } else if cidr.prefix_len() > size && !self.disabled {
+            let reason = "IP pool size is too small for use with Calico IPAM. It must be equal to or greater than the block size.";
+            invalid.push("IPPool.Spec.CIDR", &self.cidr, reason);
+        }
+    }
+
+    fn check_combinations(&self, invalid: &mut Invalid) {
+        let on = |mode: &str| !matches!(mode, "" | "Never");
+        let (ipip, vxlan) = (on(&self.ipip_mode), on(&self.vxlan_mode));
+        if ipip && vxlan {
+            let reason = "Cannot enable both VXLAN and IPIP on the same IPPool";
+            invalid.push("IPPool.Spec.VXLANMode", &self.vxlan_mode, reason);
+        }
+        if ipip && matches!(validate::network(&self.cidr), Some(IpNet::V6(_))) {
+            invalid.push("IPPool.Spec.IPIPMode", &self.ipip_mode, "IPIP is not supported on an IPv6 IP pool");
+        }
+        let allows = |word: &str| self.allowed_uses.iter().any(|allowed| allowed == word);
+        let uses = format!("[{}]", self.allowed_uses.join(" "));
+        if allows("Tunnel") && !self.namespace_selector.is_empty() {
+            let reason = "IPPool with a namespaceSelector cannot be used for tunnel addresses";
+            invalid.push("IPPool.Spec.AllowedUses", &uses, reason);
+        }
+        if !allows("LoadBalancer") {
+            return;
+        }
+        for (conflict, reason) in [
+            (ipip || vxlan, "IPPool with AllowedUse LoadBalancer cannot have an encapsulation"),
+            (allows("Workload") || allows("Tunnel"), "LoadBalancer cannot be combined with Workload or Tunnel"),
+            (self.disable_bgp_export, "IPPool with AllowedUse LoadBalancer cannot have disableBGPExport"),
+            (
+                !matches!(self.node_selector.as_str(), "" | "all()"),
+                "IPPool with AllowedUse LoadBalancer must have node selector all()",
+            ),
+        ] {
+            if conflict {
+                invalid.push("IPPool.Spec.AllowedUses", &uses, reason);
+            }
+        }
+    }
+}
+
+impl Typed<IpPoolSpec> {
+    /// The pool as routing and address translation see it; none for an IPv6 pool.
+    pub fn to_model(&self) -> Option<(Ipv4Net, Pool)> {
+        let spec = &self.spec;
+        let encapsulation = |mode: &str| match mode {
+            "Always" => Encapsulation::Always,
+            "CrossSubnet" => Encapsulation::CrossSubnet,
+            _ => Encapsulation::Never,
+        };
+        let pool = Pool {
+            ipip: encapsulation(&spec.ipip_mode),
+            vxlan: encapsulation(&spec.vxlan_mode),
+            nat_outgoing: spec.nat_outgoing,
+            disabled: spec.disabled,
+            disable_bgp_export: spec.disable_bgp_export,
+            load_balancer_only: spec.allowed_uses == ["LoadBalancer"],
+        };
+        Some((spec.cidr.parse::<Ipv4Net>().ok()?.trunc(), pool))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, stored, warned};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn defaults() {
+        let expect = |name: &str, spec: &str| {
+            format!(
+                r#"{{"kind":"IPPool","apiVersion":"projectcalico.org/v3","metadata":{{"name":"{name}"}},"spec":{spec}}}"#
+            )
+        };
+        let v4 = r#"{"cidr":"10.244.0.0/16","vxlanMode":"Never","ipipMode":"Never","blockSize":26,"nodeSelector":"all()","allowedUses":["Workload","Tunnel"],"assignmentMode":"Automatic"}"#;
+        assert_eq!(stored(Kind::IPPool, "p", json!({"cidr": "10.244.0.0/16"})), expect("p", v4));
+        let v6 = r#"{"cidr":"fd00:10:244::/64","vxlanMode":"Never","ipipMode":"Never","blockSize":122,"nodeSelector":"all()","allowedUses":["Workload","Tunnel"],"assignmentMode":"Automatic"}"#;
+        assert_eq!(stored(Kind::IPPool, "p6", json!({"cidr": "fd00:10:244::/64"})), expect("p6", v6));
+        let full = json!({
+            "allowedUses": ["Workload"], "assignmentMode": "Manual", "blockSize": 26, "cidr": "10.245.0.0/16",
+            "disableBGPExport": true, "disabled": false, "ipipMode": "CrossSubnet", "namespaceSelector": "all()",
+            "natOutgoing": true, "nodeSelector": "has(x)", "vxlanMode": "Never",
+        });
+        let expected = r#"{"cidr":"10.245.0.0/16","vxlanMode":"Never","ipipMode":"CrossSubnet","natOutgoing":true,"disableBGPExport":true,"blockSize":26,"nodeSelector":"has(x)","namespaceSelector":"all()","allowedUses":["Workload"],"assignmentMode":"Manual"}"#;
+        assert_eq!(stored(Kind::IPPool, "full", full), expect("full", expected));
+    }
+
+    fn check(spec: Value, expect: &str) {
+        assert_eq!(refused(Kind::IPPool, "p", spec), format!("error with {expect}"));
+    }
+
+    #[test]
+    fn refusals_in_calicos_words() {
+        let pool = |more: Value| {
+            let mut spec = json!({"cidr": "10.244.0.0/16"});
+            spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            spec
+        };
+        check(
+            pool(json!({"blockSize": 19})),
+            "field IPPool.Spec.BlockSize = '19' (IPv4 block size must be between 20 and 32)",
+        );
+        check(
+            json!({"cidr": "fd00::/48", "blockSize": 64}),
+            "field IPPool.Spec.BlockSize = '64' (IPv6 block size must be between 116 and 128)",
+        );
+        check(
+            pool(json!({"ipipMode": "Always", "vxlanMode": "Always"})),
+            "field IPPool.Spec.VXLANMode = 'Always' (Cannot enable both VXLAN and IPIP on the same IPPool)",
+        );
+        check(
+            json!({"cidr": "fd00::/64", "ipipMode": "Always"}),
+            "field IPPool.Spec.IPIPMode = 'Always' (IPIP is not supported on an IPv6 IP pool)",
+        );
+        check(
+            pool(json!({"ipipMode": "Sometimes"})),
+            "the following fields:\n\
+             -  IPIPMode = 'Sometimes' (Reason: failed to validate Field: IPIPMode because of Tag: ipIpMode )\n\
+             -  spec.ipipMode (supported values: \"Never\", \"Always\", \"CrossSubnet\")\n",
+        );
+        check(
+            json!({"cidr": "169.254.0.0/16"}),
+            "field IPPool.Spec.CIDR = '169.254.0.0/16' (IPPool CIDR overlaps with IPv4 Link Local range 169.254.0.0/16)",
+        );
+        check(
+            pool(json!({"nodeSelector": "a ="})),
+            "field NodeSelector = 'a =' (Reason: failed to validate Field: NodeSelector because of Tag: selector )",
+        );
+    }
+
+    #[test]
+    fn refusals_of_what_cannot_work() {
+        check(
+            json!({"cidr": "127.0.0.0/16"}),
+            "field IPPool.Spec.CIDR = '127.0.0.0/16' (IPPool CIDR overlaps with IPv4 loopback range 127.0.0.0/8)",
+        );
+        check(
+            json!({"cidr": "10.0.0.1/24"}),
+            "field IPPool.Spec.CIDR = '10.0.0.1/24' (IPPool CIDR is not strictly masked; 10.0.0.0/24 would be)",
+        );
+        check(
+            json!({"cidr": "10.0.0.0/27"}),
+            "field IPPool.Spec.CIDR = '10.0.0.0/27' (IP pool size is too small for use with Calico IPAM. It must be \
+             equal to or greater than the block size.)",
+        );
+        check(
+            json!({"cidr": "10.0.0.0/33"}),
+            "field CIDR = '10.0.0.0/33' (Reason: failed to validate Field: CIDR because of Tag: net )",
+        );
+        assert!(stored(Kind::IPPool, "p", json!({"cidr": "10.0.0.0/27", "disabled": true})).contains("/27"));
+        let balancer = json!({"cidr": "10.0.0.0/24", "allowedUses": ["LoadBalancer"], "disableBGPExport": true});
+        assert!(refused(Kind::IPPool, "p", balancer).contains("cannot have disableBGPExport"));
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_said() {
+        assert_eq!(warned(Kind::IPPool, "p", json!({"cidr": "10.0.0.0/16", "natOutgoing": true})), [""; 0]);
+        assert_eq!(
+            warned(Kind::IPPool, "p", json!({"cidr": "10.0.0.0/16", "vxlanMode": "Always"})),
+            ["IPPool p: spec.vxlanMode is accepted but not acted on yet"]
+        );
+    }
+
+    #[test]
+    fn a_pool_as_the_kernel_sees_it() {
+        let spec = IpPoolSpec {
+            cidr: "172.16.0.0/16".to_owned(),
+            ipip_mode: "Always".to_owned(),
+            nat_outgoing: true,
+            ..IpPoolSpec::default()
+        };
+        let pool = Typed::new(crate::ObjectMeta::named("p"), spec);
+        let expect = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
+        assert_eq!(pool.to_model(), Some(("172.16.0.0/16".parse().expect("a CIDR"), expect)));
+    }
 }

@@ -10,6 +10,9 @@ mod profile;
 mod tier;
 mod workload_endpoint;
 
+#[cfg(test)]
+mod testing;
+
 pub use bgp_configuration::*;
 pub use bgp_peer::*;
 pub use cluster_information::*;

@@ -1,6 +1,8 @@
 //! Node: a machine, its BGP addresses and its tunnel addresses.
 
-use crate::resource::{Kind, Spec};
+use crate::invalid::Invalid;
+use crate::resource::{Kind, Spec, Typed};
+use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -124,4 +126,69 @@ pub struct NodeStatus {
 impl Spec for NodeSpec {
     const KIND: Kind = Kind::Node;
     type Status = NodeStatus;
+
+    fn apply_defaults(node: &mut Typed<Self>) {
+        node.status.get_or_insert_default();
+    }
+
+    fn check(node: &Typed<Self>, invalid: &mut Invalid) {
+        let spec = &node.spec;
+        if let Some(bgp) = &spec.bgp {
+            if *bgp == NodeBgpSpec::default() {
+                invalid.push_bare("NodeSpec.BGP", "Spec.BGP should not be empty");
+            }
+            validate::cidr_v4("IPv4Address", &bgp.ipv4_address, invalid);
+            validate::cidr_v6("IPv6Address", &bgp.ipv6_address, invalid);
+            validate::ipv4("IPv4IPIPTunnelAddr", &bgp.ipv4_ipip_tunnel_addr, invalid);
+            validate::ipv4("RouteReflectorClusterID", &bgp.route_reflector_cluster_id, invalid);
+        }
+        validate::ipv4("IPv4VXLANTunnelAddr", &spec.ipv4_vxlan_tunnel_addr, invalid);
+        validate::mac("VXLANTunnelMACAddr", &spec.vxlan_tunnel_mac_addr, invalid);
+        validate::ipv6("IPv6VXLANTunnelAddr", &spec.ipv6_vxlan_tunnel_addr, invalid);
+        validate::mac("VXLANTunnelMACAddrV6", &spec.vxlan_tunnel_mac_addr_v6, invalid);
+        if let Some(wireguard) = &spec.wireguard {
+            validate::ipv4("InterfaceIPv4Address", &wireguard.interface_ipv4_address, invalid);
+            validate::ipv6("InterfaceIPv6Address", &wireguard.interface_ipv6_address, invalid);
+        }
+        for address in &spec.addresses {
+            if validate::network(&address.address).is_none() {
+                invalid.push_tag("Address", &address.address, "net");
+            }
+            let types = ["CalicoNodeIP", "InternalIP", "ExternalIP"];
+            invalid.one_of("Type", "ipType", "spec.addresses.type", &address.address_type, &types);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, stored};
+    use serde_json::json;
+
+    #[test]
+    fn stored_form() {
+        let spec = json!({
+            "orchRefs": [{"nodeName": "node4", "orchestrator": "k8s"}],
+            "bgp": {"ipv6Address": "aa:bb:cc::ff/120", "ipv4Address": "1.2.3.5/24"},
+        });
+        assert_eq!(
+            stored(Kind::Node, "node5", spec),
+            r#"{"kind":"Node","apiVersion":"projectcalico.org/v3","metadata":{"name":"node5"},"spec":{"bgp":{"ipv4Address":"1.2.3.5/24","ipv6Address":"aa:bb:cc::ff/120"},"orchRefs":[{"nodeName":"node4","orchestrator":"k8s"}]},"status":{}}"#
+        );
+        assert!(stored(Kind::Node, "n", json!({"bgp": {"asNumber": "1.0"}})).contains(r#""bgp":{"asNumber":65536}"#));
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(
+            refused(Kind::Node, "n", json!({"bgp": {}})),
+            "error with field NodeSpec.BGP (Spec.BGP should not be empty)"
+        );
+        assert_eq!(
+            refused(Kind::Node, "n", json!({"bgp": {"ipv4Address": "fd00::1/64"}})),
+            "error with field IPv4Address = 'fd00::1/64' (Reason: failed to validate Field: IPv4Address because of \
+             Tag: cidrv4 )"
+        );
+    }
 }

@@ -1,8 +1,11 @@
 //! Tier: an ordered group of policies.
 
-use crate::resource::{Kind, Spec};
+use crate::initial::TIERS;
+use crate::invalid::Invalid;
+use crate::resource::{Kind, Spec, Typed};
+use crate::validate;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::{Number, Value, json};
 
 /// `spec` of a Tier.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,4 +22,58 @@ pub struct TierSpec {
 impl Spec for TierSpec {
     const KIND: Kind = Kind::Tier;
     type Status = Value;
+
+    fn apply_defaults(tier: &mut Typed<Self>) {
+        tier.spec.order.get_or_insert_with(|| 1_000_000.into());
+        tier.spec.default_action.get_or_insert_with(|| "Deny".to_owned());
+        tier.status.get_or_insert_with(|| json!({}));
+    }
+
+    fn check(tier: &Typed<Self>, invalid: &mut Invalid) {
+        validate::name_is_label(&tier.metadata.name, invalid);
+        let action = tier.spec.default_action.as_deref().unwrap_or_default();
+        invalid.one_of("DefaultAction", "omitempty", "spec.defaultAction", action, &["Pass", "Deny"]);
+        let Some((name, order, builtin)) = TIERS.iter().find(|(name, ..)| *name == tier.metadata.name) else { return };
+        if let Some(given) = &tier.spec.order
+            && given.as_f64() != Some(*order as f64)
+        {
+            invalid.push("TierSpec.Order", &given.to_string(), &format!("{name} tier order must be {order}"));
+        }
+        if !action.is_empty() && action != *builtin {
+            let reason = format!("{name} tier default action must be {builtin}");
+            invalid.push("TierSpec.DefaultAction", action, &reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::testing::{refused, stored};
+
+    #[test]
+    fn defaults() {
+        assert_eq!(
+            stored(Kind::Tier, "t-min", json!({})),
+            r#"{"kind":"Tier","apiVersion":"projectcalico.org/v3","metadata":{"name":"t-min"},"spec":{"order":1000000,"defaultAction":"Deny"},"status":{}}"#
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(
+            refused(Kind::Tier, "a.b", json!({"order": 1})),
+            "error with field Metadata.Name = 'a.b' (name must consist of lower case alphanumeric characters or '-' (regex: [a-z0-9]([-a-z0-9]*[a-z0-9])?))"
+        );
+        assert_eq!(
+            refused(Kind::Tier, "kube-admin", json!({"order": 1, "defaultAction": "Deny"})),
+            "error with the following fields:\n\
+             -  TierSpec.Order = '1' (kube-admin tier order must be 1000)\n\
+             -  TierSpec.DefaultAction = 'Deny' (kube-admin tier default action must be Pass)\n"
+        );
+        assert_eq!(
+            refused(Kind::Tier, "t", json!({"defaultAction": "Allow"})).lines().last(),
+            Some("-  spec.defaultAction (supported values: \"Pass\", \"Deny\")")
+        );
+    }
 }
