@@ -86,11 +86,13 @@ pub struct Handle {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Whether a node may only give out addresses of its own blocks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict_affinity: bool,
     /// Whether nodes claim blocks as they need them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_allocate_blocks: bool,
     /// Most blocks a node may claim; 0 means 20.
-    #[serde(default, rename = "maxBlocksPerHost")]
+    #[serde(default, rename = "maxBlocksPerHost", skip_serializing_if = "is_zero")]
     pub max_blocks_per_host: i64,
     /// `Enabled` or `Disabled`.
     #[serde(default, rename = "kubeVirtVMAddressPersistence", skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,10 @@ impl Default for Config {
             kube_virt_vm_address_persistence: Some("Enabled".to_owned()),
         }
     }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// Go writes an empty map as `null`.
