@@ -1,0 +1,89 @@
+//! Assigning one given address.
+
+use crate::block::{self, AssignError, Holder};
+use crate::handle::HandleCursor;
+use crate::owner::Owner;
+use crate::stored::{Commit, confirm, put_block};
+use crate::{ATTEMPTS, Ipam};
+use datastore::{Error, Write};
+use std::net::IpAddr;
+
+/// A request for one address.
+#[derive(Clone, Debug)]
+pub struct AssignIp {
+    /// The address.
+    pub address: IpAddr,
+    /// Who is to hold it.
+    pub holder: Holder,
+    /// The node it is for; claims the block if nobody has.
+    pub host: String,
+}
+
+/// Why an address was not assigned.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignIpError {
+    /// No enabled pool contains it.
+    #[error("the provided IP address {0} is not in a configured pool")]
+    NotInPool(IpAddr),
+    /// Somebody holds it.
+    #[error("resource already exists: {0} with error: Address already assigned in block")]
+    AlreadyAssigned(IpAddr),
+    /// Its block is not the node's, and affinity is strict.
+    #[error(
+        "{address}: block host affinity does not match: strict affinity is enabled and the block belongs to {owner}"
+    )]
+    NotAffine {
+        /// The address.
+        address: IpAddr,
+        /// The block's owner.
+        owner: String,
+    },
+    /// Other writers were faster, every time.
+    #[error("assign {0}: other writers were faster {ATTEMPTS} times")]
+    Contended(IpAddr),
+    /// The datastore failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Ipam<'_> {
+    /// Assigns the given address, whatever the pool's allowed uses and selectors are.
+    pub async fn assign_ip(&self, request: &AssignIp) -> Result<(), AssignIpError> {
+        let address = request.address;
+        let config = self.config().await?;
+        let pools = self.read_pools().await?;
+        let cidr = pools.iter().filter(|pool| pool.enabled).find_map(|pool| pool.blocks().containing(address));
+        let cidr = cidr.ok_or(AssignIpError::NotInPool(address))?;
+        let owner = Owner::host(&request.host);
+        let handle = request.holder.handle.as_deref().map(block::trim_handle);
+        let holder = Holder { handle: handle.map(str::to_owned), attributes: request.holder.attributes.clone() };
+        let mut cursor = HandleCursor::new(handle);
+        for _ in 0..ATTEMPTS {
+            let mut writes: Vec<Write> = Vec::new();
+            let (mut block, revision) = match self.read_block(cidr).await? {
+                Some(stored) => (stored.value, Some(stored.revision)),
+                None => {
+                    let affinity = self.read_affinity(&owner, cidr).await?;
+                    writes.extend(confirm(&owner, cidr, affinity.as_ref()));
+                    (self.fresh_block(cidr, &owner), None)
+                }
+            };
+            let found = block::owner(&block);
+            if config.strict_affinity && found != Some(owner.to_string().as_str()) {
+                let owner = found.unwrap_or("nobody").to_owned();
+                return Err(AssignIpError::NotAffine { address, owner });
+            }
+            block::assign_address(&mut block, address, &holder).map_err(|error| match error {
+                AssignError::Taken => AssignIpError::AlreadyAssigned(address),
+                AssignError::Outside => AssignIpError::NotInPool(address),
+            })?;
+            writes.extend(cursor.add(self, cidr, 1).await?);
+            writes.push(put_block(block, revision));
+            if self.commit(&writes).await? == Commit::Done {
+                return Ok(());
+            }
+            cursor.spent();
+        }
+        Err(AssignIpError::Contended(address))
+    }
+}

@@ -1,0 +1,198 @@
+//! Claiming blocks: the next free one of a pool for an assignment, or a given range.
+
+use crate::affinity::{Claims, Condition};
+use crate::auto_assign::{AutoAssignError, Search};
+use crate::block;
+use crate::owner::Owner;
+use crate::pool::Pool;
+use crate::start::PoolBlocks;
+use crate::stored::{Commit, Stored, confirm, put_block};
+use crate::{ATTEMPTS, Ipam, clock};
+use api::ipam::Block;
+use datastore::{Error, Write};
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An empty block is left to its owner for so long after the claim, for its first address may be on the way.
+const RECLAIM_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Why a range cannot be claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// No enabled pool contains the range.
+    #[error("the requested CIDR ({0}) is not within any configured pools")]
+    NotInPool(IpNet),
+    /// The range is smaller than one block of its pool.
+    #[error("the requested CIDR ({cidr}) is smaller than a block of pool {pool} (/{block_size})")]
+    TooSmall {
+        /// The range.
+        cidr: IpNet,
+        /// The pool.
+        pool: String,
+        /// Prefix length of the pool's blocks.
+        block_size: u8,
+    },
+    /// Other writers were faster, every time.
+    #[error("claim block {0}: other writers were faster {ATTEMPTS} times")]
+    Contended(IpNet),
+    /// The datastore failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// A block that an owner may take.
+enum Candidate<'b> {
+    /// Does not exist yet.
+    Absent(IpNet),
+    /// Exists, and is the owner's or nobody's.
+    Open(&'b Stored<Block>),
+    /// Another's, empty for long enough.
+    Idle(&'b Stored<Block>),
+}
+
+impl Search<'_, '_> {
+    /// Claims the next block in the owner's order and assigns from it; `false` when no block can be had.
+    pub(crate) async fn claim(&mut self, pools: &[&Pool]) -> Result<bool, AutoAssignError> {
+        let mut passed_over = BTreeSet::new();
+        for attempt in 0..ATTEMPTS {
+            let blocks: BTreeMap<IpNet, Stored<Block>> =
+                self.ipam.read_blocks().await?.into_iter().map(|stored| (stored.value.cidr, stored)).collect();
+            let (mut block, revision) = match self.candidate(pools, &blocks, &passed_over) {
+                None => return Ok(false),
+                Some(Candidate::Idle(stored)) => {
+                    passed_over.extend(self.reclaim(stored).await?);
+                    continue;
+                }
+                Some(Candidate::Absent(cidr)) => (self.fresh_block(cidr), None),
+                Some(Candidate::Open(stored)) => (stored.value.clone(), Some(stored.revision.clone())),
+            };
+            let cidr = block.cidr;
+            self.adopt(&mut block);
+            let taken = block::assign(&mut block, self.missing(), &self.holder, self.reserved());
+            if taken.is_empty() {
+                passed_over.insert(cidr);
+                continue;
+            }
+            // a claim left half-way, or one that another process of this host just made
+            let may_have_affinity = attempt > 0 || revision.is_some();
+            let affinity = if may_have_affinity { self.ipam.read_affinity(self.owner, cidr).await? } else { None };
+            let writes = confirm(self.owner, cidr, affinity.as_ref()).into_iter().collect();
+            if self.put(block, revision, taken, writes).await? == Commit::Done {
+                tracing::info!(owner = %self.owner, block = %cidr, "claimed a block");
+                return Ok(true);
+            }
+        }
+        Err(self.contended())
+    }
+
+    fn candidate<'b>(
+        &self,
+        pools: &[&Pool],
+        blocks: &'b BTreeMap<IpNet, Stored<Block>>,
+        passed_over: &BTreeSet<IpNet>,
+    ) -> Option<Candidate<'b>> {
+        let mut idle = None;
+        for pool in pools {
+            let walk = self.walk(pool);
+            let mut place = 0;
+            while place < walk.len() {
+                let cidr = walk.at(place);
+                if let Some(reserved) = self.reserved().iter().find(|net| net.contains(&cidr)) {
+                    place = walk.after(place, *reserved);
+                    continue;
+                }
+                place += 1;
+                match blocks.get(&cidr) {
+                    _ if passed_over.contains(&cidr) => {}
+                    None => return Some(Candidate::Absent(cidr)),
+                    Some(stored) if self.is_open(&stored.value) => return Some(Candidate::Open(stored)),
+                    Some(stored) if idle.is_none() && self.is_idle(&stored.value) => idle = Some(stored),
+                    Some(_) => {}
+                }
+            }
+        }
+        idle.map(Candidate::Idle)
+    }
+
+    /// Whether a block is the owner's with addresses left, or nobody's and empty.
+    fn is_open(&self, block: &Block) -> bool {
+        let vacant = block::owner(block).is_none() && block::is_empty(block);
+        (vacant || self.owns(block)) && block::free(block, self.reserved()) > 0
+    }
+
+    fn is_idle(&self, block: &Block) -> bool {
+        let claimed: Option<Timestamp> = block.affinity_claim_time.as_deref().and_then(|time| time.parse().ok());
+        let old = claimed.is_some_and(|claimed| self.ipam.clock.now().duration_since(claimed) >= RECLAIM_AFTER);
+        old && block::is_empty(block) && !self.owns(block)
+    }
+
+    /// Makes nobody's block the owner's; to be written with the assignment.
+    fn adopt(&self, block: &mut Block) {
+        if block::owner(block).is_none() {
+            block.affinity = Some(self.owner.to_string());
+            block.affinity_claim_time = Some(clock::rfc3339(self.ipam.clock.now()));
+        }
+    }
+
+    /// Takes an idle block from its owner; returns the block if that did not succeed.
+    async fn reclaim(&self, stored: &Stored<Block>) -> Result<Option<IpNet>, AutoAssignError> {
+        let block = &stored.value;
+        let Some(other) = block::owner(block).and_then(Owner::parse) else { return Ok(Some(block.cidr)) };
+        match self.ipam.let_go(&other, block.cidr, Condition::Empty, Some(block.sequence_number)).await {
+            Ok(()) => {
+                tracing::info!(owner = %other, block = %block.cidr, by = %self.owner, "reclaimed an empty block");
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::debug!(owner = %other, block = %block.cidr, %error, "could not reclaim a block");
+                Ok(Some(block.cidr))
+            }
+        }
+    }
+}
+
+impl Ipam<'_> {
+    /// Claims every block of a range for an owner, and says which are the owner's and which are another's.
+    pub async fn claim_affinity(&self, cidr: IpNet, owner: &Owner) -> Result<Claims, ClaimError> {
+        let cidr = cidr.trunc();
+        self.config().await?;
+        let pools = self.read_pools().await?;
+        let pool = pools.iter().find(|pool| pool.enabled && pool.cidr.contains(&cidr));
+        let pool = pool.ok_or(ClaimError::NotInPool(cidr))?;
+        let blocks = PoolBlocks::new(cidr, pool.block_size);
+        if blocks.count() == 0 {
+            return Err(ClaimError::TooSmall { cidr, pool: pool.name.clone(), block_size: pool.block_size });
+        }
+        let mut claims = Claims::default();
+        for block in blocks.iter() {
+            match self.claim_block(block, owner).await? {
+                true => claims.claimed.push(block),
+                false => claims.failed.push(block),
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn claim_block(&self, cidr: IpNet, owner: &Owner) -> Result<bool, ClaimError> {
+        for _ in 0..ATTEMPTS {
+            let affinity = self.read_affinity(owner, cidr).await?;
+            let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref()).into_iter().collect();
+            match self.read_block(cidr).await? {
+                None => writes.push(put_block(self.fresh_block(cidr, owner), None)),
+                Some(stored) if block::owner(&stored.value) == Some(owner.to_string().as_str()) => {
+                    if !writes.is_empty() {
+                        let mut block = stored.value;
+                        block.sequence_number = block.sequence_number.wrapping_add(1);
+                        writes.push(put_block(block, Some(stored.revision)));
+                    }
+                }
+                Some(_) => return Ok(false),
+            }
+            if self.commit(&writes).await? == Commit::Done {
+                return Ok(true);
+            }
+        }
+        Err(ClaimError::Contended(cidr))
+    }
+}

@@ -1,0 +1,66 @@
+//! The cluster's IPAM configuration.
+
+use crate::stored::{Commit, Stored};
+use crate::{ATTEMPTS, Ipam};
+use api::event::{Key, Object};
+use api::ipam::Config;
+use datastore::{Error, Write};
+
+/// Why the configuration cannot be set.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// With neither, a node without a block could never give out an address.
+    #[error("cannot disable StrictAffinity and AutoAllocateBlocks at the same time")]
+    NoSource,
+    /// Borrowing would go around the limit.
+    #[error("MaxBlocksPerHost requires StrictAffinity to be enabled")]
+    LimitWithoutStrictAffinity,
+    /// Other writers were faster, every time.
+    #[error("set the IPAM configuration: other writers were faster {ATTEMPTS} times")]
+    Contended,
+    /// The datastore failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Ipam<'_> {
+    /// The configuration; one that is missing is created with Calico's defaults.
+    pub async fn config(&self) -> Result<Config, Error> {
+        if let Some(stored) = self.stored_config().await? {
+            return Ok(stored.value);
+        }
+        match self.store.create(&Key::IpamConfig, &Object::IpamConfig(Config::default())).await {
+            Ok(_) => Ok(Config::default()),
+            Err(Error::Exists(_)) => Ok(self.stored_config().await?.map(|stored| stored.value).unwrap_or_default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the configuration.
+    pub async fn set_config(&self, config: &Config) -> Result<(), ConfigError> {
+        if !config.strict_affinity && !config.auto_allocate_blocks {
+            return Err(ConfigError::NoSource);
+        }
+        if config.max_blocks_per_host > 0 && !config.strict_affinity {
+            return Err(ConfigError::LimitWithoutStrictAffinity);
+        }
+        for _ in 0..ATTEMPTS {
+            let object = Object::IpamConfig(config.clone());
+            let write = match self.stored_config().await? {
+                None => Write::Create(Key::IpamConfig, object),
+                Some(stored) => Write::Update(Key::IpamConfig, object, stored.revision),
+            };
+            if self.commit(&[write]).await? == Commit::Done {
+                return Ok(());
+            }
+        }
+        Err(ConfigError::Contended)
+    }
+
+    async fn stored_config(&self) -> Result<Option<Stored<Config>>, Error> {
+        Ok(self.read(&Key::IpamConfig).await?.and_then(|entry| {
+            let Object::IpamConfig(value) = entry.object else { return None };
+            Some(Stored { value, revision: entry.revision })
+        }))
+    }
+}

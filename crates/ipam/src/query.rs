@@ -1,0 +1,53 @@
+//! Questions about what is assigned.
+
+use crate::{Ipam, block};
+use api::ipam::Attribute;
+use datastore::Error;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// There is no such handle.
+    #[error("resource does not exist: IPAMHandle({0})")]
+    NoSuchHandle(String),
+    /// Nobody holds the address.
+    #[error("{0} is not assigned")]
+    NotAssigned(IpAddr),
+    /// The datastore failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Ipam<'_> {
+    /// The addresses that a handle holds, each with its block's prefix length.
+    pub async fn ips_by_handle(&self, handle: &str) -> Result<Vec<IpNet>, LookupError> {
+        let id = block::trim_handle(handle);
+        let stored = self.read_handle(id).await?.ok_or_else(|| LookupError::NoSuchHandle(id.to_owned()))?;
+        let mut addresses = Vec::new();
+        for cidr in stored.value.block.keys().filter_map(|block| block.parse::<IpNet>().ok()) {
+            let Some(stored) = self.read_block(cidr).await? else { continue };
+            addresses.extend(
+                block::held_by(&stored.value, id).into_iter().map(|ordinal| {
+                    crate::start::with_prefix(block::address(&stored.value, ordinal), cidr.prefix_len())
+                }),
+            );
+        }
+        Ok(addresses)
+    }
+
+    /// Who holds an address.
+    pub async fn attributes_of(&self, address: IpAddr) -> Result<Attribute, LookupError> {
+        let pools = self.read_pools().await?;
+        let stored = match self.locate(&pools, address).await? {
+            Some(cidr) => self.read_block(cidr).await?,
+            None => None,
+        };
+        let holder = stored.as_ref().and_then(|stored| {
+            let ordinal = block::ordinal(&stored.value, address)?;
+            block::holder(&stored.value, ordinal).cloned()
+        });
+        holder.ok_or(LookupError::NotAssigned(address))
+    }
+}

@@ -1,0 +1,112 @@
+//! Typed reads of IPAM's objects, and transactions that may lose a race.
+
+use crate::Ipam;
+use crate::owner::Owner;
+use api::event::{Entry, Key, Object, Revision};
+use api::ipam::{Affinity, AffinityState, Block, Handle};
+use datastore::{Error, Retry, Scope, Write};
+use ipnet::IpNet;
+
+/// A value and the revision it was read at.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored<T> {
+    pub(crate) value: T,
+    pub(crate) revision: Revision,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// All is written.
+    Done,
+    /// Another writer was faster, and nothing is written.
+    Overtaken,
+}
+
+impl Ipam<'_> {
+    pub(crate) async fn read_block(&self, cidr: IpNet) -> Result<Option<Stored<Block>>, Error> {
+        Ok(self.read(&Key::Block(cidr)).await?.and_then(as_block))
+    }
+
+    /// Every block, in key order.
+    pub(crate) async fn read_blocks(&self) -> Result<Vec<Stored<Block>>, Error> {
+        let (entries, _) = self.store.list(&Scope::Blocks).await?;
+        Ok(entries.into_iter().filter_map(as_block).collect())
+    }
+
+    pub(crate) async fn read_affinity(&self, owner: &Owner, block: IpNet) -> Result<Option<Stored<Affinity>>, Error> {
+        Ok(self.read(&owner.key(block)).await?.and_then(|entry| as_affinity(entry).map(|(_, _, affinity)| affinity)))
+    }
+
+    /// The owner's affinities, in key order.
+    pub(crate) async fn read_affinities(&self, owner: &Owner) -> Result<Vec<(IpNet, Stored<Affinity>)>, Error> {
+        let (entries, _) = self.store.list(&Scope::AffinitiesOf(owner.kind, owner.name.clone())).await?;
+        Ok(entries.into_iter().filter_map(as_affinity).map(|(_, block, affinity)| (block, affinity)).collect())
+    }
+
+    /// Everybody's affinities, in key order.
+    pub(crate) async fn read_all_affinities(&self) -> Result<Vec<(Owner, IpNet)>, Error> {
+        let (entries, _) = self.store.list(&Scope::Affinities).await?;
+        Ok(entries.into_iter().filter_map(as_affinity).map(|(owner, block, _)| (owner, block)).collect())
+    }
+
+    pub(crate) async fn read_handle(&self, id: &str) -> Result<Option<Stored<Handle>>, Error> {
+        Ok(self.read(&Key::Handle(id.to_owned())).await?.and_then(|entry| {
+            let Object::Handle(value) = entry.object else { return None };
+            Some(Stored { value, revision: entry.revision })
+        }))
+    }
+
+    pub(crate) async fn read(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        match self.store.get(key).await {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes all or nothing.
+    pub(crate) async fn commit(&self, writes: &[Write]) -> Result<Commit, Error> {
+        if writes.is_empty() {
+            return Ok(Commit::Done);
+        }
+        match self.store.transact(writes).await {
+            Ok(_) => Ok(Commit::Done),
+            Err(error) if error.retry() == Retry::AfterReading => {
+                tracing::debug!(%error, "overtaken by another writer");
+                Ok(Commit::Overtaken)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The write that makes an affinity confirmed, if it is not so already.
+pub(crate) fn confirm(owner: &Owner, block: IpNet, known: Option<&Stored<Affinity>>) -> Option<Write> {
+    let confirmed = Object::Affinity(Affinity { state: AffinityState::Confirmed, deleted: false });
+    match known {
+        None => Some(Write::Create(owner.key(block), confirmed)),
+        Some(affinity) if affinity.value.state == AffinityState::Confirmed => None,
+        Some(affinity) => Some(Write::Update(owner.key(block), confirmed, affinity.revision.clone())),
+    }
+}
+
+/// The write that stores a block: at the revision it was read at, or for the first time.
+pub(crate) fn put_block(block: Block, revision: Option<Revision>) -> Write {
+    let key = Key::Block(block.cidr);
+    match revision {
+        Some(revision) => Write::Update(key, Object::Block(block), revision),
+        None => Write::Create(key, Object::Block(block)),
+    }
+}
+
+fn as_block(entry: Entry) -> Option<Stored<Block>> {
+    let Object::Block(value) = entry.object else { return None };
+    Some(Stored { value, revision: entry.revision })
+}
+
+fn as_affinity(entry: Entry) -> Option<(Owner, IpNet, Stored<Affinity>)> {
+    let Key::Affinity { owner_type, owner, block } = entry.key else { return None };
+    let Object::Affinity(value) = entry.object else { return None };
+    Some((Owner { kind: owner_type, name: owner }, block, Stored { value, revision: entry.revision }))
+}

@@ -1,0 +1,12 @@
+//! The compare-and-swap loop against the datastore in memory.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod assign;
+mod blocks;
+mod calico;
+mod cluster;
+mod races;
+mod recorded;
+mod release;
+mod tunnel;
