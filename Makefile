@@ -1,0 +1,54 @@
+# The only door. `make` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+BIN := target/release/tortie
+
+.PHONY: help setup build demo test test-unit test-stock check bench dist clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build the optimised binary, target/release/tortie
+	@tools/setup build
+	$(CARGO) build --release --locked --package tortie
+
+demo: build ## bring up the lab and show the three paths, with iptables and with nftables
+	@tools/setup run
+	$(BIN) lab demo --dataplane iptables
+	$(BIN) lab demo --dataplane nftables
+
+test: build ## run every test: unit, kernel, cluster, and on a stock kernel
+	@tools/setup build run test stock
+	$(CARGO) test --locked --workspace
+	tools/test-stock
+
+test-unit: ## run the tests that need no root and no tools, in seconds
+	@tools/setup build
+	$(CARGO) test --locked --workspace --lib
+
+test-stock: build ## run the end-to-end tests on a stock Debian kernel with the real ipip module
+	@tools/setup build run test stock
+	tools/test-stock
+
+check: ## formatting, lints, documentation, licences, layout
+	@tools/setup build check
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(CARGO) deny --log-level error check bans licenses sources
+	$(CARGO) test --locked --package tortie --test tidy
+
+bench: build ## measure, beside its peers
+	@tools/setup build run test
+	tools/bench
+
+dist: ## build the static binary, dist/tortie
+	@tools/setup build
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --package tortie --target x86_64-unknown-linux-gnu
+	mkdir -p dist
+	cp target/x86_64-unknown-linux-gnu/release/tortie dist/tortie
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf dist

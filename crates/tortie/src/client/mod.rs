@@ -1,0 +1,277 @@
+//! Calico's client semantics over a datastore: defaults, validation, identity, and what one write entails
+//! (control reference §1.8). The agent, the CNI plugin and `calicoctl` all write through it.
+
+mod initialize;
+mod node;
+mod pool;
+
+use api::event::{Key, Object};
+use api::kind::ProfileSpec;
+use api::meta::ObjectMeta;
+use api::resource::{Kind, Resource, Typed};
+use datastore::{Scope, Store};
+use std::sync::Arc;
+
+/// Why a call failed, in Calico's words.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing has this name.
+    #[error("resource does not exist: {0} with error: <nil>")]
+    NotFound(String),
+    /// Something has this name already.
+    #[error("resource already exists: {0} with error: <nil>")]
+    Exists(String),
+    /// Somebody else wrote in between.
+    #[error("update conflict: {0}")]
+    Conflict(String),
+    /// The object itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The kind does not allow it.
+    #[error("operation {operation} is not supported on {key}{}", if reason.is_empty() { String::new() } else { format!(": {reason}") })]
+    NotSupported {
+        /// `Create`, `delete`, …
+        operation: String,
+        /// The object.
+        key: String,
+        /// Why, if there is more to say.
+        reason: String,
+    },
+    /// The datastore failed.
+    #[error("{0}")]
+    Datastore(datastore::Error),
+    /// Releasing addresses failed.
+    #[error("{0}")]
+    Ipam(String),
+}
+
+impl ClientError {
+    /// Whether the object is not there.
+    pub fn not_found(&self) -> bool {
+        matches!(self, ClientError::NotFound(_))
+    }
+
+    /// Whether the name is taken.
+    pub fn exists(&self) -> bool {
+        matches!(self, ClientError::Exists(_))
+    }
+
+    /// Whether reading again and repeating may help.
+    pub fn conflict(&self) -> bool {
+        matches!(self, ClientError::Conflict(_))
+    }
+
+    /// Whether the datastore could not be reached.
+    pub fn unavailable(&self) -> bool {
+        matches!(self, ClientError::Datastore(datastore::Error::Unavailable(_)))
+    }
+}
+
+impl From<datastore::Error> for ClientError {
+    fn from(error: datastore::Error) -> Self {
+        match error {
+            datastore::Error::NotFound(key) => ClientError::NotFound(key),
+            datastore::Error::Exists(key) => ClientError::Exists(key),
+            datastore::Error::Conflict(key) => ClientError::Conflict(key),
+            other @ (datastore::Error::Corrupt { .. } | datastore::Error::Unavailable(_)) => {
+                ClientError::Datastore(other)
+            }
+        }
+    }
+}
+
+/// A datastore seen as resources.
+#[derive(Clone)]
+pub struct Client {
+    store: Arc<dyn Store>,
+}
+
+impl Client {
+    /// A client of `store`.
+    pub fn new(store: Arc<dyn Store>) -> Client {
+        Client { store }
+    }
+
+    /// The datastore beneath, for IPAM.
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// The same, shared.
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Reads one object; `namespace` is empty for kinds without one.
+    pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Resource, ClientError> {
+        if kind == Kind::Profile && name == api::initial::DEFAULT_ALLOW {
+            return Ok(default_allow_profile());
+        }
+        let entry = self.store.get(&Key::namespaced(kind, namespace, name)).await?;
+        resource(entry.object)
+    }
+
+    /// Reads every object of a kind, of one namespace or of all when it is empty, ordered by name.
+    pub async fn list(&self, kind: Kind, namespace: &str) -> Result<Vec<Resource>, ClientError> {
+        Ok(self.list_with_revision(kind, namespace).await?.0)
+    }
+
+    /// As [`Client::list`], with the revision of the list.
+    pub async fn list_with_revision(
+        &self,
+        kind: Kind,
+        namespace: &str,
+    ) -> Result<(Vec<Resource>, String), ClientError> {
+        let scope = if namespace.is_empty() { Scope::Kind(kind) } else { Scope::Namespace(kind, namespace.to_owned()) };
+        let (entries, revision) = self.store.list(&scope).await?;
+        let mut resources: Vec<Resource> = entries.into_iter().map(|e| resource(e.object)).collect::<Result<_, _>>()?;
+        if kind == Kind::Profile {
+            resources.push(default_allow_profile());
+            resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
+        }
+        Ok((resources, revision.0))
+    }
+
+    /// Creates an object: applies defaults, validates, gives it an identity.
+    ///
+    /// A pool may not overlap another, nor existing blocks of another size.
+    pub async fn create(&self, mut resource: Resource) -> Result<Resource, ClientError> {
+        self.refuse_built_in("Create", &resource)?;
+        if !resource.metadata().resource_version.is_empty() {
+            let version = &resource.metadata().resource_version;
+            return Err(ClientError::Invalid(format!(
+                "error with field Metadata.ResourceVersion = '{version}' (field must not be set for a Create request)"
+            )));
+        }
+        prepare(&mut resource)?;
+        if let Resource::IPPool(pool) = &resource {
+            self.check_new_pool(pool).await?;
+        }
+        if resource.kind() == Kind::Node {
+            self.ensure_initialized("", "").await?;
+        }
+        self.create_as_is(resource).await
+    }
+
+    /// Replaces an object that the caller has read: its resourceVersion, uid and creation time must be there.
+    pub async fn update(&self, mut resource: Resource) -> Result<Resource, ClientError> {
+        self.refuse_built_in("Update", &resource)?;
+        let metadata = resource.metadata();
+        for (field, value) in [("ResourceVersion", &metadata.resource_version), ("UID", &metadata.uid)] {
+            if value.is_empty() {
+                return Err(ClientError::Invalid(format!(
+                    "error with field Metadata.{field} = '' (field must be set for an Update request)"
+                )));
+            }
+        }
+        prepare(&mut resource)?;
+        if let Resource::IPPool(pool) = &resource {
+            self.check_changed_pool(pool).await?;
+        }
+        self.update_as_is(resource).await
+    }
+
+    /// Deletes an object by name, with all that belongs to it; with a revision, only if it is still that.
+    ///
+    /// A pool is disabled and its affinities released first; a node takes its endpoints, addresses, peers and
+    /// per-node settings along.
+    pub async fn delete(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        revision: &str,
+    ) -> Result<Resource, ClientError> {
+        let present = self.get(kind, namespace, name).await?;
+        self.refuse_built_in("Delete", &present)?;
+        if !revision.is_empty() && present.metadata().resource_version != revision {
+            return Err(ClientError::Conflict(datastore::layout::describe(&Key::of(&present))));
+        }
+        match &present {
+            Resource::IPPool(pool) => self.release_pool(pool).await?,
+            Resource::Node(_) => self.release_node(name).await?,
+            Resource::BGPConfiguration(_)
+            | Resource::BGPPeer(_)
+            | Resource::ClusterInformation(_)
+            | Resource::FelixConfiguration(_)
+            | Resource::Profile(_)
+            | Resource::Tier(_)
+            | Resource::WorkloadEndpoint(_) => {}
+        }
+        self.store.delete(&Key::of(&present), None).await?;
+        Ok(present)
+    }
+
+    async fn create_as_is(&self, mut resource: Resource) -> Result<Resource, ClientError> {
+        identify(resource.metadata_mut());
+        let key = Key::of(&resource);
+        let entry = self.store.create(&key, &Object::Resource(resource)).await?;
+        self::resource(entry.object)
+    }
+
+    async fn update_as_is(&self, resource: Resource) -> Result<Resource, ClientError> {
+        let key = Key::of(&resource);
+        let revision = datastore_revision(&resource);
+        let entry = self.store.update(&key, &Object::Resource(resource), &revision).await?;
+        self::resource(entry.object)
+    }
+
+    fn refuse_built_in(&self, operation: &str, resource: &Resource) -> Result<(), ClientError> {
+        let name = &resource.metadata().name;
+        let refuse = |reason: &str| {
+            let key = datastore::layout::describe(&Key::of(resource));
+            Err(ClientError::NotSupported { operation: operation.to_owned(), key, reason: reason.to_owned() })
+        };
+        match (resource.kind(), operation) {
+            (Kind::Profile, "Create") if name == api::initial::DEFAULT_ALLOW => {
+                Err(ClientError::Exists(datastore::layout::describe(&Key::of(resource))))
+            }
+            (Kind::Profile, _) if name == api::initial::DEFAULT_ALLOW => refuse(""),
+            (Kind::Tier, "Delete") if api::initial::TIERS.iter().any(|(tier, ..)| tier == name) => {
+                refuse(&format!("Cannot delete {name} tier"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The profile that every list has and nobody stores.
+fn default_allow_profile() -> Resource {
+    let allow = serde_json::json!({"action": "Allow", "source": {}, "destination": {}});
+    let spec = ProfileSpec { ingress: vec![allow.clone()], egress: vec![allow], ..ProfileSpec::default() };
+    let metadata = ObjectMeta { resource_version: "1".to_owned(), ..ObjectMeta::named(api::initial::DEFAULT_ALLOW) };
+    Typed::new(metadata, spec).into()
+}
+
+fn prepare(resource: &mut Resource) -> Result<(), ClientError> {
+    resource.apply_defaults();
+    resource.validate().map_err(|error| ClientError::Invalid(error.to_string()))
+}
+
+/// Gives a new object its identity where it has none.
+fn identify(metadata: &mut ObjectMeta) {
+    if metadata.uid.is_empty() {
+        metadata.uid = uuid::Uuid::new_v4().to_string();
+    }
+    if metadata.creation_timestamp.is_none() {
+        metadata.creation_timestamp = Some(now());
+    }
+}
+
+/// This moment, RFC 3339 in whole seconds.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn datastore_revision(resource: &Resource) -> api::Revision {
+    api::Revision(resource.metadata().resource_version.clone())
+}
+
+fn resource(object: Object) -> Result<Resource, ClientError> {
+    match object {
+        Object::Resource(resource) => Ok(resource),
+        Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
+            Err(ClientError::Invalid("the datastore answered with another kind of object".to_owned()))
+        }
+    }
+}

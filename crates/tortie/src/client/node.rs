@@ -1,0 +1,49 @@
+//! What deleting a node takes along (control reference §1.7).
+
+use super::{Client, ClientError};
+use api::resource::{Kind, Resource};
+use ipam::{Condition, Ipam, Owner, Release, ReleaseError, SystemClock};
+
+impl Client {
+    /// Releases a node's addresses and affinities, and deletes its endpoints, peers and per-node settings.
+    pub(super) async fn release_node(&self, node: &str) -> Result<(), ClientError> {
+        let ipam = Ipam::new(self.store(), &SystemClock);
+        let failed = |error: &dyn std::fmt::Display| ClientError::Ipam(error.to_string());
+        for endpoint in self.list(Kind::WorkloadEndpoint, "").await? {
+            let Resource::WorkloadEndpoint(endpoint) = endpoint else { continue };
+            if endpoint.spec.node != node {
+                continue;
+            }
+            let networks = endpoint.spec.ip_networks.iter();
+            let addresses = networks
+                .filter_map(|network| Some(Release::of(network.split('/').next()?.parse().ok()?)))
+                .collect::<Vec<_>>();
+            ipam.release_ips(&addresses).await.map_err(|error| failed(&error))?;
+            self.gone(Kind::WorkloadEndpoint, &endpoint.metadata.namespace, &endpoint.metadata.name).await?;
+        }
+        for kind in ["ipip", "vxlan", "vxlan-v6", "wireguard", "wireguard-v6"] {
+            let handle = format!("{kind}-tunnel-addr-{node}");
+            match ipam.release_by_handle(&handle).await {
+                Ok(_) | Err(ReleaseError::NoSuchHandle(_)) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        ipam.release_host_affinities(&Owner::host(node), Condition::Any).await.map_err(|error| failed(&error))?;
+        for peer in self.list(Kind::BGPPeer, "").await? {
+            let Resource::BGPPeer(peer) = peer else { continue };
+            if peer.spec.node == node {
+                self.gone(Kind::BGPPeer, "", &peer.metadata.name).await?;
+            }
+        }
+        let settings = format!("node.{node}");
+        self.gone(Kind::FelixConfiguration, "", &settings).await?;
+        self.gone(Kind::BGPConfiguration, "", &settings).await
+    }
+
+    async fn gone(&self, kind: Kind, namespace: &str, name: &str) -> Result<(), ClientError> {
+        match self.store().delete(&api::Key::namespaced(kind, namespace, name), None).await {
+            Ok(()) | Err(datastore::Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `calico-ipam`: addresses from Calico's IPAM (dataplane reference §1.8).
+//!
+//! The main plugin calls these functions in its own process instead of starting the plugin; what the datastore
+//! sees is the same.
+
+use super::call::Call;
+use super::error::CniError;
+use super::log::{Level, Log};
+use super::netconf::NetConf;
+use super::output::Added;
+use super::workload::{Orchestrator, Workload};
+use api::event::Object;
+use api::resource::{Kind, Resource};
+use datastore::{Scope, Store};
+use ipam::block::Holder;
+use ipam::{AssignIp, AutoAssign, Clock, Ipam, ReleaseError, SystemClock, attribute_timestamp};
+use ipnet::IpNet;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::OpenOptions;
+use std::net::IpAddr;
+
+/// Assigns addresses to a container; each comes with its block's prefix length, and a route to itself.
+pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Added, CniError> {
+    let workload = Workload::new(call, conf, conf.node()?);
+    let _lock = lock(conf, log);
+    let ipam = Ipam::new(store, &SystemClock);
+    let mut attributes = workload.attributes();
+    attributes.insert("timestamp".to_owned(), attribute_timestamp(SystemClock.now()));
+    let handle = Some(handle(call, conf));
+    let ips = match call.args.get("IP") {
+        Some(text) => {
+            let address: IpAddr = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
+            let holder = Holder { handle, attributes };
+            ipam.assign_ip(&AssignIp { address, holder, host: workload.node.clone() }).await.map_err(failed)?;
+            vec![IpNet::from(address)]
+        }
+        None => {
+            let wanted_v4 = conf.ipam.assign_ipv4 != "false";
+            let wanted_v6 = conf.ipam.assign_ipv6 == "true";
+            let request = AutoAssign {
+                num_v4: usize::from(wanted_v4),
+                num_v6: usize::from(wanted_v6),
+                handle,
+                attrs: attributes,
+                host: workload.node.clone(),
+                pools: requested_pools(store, conf).await?,
+                ..AutoAssign::default()
+            };
+            let assigned = ipam.auto_assign(&request).await.map_err(failed)?;
+            let ips: Vec<IpNet> = assigned.v4.into_iter().chain(assigned.v6).collect();
+            if let Some(shortage) = assigned.shortages.first() {
+                if !ips.is_empty() {
+                    ipam.release_by_handle(request.handle.as_deref().unwrap_or_default()).await.map_err(failed)?;
+                }
+                let family = shortage.family;
+                return Err(CniError::failed(format!("failed to request {family} addresses: {shortage}")));
+            }
+            ips
+        }
+    };
+    log.write(Level::Info, &format!("assigned {ips:?}"));
+    Ok(Added { routes: ips.iter().map(ToString::to_string).collect(), ips, ..Added::default() })
+}
+
+/// Releases a container's addresses; having none is success.
+pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<(), CniError> {
+    let _lock = lock(conf, log);
+    let ipam = Ipam::new(store, &SystemClock);
+    let workload = Workload::new(call, conf, String::new());
+    let legacy = match &workload.orchestrator {
+        Orchestrator::Kubernetes { pod } => format!("{}.{pod}", workload.namespace),
+        Orchestrator::Cni => workload.container_id.clone(),
+    };
+    for handle in [handle(call, conf), legacy] {
+        match ipam.release_by_handle(&handle).await {
+            Ok(released) => log.write(Level::Debug, &format!("released {released:?} of {handle}")),
+            Err(ReleaseError::NoSuchHandle(_)) => log.write(Level::Debug, &format!("{handle} holds no address")),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: impl std::fmt::Display) -> CniError {
+    CniError::failed(error.to_string())
+}
+
+/// `NETWORK.CONTAINER`.
+fn handle(call: &Call, conf: &NetConf) -> String {
+    format!("{}.{}", conf.name, call.container_id)
+}
+
+/// The pools that the configuration asks for, by name or CIDR; none when it asks for none.
+async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec<IpNet>>, CniError> {
+    let asked = [(&conf.ipam.ipv4_pools, false), (&conf.ipam.ipv6_pools, true)];
+    if asked.iter().all(|(words, _)| words.is_empty()) {
+        return Ok(None);
+    }
+    let (entries, _) = store.list(&Scope::Kind(Kind::IPPool)).await?;
+    let named = |word: &str| {
+        entries.iter().find_map(|entry| match &entry.object {
+            Object::Resource(Resource::IPPool(pool)) if pool.metadata.name == word => pool.spec.cidr.parse().ok(),
+            _ => None,
+        })
+    };
+    let mut pools = Vec::new();
+    for (words, v6) in asked {
+        for word in words {
+            let cidr: Option<IpNet> = word.parse().ok().or_else(|| named(word));
+            let cidr =
+                cidr.ok_or_else(|| CniError::failed(format!("error parsing pool {word:?}: no such pool, nor a CIDR")))?;
+            if matches!(cidr, IpNet::V6(_)) != v6 {
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                return Err(CniError::failed(format!("{cidr:?} isn't a {family} address pool")));
+            }
+            pools.push(cidr);
+        }
+    }
+    Ok(Some(pools))
+}
+
+/// Takes the host's IPAM lock, shared with Calico's plugin; without it only retries are more likely.
+fn lock(conf: &NetConf, log: &Log) -> Option<Flock<std::fs::File>> {
+    let path = conf.lock_file();
+    let _ = path.parent().map(std::fs::create_dir_all);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let locked = file
+        .map_err(|error| error.to_string())
+        .and_then(|file| Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.to_string()));
+    match locked {
+        Ok(lock) => Some(lock),
+        Err(error) => {
+            log.write(Level::Warning, &format!("no IPAM lock: {}: {error}", path.display()));
+            None
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The network configuration on standard input (dataplane reference §1.2).
+//!
+//! A key that Calico has and Tortie does not act on is an error that names it, never silence.
+
+use super::error::{CniError, Code};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+/// Specification versions that the plugin speaks.
+pub(crate) const VERSIONS: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+
+/// Where the node's name is kept.
+const NODENAME_FILE: &str = "/var/lib/calico/nodename";
+
+/// The keys that Tortie acts on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NetConf {
+    #[serde(rename = "cniVersion")]
+    pub(crate) cni_version: String,
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) plugin: String,
+    pub(crate) ipam: IpamConf,
+    pub(crate) args: Option<Value>,
+    pub(crate) mtu: u32,
+    pub(crate) num_queues: i64,
+    pub(crate) nodename: String,
+    pub(crate) nodename_file: String,
+    pub(crate) nodename_file_optional: bool,
+    pub(crate) ipam_lock_file: String,
+    pub(crate) datastore_type: String,
+    pub(crate) etcd_endpoints: String,
+    pub(crate) etcd_key_file: String,
+    pub(crate) etcd_cert_file: String,
+    pub(crate) etcd_ca_cert_file: String,
+    pub(crate) hostname: String,
+    pub(crate) log_level: String,
+    pub(crate) log_file_path: String,
+    pub(crate) policy: PolicyConf,
+    pub(crate) feature_control: FeatureControl,
+    pub(crate) container_settings: ContainerSettings,
+    pub(crate) require_mtu_file: bool,
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
+}
+
+/// `ipam`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct IpamConf {
+    #[serde(rename = "type")]
+    pub(crate) plugin: String,
+    pub(crate) assign_ipv4: String,
+    pub(crate) assign_ipv6: String,
+    pub(crate) ipv4_pools: Vec<String>,
+    pub(crate) ipv6_pools: Vec<String>,
+}
+
+/// `policy`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PolicyConf {
+    #[serde(rename = "type")]
+    pub(crate) policy_type: String,
+}
+
+/// `feature_control`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct FeatureControl {
+    pub(crate) ip_addrs_no_ipam: bool,
+    pub(crate) floating_ips: bool,
+}
+
+/// `container_settings`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerSettings {
+    pub(crate) allow_ip_forwarding: bool,
+}
+
+/// Keys of other platforms and other plugins' chains, without effect on Linux.
+const WITHOUT_EFFECT: [&str; 13] = [
+    "mode",
+    "vxlan_mac_prefix",
+    "vxlan_vni",
+    "qps",
+    "burst",
+    "prevResult",
+    "runtimeConfig",
+    "capabilities",
+    "dns",
+    "kubernetes",
+    "calico_api_group",
+    "ipMasq",
+    "etcd_authority",
+];
+
+/// Keys that only tune the log, answered by a warning in it.
+pub(crate) const LOG_ONLY: [&str; 3] = ["log_file_max_size", "log_file_max_age", "log_file_max_count"];
+
+impl NetConf {
+    /// Parses and checks the configuration.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<NetConf, CniError> {
+        let decoding = |error: serde_json::Error| {
+            CniError::new(Code::DECODING, format!("error unmarshall network config: {error}"))
+        };
+        let conf: NetConf = serde_json::from_slice(bytes).map_err(decoding)?;
+        conf.check()?;
+        Ok(conf)
+    }
+
+    fn check(&self) -> Result<(), CniError> {
+        let invalid = |msg: String| Err(CniError::new(Code::INVALID_CONFIG, msg));
+        if self.name.is_empty() {
+            return invalid("missing network name:".to_owned());
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !self.name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !self.name.chars().all(allowed) {
+            return invalid(format!("invalid characters found in network name: {}", self.name));
+        }
+        if !VERSIONS.contains(&self.version()) {
+            let known: Vec<String> = VERSIONS.iter().map(|version| format!("{version:?}")).collect();
+            return Err(CniError {
+                code: Code::INCOMPATIBLE_VERSION.0,
+                msg: "incompatible CNI versions".to_owned(),
+                details: format!("config is {:?}, plugin supports [{}]", self.version(), known.join(" ")),
+            });
+        }
+        let known = |key: &str| WITHOUT_EFFECT.contains(&key) || LOG_ONLY.contains(&key) || key.starts_with("windows_");
+        let unknown: Vec<&str> = self.other.keys().map(String::as_str).filter(|key| !known(key)).collect();
+        if !unknown.is_empty() {
+            return invalid(format!("network {:?}: {} not supported yet", self.name, unknown.join(", ")));
+        }
+        if self.policy.policy_type == "k8s" {
+            let name = &self.name;
+            return invalid(format!(
+                "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The version that results are printed in; none given means 0.2.0.
+    pub(crate) fn version(&self) -> &str {
+        if self.cni_version.is_empty() { "0.2.0" } else { &self.cni_version }
+    }
+
+    /// The node's name: `nodename`, the nodename file, `hostname`, the host's own name in lower case.
+    pub(crate) fn node(&self) -> Result<String, CniError> {
+        let file = if self.nodename_file.is_empty() { NODENAME_FILE } else { &self.nodename_file };
+        let read = std::fs::read_to_string(file);
+        if read.is_err() && !self.nodename_file_optional {
+            return Err(CniError::failed(format!(
+                "stat {file}: no such file or directory: check that the node agent is running and has mounted /var/lib/calico/"
+            )));
+        }
+        if !self.nodename.is_empty() {
+            return Ok(self.nodename.clone());
+        }
+        let own = || nix::unistd::gethostname().map(|name| name.to_string_lossy().trim().to_lowercase());
+        match read {
+            Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+            _ if !self.hostname.is_empty() => Ok(self.hostname.clone()),
+            _ => own().map_err(|error| CniError::failed(format!("host name: {error}"))),
+        }
+    }
+
+    /// The datastore's configuration; keys here win over the environment.
+    pub(crate) fn datastore(&self) -> Result<datastore::config::Config, CniError> {
+        let given = |name: &str| match name {
+            "DATASTORE_TYPE" => Some(&self.datastore_type),
+            "ETCD_ENDPOINTS" => Some(&self.etcd_endpoints),
+            "ETCD_KEY_FILE" => Some(&self.etcd_key_file),
+            "ETCD_CERT_FILE" => Some(&self.etcd_cert_file),
+            "ETCD_CA_CERT_FILE" => Some(&self.etcd_ca_cert_file),
+            _ => None,
+        };
+        let env = |name: &str| match given(name).filter(|value| !value.is_empty()) {
+            Some(value) => Some(value.clone()),
+            None => std::env::var(name).ok().filter(|value| !value.is_empty()),
+        };
+        datastore::config::Config::from_env(&env).map_err(|error| CniError::failed(error.to_string()))
+    }
+
+    /// The file whose lock serialises IPAM on this host.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        let path = if self.ipam_lock_file.is_empty() { "/var/run/calico/ipam.lock" } else { &self.ipam_lock_file };
+        PathBuf::from(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: &str) -> (u32, String) {
+        let error = NetConf::parse(json.as_bytes()).expect_err("a bad configuration");
+        (error.code, format!("{} {}", error.msg, error.details).trim_end().to_owned())
+    }
+
+    #[test]
+    fn bad_configurations_are_explained() {
+        let plugin = r#""type":"calico","ipam":{"type":"calico-ipam"}"#;
+        assert_eq!(refused(&format!("{{{plugin}}}")), (7, "missing network name:".to_owned()));
+        assert_eq!(refused("{foo").0, 6);
+        let versions = r#"["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]"#;
+        assert_eq!(
+            refused(&format!(r#"{{"name":"n","cniVersion":"1.1.0",{plugin}}}"#)),
+            (1, format!("incompatible CNI versions config is \"1.1.0\", plugin supports {versions}"))
+        );
+        assert_eq!(
+            refused(&format!(r#"{{"name":"n","cniVersion":"0.3.1","readiness_gates":[],{plugin}}}"#)),
+            (7, "network \"n\": readiness_gates not supported yet".to_owned())
+        );
+        assert_eq!(
+            refused(&format!(r#"{{"name":"n","policy":{{"type":"k8s"}},{plugin}}}"#)),
+            (7, "network \"n\": policy.type \"k8s\" (the Kubernetes datastore) not supported yet".to_owned())
+        );
+    }
+
+    #[test]
+    fn no_version_means_0_2_0() {
+        let conf = NetConf::parse(br#"{"name":"n","type":"calico"}"#).expect("a configuration");
+        assert_eq!(conf.version(), "0.2.0");
+    }
+}
