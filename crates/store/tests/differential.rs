@@ -2,6 +2,8 @@
 //!
 //! Only what cannot be equal is left out: who answers (ids and term in headers), and the remaining seconds of leases.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod common;
 
 use std::{collections::BTreeMap, fmt::Debug};

@@ -63,25 +63,24 @@ impl KeyRange {
 mod tests {
     use super::*;
 
+    fn check(key: &str, end: &str, inside: &[&str], outside: &[&str]) {
+        let range = KeyRange::new(key.as_bytes(), end.as_bytes());
+        for key in inside {
+            assert!(range.contains(key.as_bytes()), "{range:?} {key:?}");
+        }
+        for key in outside {
+            assert!(!range.contains(key.as_bytes()), "{range:?} {key:?}");
+        }
+        assert_eq!(range.is_empty(), inside.is_empty(), "{range:?}");
+    }
+
     #[test]
     fn range_end_follows_etcd() {
-        // (key, range_end, inside, outside)
-        let cases: [(&[u8], &[u8], &[&[u8]], &[&[u8]]); 5] = [
-            (b"a", b"", &[b"a"], &[b"", b"aa", b"b"]),
-            (b"a", b"b", &[b"a", b"a\xff"], &[b"b", b"A"]),
-            (b"a", b"\0", &[b"a", b"b", b"\xff\xff"], &[b"A", b""]),
-            (b"\0", b"\0", &[b"\0", b"zz"], &[b""]),
-            (b"b", b"a", &[], &[b"a", b"b", b"aa"]),
-        ];
-        for (key, end, inside, outside) in cases {
-            let range = KeyRange::new(key, end);
-            for key in inside {
-                assert!(range.contains(key), "{range:?} {key:?}");
-            }
-            for key in outside {
-                assert!(!range.contains(key), "{range:?} {key:?}");
-            }
-            assert_eq!(range.is_empty(), inside.is_empty(), "{range:?}");
-        }
+        check("a", "", &["a"], &["", "aa", "b"]);
+        check("a", "b", &["a", "a\u{7f}"], &["b", "A"]);
+        check("a", "\0", &["a", "b", "\u{7f}"], &["A", ""]);
+        check("\0", "\0", &["\0", "zz"], &[""]);
+        check("b", "a", &[], &["a", "b", "aa"]);
+        check("b", "b", &[], &["a", "b"]);
     }
 }

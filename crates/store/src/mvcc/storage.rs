@@ -124,10 +124,11 @@ impl Storage {
         let file = directory.join(FILE);
         create_file(directory, &file)
             .map_err(|source| OpenError::Directory { directory: directory.to_path_buf(), source })?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&file).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(directory.to_path_buf()),
-            error => OpenError::File { file: file.clone(), source: Box::new(error) },
-        })?;
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&file);
+        if let Err(DatabaseError::DatabaseAlreadyOpen) = opened {
+            return Err(OpenError::InUse(directory.to_path_buf()));
+        }
+        let database = opened.map_err(|error| OpenError::File { file: file.clone(), source: Box::new(error) })?;
         match prepare(&database) {
             Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity }),
             Ok(Prepared::Newer(found)) => Err(OpenError::NewerSchema { file, found }),

@@ -115,7 +115,7 @@ impl Etcd {
         let etcd = Self { url, child, _directory: directory };
         let start = Instant::now();
         let mut client = etcd.client().await;
-        while timeout(PATIENCE, client.status()).await.is_err_or(Result::is_err) {
+        while !matches!(timeout(PATIENCE, client.status()).await, Ok(Ok(_))) {
             assert!(start.elapsed() < PATIENCE, "etcd does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -150,15 +150,4 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-trait IsErrOr<T, E> {
-    /// Whether a result is an error, or its value is bad.
-    fn is_err_or(self, bad: impl FnOnce(&T) -> bool) -> bool;
-}
-
-impl<T, E> IsErrOr<T, E> for Result<T, E> {
-    fn is_err_or(self, bad: impl FnOnce(&T) -> bool) -> bool {
-        self.as_ref().map_or(true, bad)
-    }
 }

@@ -1,0 +1,440 @@
+//! What the differential test cannot see: sockets, the data directory, restarts, time, and slow clients.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod common;
+
+use std::{
+    error::Error,
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use common::{PATIENCE, Server, block_on, eventually};
+use etcd_client::{
+    Client, CompactionOptions, EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions,
+    WatchOptions, WatchResponse, WatchStream,
+};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use store::{AutoCompaction, Config, ListenUrl, ServeError};
+use tempfile::tempdir;
+use tokio::time::timeout;
+
+async fn value(client: &mut Client, key: &str) -> Option<String> {
+    let found = client.get(key, None).await.unwrap();
+    found.kvs().first().map(|kv| kv.value_str().unwrap().to_owned())
+}
+
+async fn next(stream: &mut WatchStream) -> WatchResponse {
+    timeout(PATIENCE, stream.message()).await.expect("a response").unwrap().expect("the stream is open")
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Starts a store that must fail, and returns the whole chain of its error.
+fn refusal(config: Config) -> String {
+    let ready = || panic!("the store must not start");
+    let outcome: Result<(), ServeError> = block_on(store::serve(config, ready, std::future::pending()));
+    let error = outcome.unwrap_err();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn unix(directory: &Path, name: &str) -> Vec<ListenUrl> {
+    vec![ListenUrl::Unix(directory.join(name))]
+}
+
+#[test]
+fn tcp_and_unix_show_one_store() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let (mut unix, mut tcp) = (server.client().await, server.tcp_client().await);
+        unix.put("k", "by unix", None).await.unwrap();
+        assert_eq!(value(&mut tcp, "k").await.as_deref(), Some("by unix"));
+        tcp.put("k", "by tcp", None).await.unwrap();
+        assert_eq!(value(&mut unix, "k").await.as_deref(), Some("by tcp"));
+        let status = tcp.status().await.unwrap();
+        let members = unix.member_list().await.unwrap();
+        let [member] = members.members() else { panic!("one member: {members:?}") };
+        assert_eq!((member.id(), member.name()), (status.leader(), "default"));
+        assert_eq!(member.client_urls(), [format!("unix://{}", server.socket.display()), server.tcp.clone()]);
+        assert!(status.db_size() > 0 && status.raft_term() > 0);
+        assert_eq!(
+            unix.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::None, None).await.unwrap().alarms().len(),
+            0
+        );
+        unix.defragment().await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_not_served_says_so() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let add = client.member_add(["http://192.0.2.1:2380"], None).await.unwrap_err().to_string();
+        assert!(add.contains("MemberAdd is not supported"), "{add}");
+        let users = client.user_list().await.unwrap_err().to_string();
+        assert!(users.contains("UserList is not supported"), "{users}");
+        let snapshot = client.snapshot().await.unwrap_err().to_string();
+        assert!(snapshot.contains("copy its data directory"), "{snapshot}");
+        let user = etcd_client::ConnectOptions::new().with_user("root", "secret");
+        let login = Client::connect([&server.tcp], Some(user)).await.map(|_| ()).unwrap_err().to_string();
+        assert!(login.contains("etcdserver: authentication is not enabled"), "{login}");
+    });
+}
+
+#[test]
+fn the_directory_and_the_socket_are_private() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    assert_eq!(mode(&directory.path().join("data")), 0o700);
+    assert_eq!(mode(&directory.path().join("data/store.redb")), 0o600);
+    assert_eq!(mode(&server.socket), 0o600);
+    let socket = server.socket.clone();
+    server.stop();
+    assert!(!socket.exists(), "the socket goes with the server");
+}
+
+#[test]
+fn a_directory_has_one_server() {
+    let directory = tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    let data = directory.path().join("data");
+    let text = refusal(Config::new(data.clone(), unix(directory.path(), "second.sock")));
+    assert_eq!(text, format!("data directory {} is in use by another store", data.display()));
+    assert!(!directory.path().join("second.sock").exists());
+}
+
+#[test]
+fn a_socket_is_taken_only_from_the_dead() {
+    let directory = tempdir().unwrap();
+    let start = |name: &str| Config::new(directory.path().join(name), unix(directory.path(), "store.sock"));
+    let path = directory.path().join("store.sock");
+
+    let answering = UnixListener::bind(&path).unwrap();
+    let text = refusal(start("a"));
+    assert_eq!(text, format!("listen on unix://{}: another process is listening there", path.display()));
+    drop(answering);
+    assert!(path.exists(), "a stale socket");
+    drop(Server::start(directory.path()));
+
+    fs::write(&path, "precious").unwrap();
+    let text = refusal(start("b"));
+    assert_eq!(text, format!("listen on unix://{}: the path exists and is not a socket", path.display()));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let directory = tempdir().unwrap();
+    let config = |data: &str| Config::new(directory.path().join(data), unix(directory.path(), "store.sock"));
+    assert_eq!(refusal(Config { listen_client_urls: Vec::new(), ..config("none") }), "no listen URL is given");
+
+    fs::write(directory.path().join("file"), "").unwrap();
+    let text = refusal(config("file"));
+    assert!(text.starts_with(&format!("create data directory {}/file: ", directory.path().display())), "{text}");
+
+    fs::create_dir(directory.path().join("foreign")).unwrap();
+    fs::write(directory.path().join("foreign/store.redb"), "not a database").unwrap();
+    let text = refusal(config("foreign"));
+    assert!(text.starts_with("open database ") && text.contains("foreign/store.redb: "), "{text}");
+
+    drop(Server::start(directory.path()));
+    let file = directory.path().join("data/store.redb");
+    let database = Database::open(&file).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(TableDefinition::<&str, i64>::new("meta")).unwrap().insert("schema", 99).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let text = refusal(config("data"));
+    assert_eq!(text, format!("database {} has schema 99, newer than 1, the newest this release reads", file.display()));
+}
+
+#[test]
+fn a_restart_keeps_everything_but_the_term() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let (before, events) = block_on(async {
+        let mut client = server.client().await;
+        client.lease_grant(600, Some(LeaseGrantOptions::new().with_id(5))).await.unwrap();
+        client.put("a", "1", None).await.unwrap();
+        client.put("a", "2", Some(PutOptions::new().with_lease(5))).await.unwrap();
+        client.put("b", "1", None).await.unwrap();
+        client.delete("b", None).await.unwrap();
+        client.compact(2, None).await.unwrap();
+        (client.status().await.unwrap(), history(&mut client, 3).await)
+    });
+    server.stop();
+
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let after = client.status().await.unwrap();
+        let (old, new) = (before.header().unwrap(), after.header().unwrap());
+        assert_eq!((new.cluster_id(), new.member_id()), (old.cluster_id(), old.member_id()));
+        assert_eq!((new.revision(), new.raft_term()), (5, old.raft_term() + 1));
+        assert_eq!(history(&mut client, 3).await, events);
+        assert_eq!(client.put("a", "3", None).await.unwrap().header().unwrap().revision(), 6);
+        let kv = client.get("a", None).await.unwrap().kvs()[0].clone();
+        assert_eq!((kv.create_revision(), kv.version(), kv.lease()), (2, 3, 0));
+        let lease = client.lease_time_to_live(5, Some(LeaseTimeToLiveOptions::new().with_keys())).await.unwrap();
+        assert_eq!((lease.granted_ttl(), lease.keys().len()), (600, 0), "the last put took the key off the lease");
+        let old = client.get("a", Some(GetOptions::new().with_revision(1))).await.unwrap_err().to_string();
+        assert!(old.contains("required revision has been compacted"), "{old}");
+    });
+}
+
+/// Reads all events from a revision to the present.
+async fn history(client: &mut Client, from: i64) -> Vec<(EventType, i64, String)> {
+    let until = client.status().await.unwrap().header().unwrap().revision();
+    let options = WatchOptions::new().with_all_keys().with_start_revision(from);
+    let mut watch = client.watch("", Some(options)).await.unwrap();
+    let mut events = Vec::new();
+    while events.last().is_none_or(|(_, revision, _)| *revision < until) {
+        for event in next(&mut watch).await.events() {
+            let kv = event.kv().unwrap();
+            events.push((event.event_type(), kv.mod_revision(), kv.key_str().unwrap().to_owned()));
+        }
+    }
+    events
+}
+
+#[test]
+fn a_lease_that_runs_out_takes_its_keys() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let lease = client.lease_grant(2, None).await.unwrap().id();
+        let kept = client.lease_grant(2, None).await.unwrap().id();
+        assert!(lease > 0 && kept > 0 && lease != kept);
+        for (key, lease) in [("gone/1", lease), ("gone/2", lease), ("kept", kept)] {
+            client.put(key, "", Some(PutOptions::new().with_lease(lease))).await.unwrap();
+        }
+        let mut watch = client.watch("gone/", Some(WatchOptions::new().with_prefix())).await.unwrap();
+        assert!(next(&mut watch).await.created());
+        let (mut keeper, mut kept_alive) = client.lease_keep_alive(kept).await.unwrap();
+        let start = Instant::now();
+        let deletion = loop {
+            tokio::select! {
+                response = next(&mut watch) => break response,
+                () = tokio::time::sleep(Duration::from_millis(500)) => {
+                    keeper.keep_alive().await.unwrap();
+                    assert_eq!(kept_alive.message().await.unwrap().unwrap().ttl(), 2);
+                }
+            }
+        };
+        assert!(start.elapsed() > Duration::from_millis(1500), "not before its time: {:?}", start.elapsed());
+        let deleted: Vec<_> = deletion.events().iter().map(|event| (event.event_type(), event.kv().unwrap())).collect();
+        let revision = deletion.header().unwrap().revision();
+        assert_eq!(deleted.len(), 2, "both keys at one revision");
+        for (kind, kv) in deleted {
+            assert_eq!((kind, kv.mod_revision()), (EventType::Delete, revision));
+        }
+        assert_eq!(value(&mut client, "kept").await.as_deref(), Some(""));
+        assert_eq!(client.lease_time_to_live(lease, None).await.unwrap().ttl(), -1);
+        let too_late = client.lease_keep_alive(lease).await.unwrap_err().to_string();
+        assert!(too_late.contains("lease not found"), "{too_late}");
+    });
+}
+
+#[test]
+fn a_lease_runs_out_after_a_restart_too() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let lease = client.lease_grant(2, None).await.unwrap().id();
+        client.put("k", "", Some(PutOptions::new().with_lease(lease))).await.unwrap();
+    });
+    server.stop();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        assert!(value(&mut client, "k").await.is_some());
+        eventually("the lease runs out", async || value(&mut client, "k").await.is_none()).await;
+    });
+}
+
+#[test]
+fn watches_share_a_stream() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let mut stream = client.watch("a", None).await.unwrap();
+        assert_eq!((next(&mut stream).await.created(), stream.watch("b", None).await.is_ok()), (true, true));
+        let second = next(&mut stream).await;
+        assert_eq!((second.watch_id(), second.created()), (1, true));
+
+        stream.watch("c", Some(WatchOptions::new().with_watch_id(1))).await.unwrap();
+        let duplicate = next(&mut stream).await;
+        assert!(duplicate.created() && duplicate.canceled());
+        assert_eq!(
+            (duplicate.watch_id(), duplicate.cancel_reason()),
+            (-1, "mvcc: duplicate watch ID provided on the WatchStream")
+        );
+
+        for key in ["a", "b"] {
+            client.put(key, "", None).await.unwrap();
+        }
+        assert_eq!([next(&mut stream).await.watch_id(), next(&mut stream).await.watch_id()], [0, 1]);
+
+        stream.cancel(0).await.unwrap();
+        let canceled = next(&mut stream).await;
+        assert_eq!((canceled.watch_id(), canceled.canceled(), canceled.compact_revision()), (0, true, 0));
+        client.put("a", "", None).await.unwrap();
+        let last = client.put("b", "", None).await.unwrap();
+        assert_eq!(next(&mut stream).await.watch_id(), 1, "nothing of the canceled watch");
+
+        stream.request_progress().await.unwrap();
+        let progress = next(&mut stream).await;
+        assert_eq!((progress.watch_id(), progress.events().len()), (-1, 0));
+        assert_eq!(progress.header().unwrap().revision(), last.header().unwrap().revision());
+    });
+}
+
+#[test]
+fn a_slow_watch_misses_nothing() {
+    const PUTS: i64 = 600;
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let options = WatchOptions::new().with_prefix().with_prev_key();
+        let mut stream = client.watch("k", Some(options)).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        // nobody reads the stream while more is written than its windows and the store's queue hold
+        for n in 0..PUTS {
+            client.put("k", vec![n.to_le_bytes()[0]; 16 << 10], None).await.unwrap();
+        }
+        let mut revision = 1;
+        while revision < PUTS + 1 {
+            for event in next(&mut stream).await.events() {
+                let kv = event.kv().unwrap();
+                assert_eq!((kv.mod_revision(), kv.version()), (revision + 1, revision), "in order, without a gap");
+                assert_eq!(event.prev_kv().map_or(0, |previous| previous.version()), revision - 1);
+                revision += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_large_history_comes_in_pieces() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        // 8 MiB: more than a client takes in one message
+        for _ in 0..16 {
+            client.put("big", vec![7; 512 << 10], None).await.unwrap();
+        }
+        assert_eq!(history(&mut client, 1).await.len(), 16);
+    });
+}
+
+#[test]
+fn a_compacted_start_is_told() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        for _ in 0..9 {
+            client.put("k", "", None).await.unwrap();
+        }
+        client.compact(8, Some(CompactionOptions::new().with_physical())).await.unwrap();
+        let mut stream = client.watch("k", Some(WatchOptions::new().with_start_revision(3))).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        let canceled = next(&mut stream).await;
+        assert!(canceled.canceled());
+        assert_eq!(canceled.compact_revision(), 8);
+    });
+}
+
+#[test]
+fn old_revisions_go_by_themselves() {
+    let directory = tempdir().unwrap();
+    let fill = |server: &Server| {
+        block_on(async {
+            let mut client = server.client().await;
+            for _ in 0..20 {
+                client.put("k", "", None).await.unwrap();
+            }
+        });
+    };
+    let server = Server::start(directory.path());
+    fill(&server);
+    server.stop();
+    let server = Server::start_with(directory.path(), |config| config.auto_compaction = AutoCompaction::Revisions(5));
+    block_on(async {
+        let mut client = server.client().await;
+        // the last revision is 21
+        let at = |revision| Some(GetOptions::new().with_revision(revision));
+        eventually("compaction", async || client.get("k", at(15)).await.is_err()).await;
+        assert_eq!(client.get("k", at(16)).await.unwrap().kvs()[0].mod_revision(), 16);
+    });
+    server.stop();
+    // and what is compacted leaves the file
+    let database = Database::open(directory.path().join("data/store.redb")).unwrap();
+    let events =
+        database.begin_read().unwrap().open_table(TableDefinition::<(i64, u32), &[u8]>::new("events")).unwrap();
+    let kept: Vec<i64> = events.iter().unwrap().map(|entry| entry.unwrap().0.value().0).collect();
+    assert_eq!(kept, [16, 17, 18, 19, 20, 21]);
+}
+
+#[test]
+fn a_full_store_still_deletes() {
+    let directory = tempdir().unwrap();
+    let server = Server::start_with(directory.path(), |config| config.quota_backend_bytes = 1 << 20);
+    block_on(async {
+        let mut client = server.client().await;
+        let refused = loop {
+            if let Err(error) = client.put("k", vec![0; 100_000], None).await {
+                break error.to_string();
+            }
+        };
+        assert!(refused.contains("etcdserver: mvcc: database space exceeded"), "{refused}");
+        assert_eq!(client.delete("k", None).await.unwrap().deleted(), 1);
+    });
+}
+
+#[test]
+fn a_request_has_a_size() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        client.put("k", vec![0; 1_500_000], None).await.unwrap();
+        let refused = client.put("k", vec![0; 1_600_000], None).await.unwrap_err().to_string();
+        assert!(refused.contains("etcdserver: request is too large"), "{refused}");
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_for_watches() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let mut stream = client.watch("k", None).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        let start = Instant::now();
+        tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let end = timeout(PATIENCE, stream.message()).await.expect("the stream ends");
+        assert!(!matches!(end, Ok(Some(_))), "{end:?}");
+    });
+}
