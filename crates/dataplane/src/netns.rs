@@ -15,12 +15,12 @@ pub struct NetNs(File);
 #[derive(Debug, thiserror::Error)]
 pub enum NetNsError {
     /// The path cannot be opened.
-    #[error("open network namespace {path}: {source}")]
+    #[error("open network namespace {path}: {cause}")]
     Open {
         /// The namespace's path.
         path: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The thread could not enter it.
     #[error("enter network namespace: {}", .0.desc())]
@@ -36,13 +36,13 @@ impl NetNs {
     /// Opens a namespace by its path, such as `/run/netns/NAME`.
     pub fn open(path: &Path) -> Result<NetNs, NetNsError> {
         let open = || Ok(NetNs(File::open(path)?));
-        open().map_err(|source| NetNsError::Open { path: path.display().to_string(), source })
+        open().map_err(|cause| NetNsError::Open { path: path.display().to_string(), cause })
     }
 
     /// Tells whether the namespace behind `path` is gone, so that nothing is left to clean in it.
     pub fn is_gone(error: &NetNsError) -> bool {
         match error {
-            NetNsError::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            NetNsError::Open { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
             // a file left behind by a namespace that was unmounted
             NetNsError::Enter(errno) => *errno == Errno::EINVAL,
         }

@@ -5,18 +5,18 @@ use std::{fs, io};
 
 /// A parameter that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} sysctl {key}: {source}")]
+#[error("{action} sysctl {key}: {cause}")]
 pub struct SysctlError {
     action: String,
     key: String,
-    source: io::Error,
+    cause: io::Error,
 }
 
 impl SysctlError {
     /// Tells whether the parameter does not exist: its link is gone, or the kernel lacks the feature.
     pub fn is_missing(&self) -> bool {
         // an interface that goes away while its file is open reads as ENODEV or EINVAL
-        self.source.kind() == io::ErrorKind::NotFound || self.source.raw_os_error() == Some(libc::ENODEV)
+        self.cause.kind() == io::ErrorKind::NotFound || self.cause.raw_os_error() == Some(libc::ENODEV)
     }
 }
 
@@ -32,10 +32,10 @@ pub enum Written {
 /// Reads a parameter: `read("net/ipv4/ip_forward")`.
 pub fn read(key: &str) -> Result<String, SysctlError> {
     let value = fs::read_to_string(path(key));
-    value.map(|value| value.trim().to_owned()).map_err(|source| SysctlError {
+    value.map(|value| value.trim().to_owned()).map_err(|cause| SysctlError {
         action: "read".to_owned(),
         key: key.to_owned(),
-        source,
+        cause,
     })
 }
 
@@ -46,10 +46,10 @@ pub fn write(key: &str, value: &str) -> Result<Written, SysctlError> {
     if read(key)? == value {
         return Ok(Written::Unchanged);
     }
-    fs::write(path(key), value).map(|()| Written::Changed).map_err(|source| SysctlError {
+    fs::write(path(key), value).map(|()| Written::Changed).map_err(|cause| SysctlError {
         action: format!("write {value:?} to"),
         key: key.to_owned(),
-        source,
+        cause,
     })
 }
 

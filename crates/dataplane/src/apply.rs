@@ -1,0 +1,354 @@
+//! One node's kernel, made to agree with what the datastore and BGP ask for.
+//!
+//! [`Dataplane`] is told what is wanted and what changed in the kernel, which costs nothing, and does all its work
+//! in [`Dataplane::apply`], whose list of steps is the order between the kinds of objects. A step that fails does
+//! not stop the others, and is tried again. Nothing is written before the datastore's content is known.
+
+use crate::ipip::{self, IpipDevice, TunnelChoice, TunnelStatus};
+use crate::links::{self, Links, WorkloadLinks};
+use crate::mtu;
+use crate::netlink::{Address, Change, Error, Netlink};
+use crate::routes::{self, Bgp, Routes, Wanted};
+use crate::rules::{self, Driver, Invalidate, Ruleset};
+use crate::tunnel::Tunnel;
+use ipnet::Ipv4Net;
+use model::Mtu;
+use model::desired::{Desired, Learned, PacketRules, Route};
+use model::name::IPIP_DEVICE;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long after a failure the next attempt is made, if nothing else calls for one.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the dataplane is given once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which form `tunl0` shall have.
+    pub tunnel: TunnelChoice,
+    /// Where the file `mtu` is put for the CNI plugin; `/var/lib/calico` on a node.
+    pub state_directory: PathBuf,
+}
+
+/// A step that failed; the others were done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Failure {
+    /// The kind of object.
+    pub step: &'static str,
+    /// What failed, with the object's name and the kernel's reason.
+    pub message: String,
+}
+
+/// What an [`apply`](Dataplane::apply) did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What failed, and is to be tried again.
+    pub failures: Vec<Failure>,
+    /// How much was written; 0 where everything was right already.
+    pub writes: u64,
+    /// When to apply again if nothing happens.
+    pub next_due: Option<Instant>,
+}
+
+/// The node's kernel and what it should be like.
+pub struct Dataplane {
+    config: Config,
+    netlink: Netlink,
+    desired: Option<Box<Desired>>,
+    learned: Option<Learned>,
+    seen: Option<Seen>,
+    workload_links: WorkloadLinks,
+    tunnel: IpipDevice,
+    rules: PacketRulesInUse,
+    routes: Routes,
+    clocks: Clocks,
+}
+
+/// Links and addresses as last listed.
+struct Seen {
+    links: Links,
+    addresses: Vec<Address>,
+}
+
+impl Dataplane {
+    /// Prepares for the calling thread's network namespace; reads and writes nothing yet.
+    pub fn new(config: Config, bpf_tunnel: Box<dyn Tunnel>) -> Result<Dataplane, Error> {
+        Ok(Dataplane {
+            netlink: Netlink::open()?,
+            desired: None,
+            learned: None,
+            seen: None,
+            workload_links: WorkloadLinks::default(),
+            tunnel: IpipDevice::new(config.tunnel, bpf_tunnel),
+            rules: PacketRulesInUse::default(),
+            routes: Routes::default(),
+            clocks: Clocks::default(),
+            config,
+        })
+    }
+
+    /// Returns the address of the socket that makes the changes, for a [`Monitor`](crate::netlink::Monitor).
+    pub fn netlink_port(&self) -> u32 {
+        self.netlink.port()
+    }
+
+    /// Returns the tunnel's form, once there is one.
+    pub fn tunnel(&self) -> Option<&TunnelStatus> {
+        self.tunnel.status()
+    }
+
+    /// Takes what the datastore's content asks for.
+    pub fn on_desired(&mut self, desired: Box<Desired>) {
+        self.desired = Some(desired);
+    }
+
+    /// Takes all that BGP taught.
+    pub fn on_learned(&mut self, learned: Learned) {
+        self.learned = Some(learned);
+    }
+
+    /// Takes notice of a change in the kernel: what it touches is listed again before anything is written.
+    pub fn on_kernel(&mut self, change: &Change) {
+        match change {
+            // the kernel drops the routes of a link that goes down or away without a word
+            Change::LinkChanged(_) | Change::LinkGone(_) | Change::Address => {
+                self.seen = None;
+                self.routes.invalidate();
+            }
+            Change::Route => self.routes.invalidate(),
+            Change::Overrun => {
+                self.seen = None;
+                self.routes.invalidate();
+                self.workload_links.invalidate();
+            }
+        }
+    }
+
+    /// Makes the kernel agree with what is wanted.
+    pub fn apply(&mut self, now: Instant) -> Outcome {
+        let Some(desired) = self.desired.take() else { return Outcome::default() };
+        let mut round = Round { writes_before: self.netlink.writes(), ..Round::default() };
+        self.resync(&desired, now);
+        if let Some(seen) = round.check("links", self.look()) {
+            let routes = desired.routes(self.learned.as_ref().unwrap_or(&Learned::new()));
+            self.steps(&desired, seen, &routes, now, &mut round);
+        }
+        let outcome = self.finish(&desired, round, now);
+        self.desired = Some(desired);
+        outcome
+    }
+
+    /// The order between kinds. Each step leaves working what the steps before it made.
+    fn steps(
+        &mut self,
+        desired: &Desired,
+        seen: Seen,
+        routes: &BTreeMap<Ipv4Net, Route>,
+        now: Instant,
+        round: &mut Round,
+    ) {
+        // without forwarding nothing else is of use
+        round.count("forwarding", links::enable_forwarding());
+        // before routes: a pod that is reachable must also find its gateway
+        let interfaces = desired.workloads.keys();
+        round.add("workload interfaces", self.workload_links.apply(&mut self.netlink, &seen.links, interfaces));
+        // before routes: what a pod sends to the outside must never leave with the pod's own address
+        round.count("packet rules", self.rules.apply(desired));
+        // before routes: they lead into the tunnel, which must know by then which node is meant
+        let writes = self.netlink.writes();
+        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, routes);
+        let tunnel_mtu = round.check(IPIP_DEVICE, tunnel).flatten();
+        let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
+        let Some(seen) = seen else { return };
+        // last: routes carry traffic; new ones before old ones go
+        if !desired.settings.route_sync_disabled {
+            let pools: BTreeSet<Ipv4Net> = desired.pools.keys().copied().collect();
+            let bgp = if self.learned.is_some() { Bgp::Spoken } else { Bgp::Silent };
+            let wanted = Wanted { routes, pools: &pools, bgp };
+            let remaining = self.routes.apply(&mut self.netlink, &seen.links, wanted, now);
+            round.add("routes", (0, remaining.failures));
+            round.wake_at(remaining.next);
+        }
+        // for pods to come
+        if let Some(mtu) = tunnel_mtu.or_else(|| plain_mtu(desired, &seen)) {
+            let published = mtu::publish(&self.config.state_directory, mtu);
+            round.count("mtu file", published.map(usize::from));
+        }
+        self.seen = Some(seen);
+    }
+
+    /// Forgets, where its time has come, what was known of a kind of objects.
+    fn resync(&mut self, desired: &Desired, now: Instant) {
+        let settings = &desired.settings;
+        if self.clocks.interfaces.strikes(settings.interface_refresh, now) {
+            self.seen = None;
+            self.workload_links.invalidate();
+        }
+        if self.clocks.routes.strikes(settings.route_refresh, now) {
+            self.routes.invalidate();
+        }
+        if self.clocks.rules.strikes(settings.rules_refresh, now) {
+            self.rules.invalidate(Invalidate::Rules);
+        }
+        if self.clocks.sets.strikes(settings.sets_refresh, now) {
+            self.rules.invalidate(Invalidate::Sets);
+        }
+    }
+
+    fn look(&mut self) -> Result<Seen, Error> {
+        match self.seen.take() {
+            Some(seen) => Ok(seen),
+            None => Ok(Seen { links: Links::read(&mut self.netlink)?, addresses: self.netlink.addresses()? }),
+        }
+    }
+
+    fn finish(&mut self, desired: &Desired, mut round: Round, now: Instant) -> Outcome {
+        let settings = &desired.settings;
+        round.wake_at(self.clocks.interfaces.next(settings.interface_refresh));
+        round.wake_at(self.clocks.routes.next(settings.route_refresh));
+        round.wake_at(self.clocks.rules.next(settings.rules_refresh));
+        round.wake_at(self.clocks.sets.next(settings.sets_refresh));
+        if !round.failures.is_empty() {
+            round.wake_at(Some(now + RETRY));
+        }
+        let netlink_writes = self.netlink.writes() - round.writes_before;
+        Outcome { failures: round.failures, writes: round.writes + netlink_writes, next_due: round.next_due }
+    }
+}
+
+/// Reads what BGP taught an earlier process on this node, for a speaker that restarts gracefully.
+pub fn read_retained(pools: &BTreeSet<Ipv4Net>) -> Result<Learned, Error> {
+    routes::read_retained(&mut Netlink::open()?, pools)
+}
+
+/// Returns the pods' MTU without a tunnel: the uplink's.
+fn plain_mtu(desired: &Desired, seen: &Seen) -> Option<Mtu> {
+    let (own, _) = desired.address.filter(|_| desired.ipip.is_none())?;
+    ipip::uplink(&seen.links, &seen.addresses, own).map(|link| link.mtu)
+}
+
+/// What one apply has come to so far.
+#[derive(Default)]
+struct Round {
+    failures: Vec<Failure>,
+    writes_before: u64,
+    writes: u64,
+    next_due: Option<Instant>,
+}
+
+impl Round {
+    fn check<T, E: std::error::Error>(&mut self, step: &'static str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.failures.push(Failure { step, message: chain(&error) })).ok()
+    }
+
+    fn count<E: std::error::Error>(&mut self, step: &'static str, result: Result<usize, E>) {
+        self.writes += self.check(step, result).unwrap_or_default() as u64;
+    }
+
+    fn add(&mut self, step: &'static str, (writes, failures): (usize, Vec<String>)) {
+        self.writes += writes as u64;
+        self.failures.extend(failures.into_iter().map(|message| Failure { step, message }));
+    }
+
+    fn wake_at(&mut self, at: Option<Instant>) {
+        self.next_due = match (self.next_due, at) {
+            (Some(next), Some(at)) => Some(next.min(at)),
+            (next, at) => next.or(at),
+        };
+    }
+}
+
+/// Writes an error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// The driver of packet rules, and what it last wrote.
+#[derive(Default)]
+struct PacketRulesInUse {
+    driver: Option<(PacketRules, Box<dyn Driver>)>,
+    written: Option<Ruleset>,
+}
+
+impl PacketRulesInUse {
+    fn apply(&mut self, desired: &Desired) -> Result<usize, rules::RulesError> {
+        let kind = desired.settings.packet_rules;
+        if self.driver.as_ref().is_none_or(|(in_use, _)| *in_use != kind) {
+            self.written = None;
+        }
+        let driver = match &mut self.driver {
+            Some((in_use, driver)) if *in_use == kind => driver,
+            // a driver's first apply removes what the other left
+            other => &mut other.insert((kind, rules::driver(kind))).1,
+        };
+        let ruleset = rules::compose(desired);
+        if self.written.as_ref() == Some(&ruleset) {
+            return Ok(0);
+        }
+        self.written = None;
+        let applied = driver.apply(&ruleset)?;
+        self.written = Some(ruleset);
+        Ok(applied.writes)
+    }
+
+    fn invalidate(&mut self, what: Invalidate) {
+        self.written = None;
+        if let Some((_, driver)) = &mut self.driver {
+            driver.invalidate(what);
+        }
+    }
+}
+
+/// When each kind of objects was last listed for no other reason than time.
+#[derive(Default)]
+struct Clocks {
+    interfaces: Clock,
+    routes: Clock,
+    rules: Clock,
+    sets: Clock,
+}
+
+#[derive(Default)]
+struct Clock(Option<Instant>);
+
+impl Clock {
+    /// Tells whether the interval has passed, and if so starts it anew; an interval of zero never passes.
+    fn strikes(&mut self, interval: Duration, now: Instant) -> bool {
+        let last = *self.0.get_or_insert(now);
+        let due = !interval.is_zero() && now >= last + interval;
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+
+    fn next(&self, interval: Duration) -> Option<Instant> {
+        self.0.filter(|_| !interval.is_zero()).map(|last| last + interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_strike_once_an_interval() {
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut clock = Clock::default();
+        assert!(!clock.strikes(minute, start), "the first look is not a resync");
+        assert!(!clock.strikes(minute, start + minute / 2));
+        assert!(clock.strikes(minute, start + minute));
+        assert!(!clock.strikes(minute, start + minute));
+        assert_eq!(clock.next(minute), Some(start + 2 * minute));
+        assert!(!clock.strikes(Duration::ZERO, start + 100 * minute));
+        assert_eq!(clock.next(Duration::ZERO), None);
+    }
+}

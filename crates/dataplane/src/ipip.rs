@@ -1,0 +1,251 @@
+//! The IPIP device `tunl0`: the kernel's where the kernel has `ipip`, else BPF's.
+//!
+//! Both forms have the same name, address, MTU and wire format. The choice is made once, at first need, and kept:
+//! a device is not changed under running traffic. With the module loaded, every namespace is born with a `tunl0`
+//! that cannot be deleted; it is as good as one made here.
+
+use crate::links::Links;
+use crate::netlink::{Address, Error, Netlink};
+use crate::tunnel::{Tunnel, TunnelError, TunnelSpec};
+use ipnet::{IpNet, Ipv4Net};
+use model::Mtu;
+use model::desired::{Desired, Ipip, Route, Target};
+use model::name::{IPIP_DEVICE, IfName};
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// What the outer header takes.
+const OVERHEAD: u32 = 20;
+
+/// Which form the device shall have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TunnelChoice {
+    /// The kernel's if it has `ipip`, else BPF's.
+    #[default]
+    Auto,
+    /// The kernel's, or none.
+    Kernel,
+    /// BPF's, or none.
+    Bpf,
+}
+
+/// Which form the device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelForm {
+    /// The kernel's `ipip`.
+    Kernel,
+    /// A veth pair with BPF programs.
+    Bpf,
+}
+
+/// The device's form, and why it is that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelStatus {
+    /// The form.
+    pub form: TunnelForm,
+    /// The reason, for an operator.
+    pub reason: &'static str,
+}
+
+/// Why the device is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum IpipError {
+    /// The device or its forwarding could not be changed.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+    /// The kernel refused a change.
+    #[error(transparent)]
+    Netlink(#[from] Error),
+    /// A device of another kind has the name.
+    #[error("{IPIP_DEVICE} is a device of kind {kind:?}, not ours: remove or rename it")]
+    NameTaken {
+        /// The device's kind.
+        kind: String,
+    },
+    /// The node's address is nowhere.
+    #[error("no link has this node's address {0}")]
+    NoUplink(Ipv4Addr),
+}
+
+/// Keeps `tunl0` as wanted.
+pub struct IpipDevice {
+    choice: TunnelChoice,
+    status: Option<TunnelStatus>,
+    bpf: Box<dyn Tunnel>,
+}
+
+impl IpipDevice {
+    /// Prepares a device of the chosen form; `bpf` serves where the kernel's is not to be had.
+    pub fn new(choice: TunnelChoice, bpf: Box<dyn Tunnel>) -> IpipDevice {
+        IpipDevice { choice, status: None, bpf }
+    }
+
+    /// Returns the form in use, once there is one.
+    pub fn status(&self) -> Option<&TunnelStatus> {
+        self.status.as_ref()
+    }
+
+    /// Makes the device agree with what is wanted; returns the MTU it gives pods, if it is wanted.
+    pub fn apply(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &Links,
+        addresses: &[Address],
+        desired: &Desired,
+        routes: &BTreeMap<Ipv4Net, Route>,
+    ) -> Result<Option<Mtu>, IpipError> {
+        let Some(ipip) = &desired.ipip else {
+            self.retire(netlink, links, addresses)?;
+            return Ok(None);
+        };
+        // until the node is registered, nothing can be said about its uplink
+        let Some((own_address, _)) = desired.address else { return Ok(None) };
+        let uplink = uplink(links, addresses, own_address).ok_or(IpipError::NoUplink(own_address))?;
+        let spec = TunnelSpec {
+            mtu: ipip.mtu.unwrap_or(Mtu(uplink.mtu.0.saturating_sub(OVERHEAD))),
+            own_address,
+            uplink: uplink.index,
+            peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, peer(route)?))).collect(),
+            hosts: desired.hosts.values().copied().collect(),
+        };
+        match self.form(netlink, links)? {
+            TunnelForm::Kernel => KernelTunnel.ensure(netlink, &spec)?,
+            TunnelForm::Bpf => self.bpf.ensure(netlink, &spec)?,
+        }
+        keep_address(netlink, ipip)?;
+        Ok(Some(spec.mtu))
+    }
+
+    fn form(&mut self, netlink: &mut Netlink, links: &Links) -> Result<TunnelForm, IpipError> {
+        let status = match self.status.take() {
+            Some(status) => status,
+            None => self.decide(netlink, links)?,
+        };
+        let form = status.form;
+        self.status = Some(status);
+        Ok(form)
+    }
+
+    fn decide(&mut self, netlink: &mut Netlink, links: &Links) -> Result<TunnelStatus, IpipError> {
+        let name = IfName::from(IPIP_DEVICE);
+        let kernel = |reason| Ok(TunnelStatus { form: TunnelForm::Kernel, reason });
+        let bpf = |reason| Ok(TunnelStatus { form: TunnelForm::Bpf, reason });
+        let kind = links.named(&name).map(|link| link.kind.as_str());
+        match (self.choice, kind) {
+            (TunnelChoice::Kernel, Some("veth")) => {
+                self.bpf.remove(netlink)?;
+                kernel("the kernel's device was asked for")
+            }
+            (TunnelChoice::Kernel, _) => kernel("the kernel's device was asked for"),
+            (TunnelChoice::Bpf, Some("ipip")) => {
+                // succeeds without effect on the one that namespaces are born with: the BPF form then says so
+                KernelTunnel.remove(netlink)?;
+                bpf("the BPF tunnel was asked for")
+            }
+            (TunnelChoice::Bpf, _) => bpf("the BPF tunnel was asked for"),
+            (TunnelChoice::Auto, Some("ipip")) => kernel("the kernel has ipip"),
+            (TunnelChoice::Auto, Some("veth")) => bpf("the BPF tunnel was in use already"),
+            (TunnelChoice::Auto, Some(other)) => Err(IpipError::NameTaken { kind: other.to_owned() }),
+            (TunnelChoice::Auto, None) => match netlink.create_ipip(&name) {
+                Ok(()) => kernel("the kernel has ipip"),
+                // the attempt loaded the module, and that made the device
+                Err(error) if error.errno() == Some(Errno::EEXIST) => kernel("the kernel has ipip"),
+                Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => bpf("the kernel has no ipip module"),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Takes away what a tunnel would leave: the BPF form whole, of the kernel's device the addresses, as Calico does.
+    fn retire(&mut self, netlink: &mut Netlink, links: &Links, addresses: &[Address]) -> Result<(), IpipError> {
+        let Some(link) = links.named(&IfName::from(IPIP_DEVICE)) else { return Ok(()) };
+        match link.kind.as_str() {
+            "veth" => {
+                self.bpf.remove(netlink)?;
+                self.status = None;
+            }
+            "ipip" => {
+                for address in addresses.iter().filter(|address| address.link == link.index && is_v4(address)) {
+                    netlink.delete_address(link, address.net)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Finds the link that has the node's address.
+pub(crate) fn uplink<'a>(links: &'a Links, addresses: &[Address], own: Ipv4Addr) -> Option<&'a crate::netlink::Link> {
+    let address = addresses.iter().find(|address| address.net.addr() == own)?;
+    links.numbered(address.link)
+}
+
+fn peer(route: &Route) -> Option<Ipv4Addr> {
+    match &route.target {
+        Target::Onlink(node, link) if link.0 == IPIP_DEVICE => Some(*node),
+        Target::Onlink(..) | Target::Via(_) | Target::Link(_) | Target::Blackhole => None,
+    }
+}
+
+fn is_v4(address: &Address) -> bool {
+    matches!(address.net, IpNet::V4(_))
+}
+
+/// Makes the tunnel's address the device's only IPv4 address.
+///
+/// It is the source that the kernel picks for the node's own packets to pods elsewhere.
+fn keep_address(netlink: &mut Netlink, ipip: &Ipip) -> Result<(), IpipError> {
+    let Some(link) = netlink.link(&IfName::from(IPIP_DEVICE))? else { return Ok(()) };
+    let wanted = ipip.address.map(|address| IpNet::V4(Ipv4Net::from(address)));
+    let present: Vec<Address> =
+        netlink.addresses()?.into_iter().filter(|address| address.link == link.index && is_v4(address)).collect();
+    if let Some(wanted) = wanted
+        && !present.iter().any(|address| address.net == wanted)
+    {
+        netlink.add_address(&link, wanted)?;
+    }
+    for address in present.iter().filter(|address| Some(address.net) != wanted) {
+        netlink.delete_address(&link, address.net)?;
+    }
+    Ok(())
+}
+
+/// The kernel's device; its routes say where packets go, and any sender is accepted.
+struct KernelTunnel;
+
+impl Tunnel for KernelTunnel {
+    fn ensure(&mut self, netlink: &mut Netlink, spec: &TunnelSpec) -> Result<(), TunnelError> {
+        let name = IfName::from(IPIP_DEVICE);
+        let link = match netlink.link(&name)? {
+            Some(link) => link,
+            None => {
+                if let Err(error) = netlink.create_ipip(&name)
+                    && error.errno() != Some(Errno::EEXIST)
+                {
+                    return Err(error.into());
+                }
+                let Some(link) = netlink.link(&name)? else {
+                    let reason = "it vanished as soon as it was there".to_owned();
+                    return Err(TunnelError::Program { what: format!("create ipip device {name}"), reason });
+                };
+                link
+            }
+        };
+        if link.mtu != spec.mtu {
+            netlink.set_link_mtu(&link, spec.mtu)?;
+        }
+        if !link.admin_up {
+            netlink.set_link_up(&link)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
+        match netlink.link(&IfName::from(IPIP_DEVICE))? {
+            Some(link) if link.kind == "ipip" => Ok(netlink.delete_link(&link)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Links as the kernel has them, and the parameters that workloads' interfaces and the node need.
+//!
+//! The CNI plugin sets most of them when it makes an interface; here they are kept, and given to interfaces that
+//! something else made. Nothing is deleted but permanent neighbours: with one, the node never asks for the pod.
+
+use crate::netlink::{Error, Link, Netlink};
+use crate::sysctl::{self, SysctlError, Written};
+use model::name::{IfName, WORKLOAD_PREFIX};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The namespace's links at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    by_index: BTreeMap<u32, Link>,
+    indices: BTreeMap<IfName, u32>,
+}
+
+impl Links {
+    /// Lists the namespace's links.
+    pub fn read(netlink: &mut Netlink) -> Result<Links, Error> {
+        let by_index: BTreeMap<u32, Link> = netlink.links()?.into_iter().map(|link| (link.index, link)).collect();
+        let indices = by_index.values().map(|link| (link.name.clone(), link.index)).collect();
+        Ok(Links { by_index, indices })
+    }
+
+    /// Finds a link by name.
+    pub fn named(&self, name: &IfName) -> Option<&Link> {
+        self.by_index.get(self.indices.get(name)?)
+    }
+
+    /// Finds a link by the kernel's number.
+    pub fn numbered(&self, index: u32) -> Option<&Link> {
+        self.by_index.get(&index)
+    }
+
+    /// Tells whether the number is that of a workload's interface, by its name alone.
+    pub fn is_workload(&self, index: u32) -> bool {
+        self.numbered(index).is_some_and(|link| link.name.0.starts_with(WORKLOAD_PREFIX))
+    }
+}
+
+/// What a workload's interface needs; `{}` is its name. In this order: no router may be learned before forwarding.
+const WORKLOAD_SYSCTLS: [(&str, &str); 7] = [
+    ("net/ipv4/conf/{}/route_localnet", "1"),
+    ("net/ipv4/neigh/{}/proxy_delay", "0"),
+    ("net/ipv4/conf/{}/proxy_arp", "1"),
+    ("net/ipv4/conf/{}/forwarding", "1"),
+    ("net/ipv6/conf/{}/accept_ra", "0"),
+    ("net/ipv6/conf/{}/proxy_ndp", "1"),
+    ("net/ipv6/conf/{}/forwarding", "1"),
+];
+
+/// What the node needs to route at all.
+const NODE_SYSCTLS: [(&str, &str); 2] = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
+
+/// Makes the node forward packets; returns how many parameters it wrote.
+pub fn enable_forwarding() -> Result<usize, SysctlError> {
+    let mut writes = 0;
+    for (key, value) in NODE_SYSCTLS {
+        writes += write_if_supported(key, value)?;
+    }
+    Ok(writes)
+}
+
+/// Keeps workloads' interfaces as they should be.
+#[derive(Debug, Default)]
+pub struct WorkloadLinks {
+    /// Interfaces done, by name, with the number they had then: one made anew has another.
+    configured: BTreeMap<IfName, u32>,
+}
+
+impl WorkloadLinks {
+    /// Forgets what was done, so that the next [`apply`](WorkloadLinks::apply) finds drift.
+    pub fn invalidate(&mut self) {
+        self.configured.clear();
+    }
+
+    /// Configures each interface that came up since; returns how much was written, and what failed.
+    pub fn apply<'a>(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &Links,
+        workloads: impl Iterator<Item = &'a IfName>,
+    ) -> (usize, Vec<String>) {
+        let up: BTreeMap<IfName, u32> = workloads
+            .filter_map(|name| links.named(name))
+            .filter(|link| link.is_up())
+            .map(|link| (link.name.clone(), link.index))
+            .collect();
+        self.configured.retain(|name, index| up.get(name) == Some(index));
+        let new: BTreeMap<IfName, u32> =
+            up.into_iter().filter(|(name, _)| !self.configured.contains_key(name)).collect();
+        let (mut writes, mut failures) = (0, Vec::new());
+        for (name, index) in &new {
+            match configure(name) {
+                Ok(count) => {
+                    writes += count;
+                    self.configured.insert(name.clone(), *index);
+                }
+                // it went away while we looked; its end will be announced
+                Err(error) if error.is_missing() => {}
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if !new.is_empty()
+            && let Err(error) = forget_permanent_neighbours(netlink, &new.values().copied().collect())
+        {
+            failures.push(error.to_string());
+        }
+        (writes, failures)
+    }
+}
+
+fn configure(name: &IfName) -> Result<usize, SysctlError> {
+    let mut writes = 0;
+    for (key, value) in WORKLOAD_SYSCTLS {
+        writes += write_if_supported(&key.replace("{}", &name.0), value)?;
+    }
+    // a link may be stricter than the namespace's default, and pods' packets would be lost
+    let default = sysctl::read("net/ipv4/conf/default/rp_filter")?;
+    writes += write_if_supported(&format!("net/ipv4/conf/{name}/rp_filter"), &default)?;
+    Ok(writes)
+}
+
+/// Deletes the permanent neighbours that Calico's agent leaves for endpoints with an Ethernet address.
+fn forget_permanent_neighbours(netlink: &mut Netlink, links: &BTreeSet<u32>) -> Result<(), Error> {
+    let neighbours = netlink.neighbours()?;
+    for neighbour in neighbours.iter().filter(|neighbour| neighbour.permanent && links.contains(&neighbour.link)) {
+        match netlink.delete_neighbour(neighbour) {
+            Err(error) if error.is_missing() => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes a parameter, unless it is of IPv6 and the kernel or the link has none.
+fn write_if_supported(key: &str, value: &str) -> Result<usize, SysctlError> {
+    match sysctl::write(key, value) {
+        Ok(Written::Changed) => Ok(1),
+        Ok(Written::Unchanged) => Ok(0),
+        Err(error) if error.is_missing() && key.starts_with("net/ipv6/") => Ok(0),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,407 @@
+//! The main table: routes that workloads, blocks and BGP ask for, and no others of ours.
+//!
+//! **Ours**, by looks alone: protocol 80 anywhere; whatever leaves by a workload's interface, except the kernel's
+//! own; protocol 12 (`bird`) into one of the pools. What this process wrote itself it also remembers, for the
+//! prefixes outside every pool that BGP may teach. All else is someone else's and never written over.
+//!
+//! Destination and metric identify a route to the kernel, so a route that Calico left with metric 1024 is one too
+//! many, and goes when its successor with the wanted metric is in place. Three things wait:
+//! - routes that BGP taught stay as they are until BGP has spoken in this process;
+//! - a route on a workload's interface that nobody asks for has [`GRACE`]: the CNI plugin adds it before the
+//!   endpoint reaches the agent;
+//! - a route whose link or gateway is not there yet keeps its predecessor.
+
+use crate::delta::{Delta, Pending};
+use crate::links::Links;
+use crate::netlink::{Cause, Error, Kind, Netlink, NextHop, RouteEntry, RouteKey};
+use crate::podnet::GATEWAY;
+use ipnet::{IpNet, Ipv4Net};
+use model::RouteProtocol;
+use model::desired::{Learned, Route, Target};
+use model::name::{IPIP_DEVICE, IfName};
+use nix::errno::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+/// How long a route that nobody asks for may stay on a workload's interface.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// `kernel`: what comes with an address, and goes with it.
+const KERNEL: RouteProtocol = RouteProtocol(2);
+
+/// Whether BGP has spoken in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bgp {
+    /// It has: its routes that are not among the wanted are stale.
+    Spoken,
+    /// Not yet: its routes in the kernel are all that is known.
+    Silent,
+}
+
+/// What the routes should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Routes by destination.
+    pub routes: &'a BTreeMap<Ipv4Net, Route>,
+    /// The IP pools, by which BGP's routes of an earlier process are recognised.
+    pub pools: &'a BTreeSet<Ipv4Net>,
+    /// Whether `routes` has what BGP teaches.
+    pub bgp: Bgp,
+}
+
+/// What an [`apply`](Routes::apply) left to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// What failed, and why.
+    pub failures: Vec<String>,
+    /// When the next grace period ends.
+    pub next: Option<Instant>,
+}
+
+/// Reads what BGP taught an earlier process: its routes into the pools, with their next hops.
+pub fn read_retained(netlink: &mut Netlink, pools: &BTreeSet<Ipv4Net>) -> Result<Learned, Error> {
+    let gateway = |route: &RouteEntry| match (route.key.prefix, route.next_hop) {
+        (IpNet::V4(prefix), NextHop::Gateway { gateway: IpAddr::V4(gateway), .. })
+            if route.protocol == RouteProtocol::BIRD && is_inside(prefix, pools) =>
+        {
+            Some((prefix, gateway))
+        }
+        _ => None,
+    };
+    Ok(netlink.routes()?.iter().filter_map(gateway).collect())
+}
+
+/// Keeps the main table as wanted.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The table as last listed, and written since; `None` if it has to be listed again.
+    table: Option<BTreeMap<RouteKey, Vec<RouteEntry>>>,
+    delta: Delta<RouteKey, RouteEntry>,
+    /// What this process wrote, or found as it would have written it.
+    written: BTreeMap<RouteKey, RouteEntry>,
+    /// Every pool seen so far: routes into a deleted one are still ours.
+    pools: BTreeSet<Ipv4Net>,
+    /// Routes that nobody asks for, and since when they are known.
+    unasked: BTreeMap<RouteKey, Instant>,
+    /// How next hops are reached, as far as asked since the last listing.
+    reached: BTreeMap<Ipv4Addr, NextHop>,
+}
+
+impl Routes {
+    /// Forgets what the kernel had, so that the next [`apply`](Routes::apply) lists it again.
+    pub fn invalidate(&mut self) {
+        self.table = None;
+        self.reached.clear();
+    }
+
+    /// Writes the difference: new and changed routes first, so that no destination is without one between.
+    pub fn apply(&mut self, netlink: &mut Netlink, links: &Links, wanted: Wanted<'_>, now: Instant) -> Remaining {
+        self.pools.extend(wanted.pools);
+        // someone may have added a route between our listing and our writing: list again, once
+        for attempt in [Attempt::First, Attempt::Last] {
+            let mut remaining = Remaining::default();
+            match self.attempt(netlink, links, wanted, now, &mut remaining) {
+                Ok(Surprise::RouteInTheWay) if attempt == Attempt::First => self.invalidate(),
+                Ok(Surprise::None) => return remaining,
+                Ok(Surprise::Refusal | Surprise::RouteInTheWay) => {
+                    self.invalidate();
+                    return remaining;
+                }
+                Err(error) => {
+                    self.invalidate();
+                    remaining.failures.push(error.to_string());
+                    return remaining;
+                }
+            }
+        }
+        Remaining::default()
+    }
+
+    fn attempt(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &Links,
+        wanted: Wanted<'_>,
+        now: Instant,
+        remaining: &mut Remaining,
+    ) -> Result<Surprise, Error> {
+        if self.table.is_none() {
+            let mut table: BTreeMap<RouteKey, Vec<RouteEntry>> = BTreeMap::new();
+            for route in netlink.routes()? {
+                table.entry(route.key).or_default().push(route);
+            }
+            self.table = Some(table);
+        }
+        let (desired, waiting) = self.resolve(netlink, links, wanted.routes, remaining);
+        self.delta.set_desired(desired);
+        let others = self.sort_out(links);
+        let surprise = self.write(netlink, &others.foreign, remaining)?;
+        let spare = self.spare(links, wanted.bgp, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
+        let surprise = surprise.max(self.sweep(netlink, spare, remaining)?);
+        self.remember();
+        Ok(surprise)
+    }
+
+    /// Turns what is wanted into routes as the kernel lists them; returns also the destinations that have to wait.
+    fn resolve(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &Links,
+        routes: &BTreeMap<Ipv4Net, Route>,
+        remaining: &mut Remaining,
+    ) -> (BTreeMap<RouteKey, RouteEntry>, BTreeSet<IpNet>) {
+        let (mut desired, mut waiting) = (BTreeMap::new(), BTreeSet::new());
+        for (prefix, route) in routes {
+            let prefix = IpNet::V4(*prefix);
+            let next_hop = match &route.target {
+                Target::Blackhole => Ok(NextHop::None),
+                Target::Link(name) => match links.named(name) {
+                    Some(link) if link.is_up() => Ok(NextHop::Link(link.index)),
+                    Some(_) => continue,
+                    None => Err(None),
+                },
+                Target::Onlink(gateway, name) => match links.named(name) {
+                    Some(link) if link.admin_up => {
+                        Ok(NextHop::Gateway { gateway: (*gateway).into(), link: link.index, onlink: true })
+                    }
+                    Some(_) | None => Err(None),
+                },
+                Target::Via(gateway) => self.reach(netlink, links, *gateway).map_err(Some),
+            };
+            match next_hop {
+                Ok(next_hop) => {
+                    let kind = if next_hop == NextHop::None { Kind::Blackhole } else { Kind::Unicast };
+                    let key = RouteKey { prefix, metric: route.metric };
+                    desired.insert(key, RouteEntry { key, protocol: route.protocol, kind, next_hop, source: None });
+                }
+                Err(complaint) => {
+                    waiting.insert(prefix);
+                    remaining.failures.extend(complaint.map(|complaint| format!("add route {prefix}: {complaint}")));
+                }
+            }
+        }
+        desired.extend(self.route_to_pod_gateway(links).map(|route| (route.key, route)));
+        (desired, waiting)
+    }
+
+    /// Finds the gateway and link by which the kernel reaches a next hop, itself if it is on a link.
+    fn reach(&mut self, netlink: &mut Netlink, links: &Links, address: Ipv4Addr) -> Result<NextHop, String> {
+        let next_hop = match self.reached.get(&address) {
+            Some(next_hop) => *next_hop,
+            None => {
+                let next_hop = netlink.reach(address).map_err(|error| error.to_string())?;
+                self.reached.insert(address, next_hop);
+                next_hop
+            }
+        };
+        let tunnel = links.named(&IfName::from(IPIP_DEVICE)).map(|link| link.index);
+        match next_hop {
+            NextHop::Gateway { link, .. } | NextHop::Link(link) if Some(link) == tunnel => {
+                Err(format!("next hop {address} lies behind {IPIP_DEVICE}"))
+            }
+            NextHop::Gateway { gateway, link, .. } => Ok(NextHop::Gateway { gateway, link, onlink: false }),
+            NextHop::Link(link) => Ok(NextHop::Gateway { gateway: address.into(), link, onlink: false }),
+            NextHop::None | NextHop::Other => Err(format!("next hop {address} is not reachable")),
+        }
+    }
+
+    /// Routes the pods' gateway to the loopback where no one else's route covers it.
+    ///
+    /// The kernel answers ARP for an address by proxy only if it has some unicast route to it.
+    fn route_to_pod_gateway(&self, links: &Links) -> Option<RouteEntry> {
+        let loopback = links.named(&IfName::from("lo")).filter(|link| link.admin_up)?;
+        let own = RouteEntry::link(IpNet::from(IpAddr::V4(GATEWAY)), loopback.index, RouteProtocol::FELIX);
+        let mut others = self.table.iter().flatten().flat_map(|(_, routes)| routes).filter(|route| **route != own);
+        let covered =
+            others.any(|route| route.kind == Kind::Unicast && route.key.prefix.contains(&IpAddr::V4(GATEWAY)));
+        (!covered).then_some(own)
+    }
+
+    /// Tells our routes from others' and takes them as the actual ones.
+    fn sort_out(&mut self, links: &Links) -> Others {
+        let mut ours: BTreeMap<RouteKey, RouteEntry> = BTreeMap::new();
+        let mut others = Others::default();
+        for route in self.table.iter().flatten().flat_map(|(_, routes)| routes) {
+            if !self.is_ours(route, links) {
+                others.foreign.insert(route.key, route.clone());
+            } else if let Some(first) = ours.insert(route.key, route.clone()) {
+                // a replacement takes the place of the first, so that is the one to keep if none is right
+                let keep_first = self.delta.desired().get(&route.key) != Some(route);
+                let doubled = if keep_first { ours.insert(route.key, first) } else { Some(first) };
+                others.doubled.extend(doubled);
+            }
+        }
+        self.delta.set_actual(ours);
+        others
+    }
+
+    fn is_ours(&self, route: &RouteEntry, links: &Links) -> bool {
+        match route.protocol {
+            KERNEL => false,
+            RouteProtocol::FELIX => true,
+            _ if route.next_hop.link().is_some_and(|link| links.is_workload(link)) => true,
+            _ if self.written.get(&route.key) == Some(route) => true,
+            RouteProtocol::BIRD => {
+                let IpNet::V4(prefix) = route.key.prefix else { return false };
+                is_inside(prefix, &self.pools) || self.delta.desired().contains_key(&route.key)
+            }
+            _ => false,
+        }
+    }
+
+    fn write(
+        &mut self,
+        netlink: &mut Netlink,
+        foreign: &BTreeMap<RouteKey, RouteEntry>,
+        remaining: &mut Remaining,
+    ) -> Result<Surprise, Error> {
+        let (mut routes, mut requests) = (Vec::new(), Vec::new());
+        for change in self.delta.pending() {
+            let (route, request) = match change {
+                Pending::Create(_, route) => (route, route.add_request()),
+                Pending::Update(_, route) => (route, route.replace_request()),
+                Pending::Delete(..) => continue,
+            };
+            match foreign.get(&route.key) {
+                Some(other) => remaining.failures.push(format!("add route {route}: another's is in the way: {other}")),
+                None => {
+                    routes.push(route.clone());
+                    requests.push(request);
+                }
+            }
+        }
+        let mut surprise = Surprise::None;
+        for (route, outcome) in send(netlink, routes, requests)? {
+            match outcome {
+                Ok(()) => {
+                    self.delta.wrote(&route.key);
+                    self.table.get_or_insert_default().insert(route.key, vec![route]);
+                }
+                Err(cause) => {
+                    let in_the_way = cause.errno() == Some(Errno::EEXIST);
+                    surprise = surprise.max(if in_the_way { Surprise::RouteInTheWay } else { Surprise::Refusal });
+                    remaining.failures.push(cause.during(format!("add route {route}")).to_string());
+                }
+            }
+        }
+        Ok(surprise)
+    }
+
+    /// Chooses, of our routes that nobody wants, those that can go.
+    fn spare(
+        &mut self,
+        links: &Links,
+        bgp: Bgp,
+        waiting: &BTreeSet<IpNet>,
+        now: Instant,
+        remaining: &mut Remaining,
+    ) -> Vec<RouteEntry> {
+        let metrics: BTreeMap<IpNet, u32> = self.delta.desired().keys().map(|key| (key.prefix, key.metric)).collect();
+        let (mut spare, mut unasked) = (Vec::new(), BTreeMap::new());
+        for change in self.delta.pending() {
+            let Pending::Delete(key, route) = change else { continue };
+            if waiting.contains(&key.prefix) || (bgp == Bgp::Silent && route.protocol == RouteProtocol::BIRD) {
+                continue;
+            }
+            let understood = match metrics.get(&key.prefix) {
+                // of another metric than wanted: it carries traffic until the wanted one does
+                Some(metric) if !self.delta.is_in_place(&RouteKey { prefix: key.prefix, metric: *metric }) => continue,
+                Some(_) => true,
+                None => self.written.get(key) == Some(route),
+            };
+            if !understood && route.next_hop.link().is_some_and(|link| links.is_workload(link)) {
+                let since = *self.unasked.get(key).unwrap_or(&now);
+                unasked.insert(*key, since);
+                let end = since + GRACE;
+                if now < end {
+                    remaining.next = Some(remaining.next.map_or(end, |next| next.min(end)));
+                    continue;
+                }
+            }
+            spare.push(route.clone());
+        }
+        self.unasked = unasked;
+        spare
+    }
+
+    fn sweep(
+        &mut self,
+        netlink: &mut Netlink,
+        spare: Vec<RouteEntry>,
+        remaining: &mut Remaining,
+    ) -> Result<Surprise, Error> {
+        let requests = spare.iter().map(RouteEntry::delete_request).collect();
+        let mut surprise = Surprise::None;
+        for (route, outcome) in send(netlink, spare, requests)? {
+            match outcome {
+                Err(cause) if cause.errno() != Some(Errno::ESRCH) => {
+                    surprise = Surprise::Refusal;
+                    remaining.failures.push(cause.during(format!("delete route {route}")).to_string());
+                }
+                Ok(()) | Err(_) => {
+                    if self.delta.actual().get(&route.key) == Some(&route) {
+                        self.delta.deleted(&route.key);
+                        self.written.remove(&route.key);
+                    }
+                    if let Some(same_key) = self.table.get_or_insert_default().get_mut(&route.key) {
+                        same_key.retain(|other| *other != route);
+                    }
+                }
+            }
+        }
+        Ok(surprise)
+    }
+
+    /// Notes what is in place as this process's own, so that it is recognised when it is no longer wanted.
+    fn remember(&mut self) {
+        for (key, route) in self.delta.desired() {
+            if self.delta.is_in_place(key) && self.written.get(key) != Some(route) {
+                self.written.insert(*key, route.clone());
+            }
+        }
+    }
+}
+
+/// Routes that something was asked about, each with the kernel's answer.
+type Answered = Vec<(RouteEntry, Result<(), Cause>)>;
+
+/// Sends one request for each route.
+fn send(
+    netlink: &mut Netlink,
+    routes: Vec<RouteEntry>,
+    requests: Vec<(netlink_packet_route::RouteNetlinkMessage, u16)>,
+) -> Result<Answered, Error> {
+    let refused = netlink.changes(requests).map_err(|cause| cause.during("write routes"))?;
+    let mut refused: BTreeMap<usize, Cause> = refused.into_iter().collect();
+    let outcome = |position| refused.remove(&position).map_or(Ok(()), Err);
+    let outcomes: Vec<_> = (0..routes.len()).map(outcome).collect();
+    Ok(routes.into_iter().zip(outcomes).collect())
+}
+
+fn is_inside(prefix: Ipv4Net, pools: &BTreeSet<Ipv4Net>) -> bool {
+    pools.iter().any(|pool| pool.contains(&prefix))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Last,
+}
+
+/// What a write met that the listing did not show, worse ones last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Surprise {
+    None,
+    Refusal,
+    RouteInTheWay,
+}
+
+/// What the table has beside our routes, one of each key.
+#[derive(Default)]
+struct Others {
+    /// Someone else's.
+    foreign: BTreeMap<RouteKey, RouteEntry>,
+    /// Ours too, but one too many of their key.
+    doubled: Vec<RouteEntry>,
+}

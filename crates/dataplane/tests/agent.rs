@@ -1,0 +1,304 @@
+//! The whole dataplane against a kernel: sysctls, interfaces, `tunl0`, packet rules, routes, and its thread.
+//!
+//! ```text
+//!  192.168.10.10 eth0 ─── wire, another namespace
+//!  cali1, cali2 ───────── workloads' interfaces, their other ends also in the wire
+//! ```
+
+mod common;
+
+use common::{Namespace, eventually};
+use dataplane::netlink::{Netlink, Veth};
+use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
+use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
+use ipnet::Ipv4Net;
+use model::Mtu;
+use model::desired::{Desired, Encapsulation, Ipip, Learned, Pool, Settings, Workload};
+use model::name::{IfName, NodeName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A tunnel that is only a device; what the BPF one does is tested where it is made.
+#[derive(Clone, Default)]
+struct DeviceOnly(Arc<Mutex<Option<TunnelSpec>>>);
+
+impl Tunnel for DeviceOnly {
+    fn ensure(&mut self, netlink: &mut Netlink, spec: &TunnelSpec) -> Result<(), TunnelError> {
+        *self.0.lock().expect("no test panics while it holds this") = Some(spec.clone());
+        let name = IfName::from("tunl0");
+        if netlink.link(&name)?.is_none() {
+            let peer_name = IfName::from("tunl0p");
+            let (mac, peer_mac, peer_queue_length) = (None, None, None);
+            let veth =
+                Veth { name: name.clone(), mac, peer_name, peer_mac, peer_queue_length, mtu: spec.mtu, queues: 1 };
+            netlink.create_veth(&veth, None)?;
+            for name in [name, IfName::from("tunl0p")] {
+                let link = netlink.link(&name)?.expect("made above");
+                netlink.set_link_up(&link)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
+        match netlink.link(&IfName::from("tunl0"))? {
+            Some(link) => Ok(netlink.delete_link(&link)?),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Node {
+    namespace: Namespace,
+    wire: Namespace,
+    state: tempfile::TempDir,
+    tunnel: DeviceOnly,
+    dataplane: Dataplane,
+    desired: Desired,
+}
+
+impl Node {
+    fn new() -> Node {
+        let (namespace, wire) = (Namespace::new("agent"), Namespace::new("wire"));
+        namespace.join("eth0", &wire, "wire0");
+        namespace.ip("addr add 192.168.10.10/24 dev eth0");
+        namespace.ip("route add default via 192.168.10.254");
+        for link in ["cali1", "cali2"] {
+            namespace.join(link, &wire, &format!("{link}x"));
+        }
+        let state = tempfile::tempdir().expect("a directory for the test");
+        let tunnel = DeviceOnly::default();
+        let dataplane = start(&namespace, state.path(), &tunnel);
+        let desired = desired();
+        Node { namespace, wire, state, tunnel, dataplane, desired }
+    }
+
+    fn apply(&mut self) -> dataplane::Outcome {
+        self.dataplane.on_desired(Box::new(self.desired.clone()));
+        self.apply_at(Instant::now())
+    }
+
+    fn apply_at(&mut self, now: Instant) -> dataplane::Outcome {
+        let outcome = self.namespace.run(|| self.dataplane.apply(now));
+        assert_eq!(outcome.failures, []);
+        outcome
+    }
+
+    fn restart(&mut self) {
+        self.dataplane = start(&self.namespace, self.state.path(), &self.tunnel);
+    }
+}
+
+fn config(state: &Path) -> Config {
+    Config { tunnel: TunnelChoice::Bpf, state_directory: state.to_owned() }
+}
+
+fn start(namespace: &Namespace, state: &Path, tunnel: &DeviceOnly) -> Dataplane {
+    namespace.run(|| Dataplane::new(config(state), Box::new(tunnel.clone()))).expect("a netlink socket")
+}
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().expect("a literal address")
+}
+
+fn prefix(text: &str) -> Ipv4Net {
+    text.parse().expect("a literal prefix")
+}
+
+fn desired() -> Desired {
+    let workload = |address| Workload { addresses: BTreeSet::from([ip(address)]) };
+    let pool = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
+    Desired {
+        node: NodeName::from("k8s-m"),
+        address: Some((ip("192.168.10.10"), prefix("192.168.10.0/24"))),
+        workloads: BTreeMap::from([
+            (IfName::from("cali1"), workload("172.16.116.1")),
+            (IfName::from("cali2"), workload("172.16.116.2")),
+        ]),
+        local_blocks: BTreeSet::from([prefix("172.16.116.0/24")]),
+        pools: BTreeMap::from([(prefix("172.16.0.0/16"), pool)]),
+        ipip: Some(Ipip { address: Some(ip("172.16.116.0")), mtu: None }),
+        hosts: BTreeMap::from([
+            (NodeName::from("k8s-m"), ip("192.168.10.10")),
+            (NodeName::from("k8s-w1"), ip("192.168.10.101")),
+        ]),
+        settings: Settings::default(),
+    }
+}
+
+fn learned() -> Learned {
+    Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))])
+}
+
+#[test]
+fn nothing_is_written_before_the_content_is_known() {
+    let mut node = Node::new();
+    let before = (node.namespace.routes(), node.namespace.ip("-br link"), node.namespace.sysctl("ipv4/ip_forward"));
+    node.dataplane.on_learned(learned());
+    let outcome = node.apply_at(Instant::now());
+    assert_eq!((outcome.writes, outcome.next_due), (0, None));
+    let after = (node.namespace.routes(), node.namespace.ip("-br link"), node.namespace.sysctl("ipv4/ip_forward"));
+    assert_eq!(before, after);
+    assert_eq!(fs::read_dir(node.state.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_node_becomes_the_walkthroughs() {
+    let mut node = Node::new();
+    node.dataplane.on_learned(learned());
+    node.apply();
+    let mut expect = [
+        "172.16.116.1 dev cali1 scope link",
+        "172.16.116.2 dev cali2 scope link",
+        "172.16.158.0/24 via 192.168.10.101 dev tunl0 proto bird onlink",
+        "192.168.10.0/24 dev eth0 proto kernel scope link src 192.168.10.10",
+        "blackhole 172.16.116.0/24 proto 80",
+        "default via 192.168.10.254 dev eth0",
+    ];
+    expect.sort_unstable();
+    assert_eq!(node.namespace.routes(), expect);
+    let tunl0 = node.namespace.ip("addr show tunl0");
+    assert!(tunl0.contains("mtu 1480") && tunl0.contains("inet 172.16.116.0/32 scope global tunl0"), "{tunl0}");
+    assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1480");
+    for (key, expect) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/conf/cali1/proxy_arp", "1"),
+        ("ipv4/conf/cali1/route_localnet", "1"),
+        ("ipv4/conf/cali1/forwarding", "1"),
+        ("ipv4/neigh/cali1/proxy_delay", "0"),
+        ("ipv6/conf/cali1/accept_ra", "0"),
+        ("ipv6/conf/cali1/proxy_ndp", "1"),
+        ("ipv4/conf/eth0/proxy_arp", "0"),
+    ] {
+        assert_eq!(node.namespace.sysctl(key), expect, "{key}");
+    }
+    let spec = node.tunnel.0.lock().unwrap().clone().expect("the tunnel was asked for");
+    let uplink = node.namespace.run(|| Netlink::open()?.link(&IfName::from("eth0"))).unwrap().unwrap();
+    assert_eq!(spec.mtu, Mtu(1480));
+    assert_eq!((spec.own_address, spec.uplink), (ip("192.168.10.10"), uplink.index));
+    assert_eq!(spec.peers, learned());
+    assert_eq!(spec.hosts, BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]));
+    assert_eq!(node.dataplane.tunnel().map(|status| status.form), Some(TunnelForm::Bpf));
+}
+
+#[test]
+fn neither_a_second_apply_nor_a_restart_writes() {
+    let mut node = Node::new();
+    node.dataplane.on_learned(learned());
+    assert!(node.apply().writes > 0);
+    assert_eq!(node.apply().writes, 0);
+    node.restart();
+    assert_eq!(node.apply().writes, 0, "before BGP has spoken");
+    node.dataplane.on_learned(learned());
+    assert_eq!(node.apply().writes, 0, "after BGP has spoken");
+}
+
+#[test]
+fn drift_heals_at_the_refresh_interval() {
+    let mut node = Node::new();
+    node.dataplane.on_learned(learned());
+    let start = Instant::now();
+    node.dataplane.on_desired(Box::new(node.desired.clone()));
+    let outcome = node.apply_at(start);
+    let interval = Duration::from_secs(90);
+    assert_eq!(outcome.next_due, Some(start + interval));
+    let routes = node.namespace.routes();
+    node.namespace.ip("route del 172.16.158.0/24");
+    node.namespace.ip("addr add 10.9.9.9/24 dev tunl0");
+    node.namespace.ip("addr del 172.16.116.0/32 dev tunl0");
+    node.namespace.ip("neigh add 172.16.116.1 lladdr 02:00:00:00:00:01 dev cali1 nud permanent");
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv4.conf.cali1.proxy_arp=0"]));
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv4.conf.cali1.rp_filter=1"]));
+    node.apply_at(start + interval);
+    assert_eq!(node.namespace.routes(), routes);
+    assert!(node.namespace.ip("-4 addr show tunl0").contains("inet 172.16.116.0/32 "));
+    assert!(!node.namespace.ip("-4 addr show tunl0").contains("10.9.9.9"));
+    assert_eq!(node.namespace.sysctl("ipv4/conf/cali1/proxy_arp"), "1");
+    assert_eq!(node.namespace.sysctl("ipv4/conf/cali1/rp_filter"), "0");
+    assert_eq!(node.namespace.ip("neigh show nud permanent dev cali1"), "");
+}
+
+#[test]
+fn without_ipip_the_device_goes_and_pods_get_the_uplinks_mtu() {
+    let mut node = Node::new();
+    node.apply();
+    node.desired.ipip = None;
+    node.desired.pools.values_mut().for_each(|pool| pool.ipip = Encapsulation::Never);
+    node.dataplane.on_learned(learned());
+    node.dataplane.on_kernel(&dataplane::netlink::Change::Overrun);
+    node.apply();
+    node.namespace.ip_refused("link show tunl0");
+    assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1500");
+    assert!(node.namespace.routes().contains(&"172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird".to_owned()));
+}
+
+#[test]
+fn a_failure_names_its_object_and_is_tried_again() {
+    let mut node = Node::new();
+    node.desired.address = Some((ip("192.168.10.99"), prefix("192.168.10.0/24")));
+    node.dataplane.on_desired(Box::new(node.desired.clone()));
+    let now = Instant::now();
+    let outcome = node.namespace.run(|| node.dataplane.apply(now));
+    let messages: Vec<&str> = outcome.failures.iter().map(|failure| failure.message.as_str()).collect();
+    assert_eq!(messages, ["no link has this node's address 192.168.10.99"]);
+    assert_eq!(outcome.next_due, Some(now + Duration::from_secs(1)));
+    // the others were done
+    assert!(node.namespace.routes().contains(&"172.16.116.1 dev cali1 scope link".to_owned()));
+    node.namespace.ip("addr add 192.168.10.99/24 dev eth0");
+    node.dataplane.on_kernel(&dataplane::netlink::Change::Address);
+    node.apply_at(now);
+    assert!(node.namespace.ip("-4 addr show tunl0").contains("inet 172.16.116.0/32 "));
+}
+
+#[test]
+fn the_thread_hears_of_everything_and_stops_when_told() {
+    let node = Node::new();
+    let mut desired = node.desired.clone();
+    desired.ipip = None;
+    desired.pools.values_mut().for_each(|pool| pool.ipip = Encapsulation::Never);
+    let (sender, inbox) = mailbox().unwrap();
+    let statuses = Arc::new(Mutex::new(Vec::<Status>::new()));
+    let (namespace, seen, config) = (node.namespace.path(), Arc::clone(&statuses), config(node.state.path()));
+    let thread = std::thread::spawn(move || {
+        dataplane::netns::NetNs::open(&namespace).unwrap().enter().unwrap();
+        run(config, inbox, |status| seen.lock().unwrap().push(status))
+    });
+    let within = Duration::from_secs(5);
+    let appears = |line: &str| {
+        eventually(within, || {
+            let routes = node.namespace.routes();
+            routes.iter().any(|route| route == line).then_some(()).ok_or(format!("{line:?} is not in {routes:?}"))
+        });
+    };
+    sender.send(Input::Desired(Box::new(desired.clone())));
+    appears("172.16.116.1 dev cali1 scope link");
+    sender.send(Input::Learned(learned()));
+    appears("172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird");
+    // others' changes: a route, a link made anew, the uplink's address
+    node.namespace.ip("route del 172.16.158.0/24");
+    appears("172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird");
+    node.namespace.ip("link del cali1");
+    node.namespace.join("cali1", &node.wire, "cali1y");
+    appears("172.16.116.1 dev cali1 scope link");
+    assert_eq!(node.namespace.sysctl("ipv4/conf/cali1/proxy_arp"), "1");
+    node.namespace.ip("link set eth0 down");
+    node.namespace.ip("link set eth0 up");
+    appears("172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird");
+    desired.workloads.clear();
+    sender.send(Input::Desired(Box::new(desired)));
+    eventually(within, || {
+        let routes = node.namespace.ip("route show dev cali2");
+        routes.is_empty().then_some(()).ok_or(routes)
+    });
+    sender.send(Input::Stop);
+    thread.join().unwrap().unwrap();
+    let statuses = statuses.lock().unwrap();
+    assert!(statuses.iter().all(|status| status.in_sync && status.tunnel.is_none()));
+    assert_eq!(statuses.last().unwrap().failures, []);
+    assert!(node.namespace.routes().contains(&"172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird".to_owned()));
+}
