@@ -3,6 +3,7 @@
 use crate::Ipam;
 use crate::auto_assign::{AutoAssignError, Family};
 use crate::start::PoolBlocks;
+use crate::tunnel::Tunnel;
 use api::event::Object;
 use api::kind::IpPoolSpec;
 use api::selector::Selector;
@@ -84,10 +85,10 @@ impl Pool {
     }
 
     /// Whether `ipipMode` or `vxlanMode` asks for the tunnel.
-    pub fn encapsulates(&self, tunnel: crate::tunnel::Tunnel) -> bool {
+    pub fn encapsulates(&self, tunnel: Tunnel) -> bool {
         let mode = match tunnel {
-            crate::tunnel::Tunnel::Ipip => &self.spec.ipip_mode,
-            crate::tunnel::Tunnel::Vxlan | crate::tunnel::Tunnel::VxlanV6 => &self.spec.vxlan_mode,
+            Tunnel::Ipip => &self.spec.ipip_mode,
+            Tunnel::Vxlan | Tunnel::VxlanV6 => &self.spec.vxlan_mode,
         };
         !mode.is_empty() && mode != "Never"
     }

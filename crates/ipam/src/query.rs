@@ -1,5 +1,6 @@
 //! Questions about what is assigned.
 
+use crate::start::with_prefix;
 use crate::{Ipam, block};
 use api::ipam::Attribute;
 use datastore::Error;
@@ -29,9 +30,9 @@ impl Ipam<'_> {
         for cidr in stored.value.block.keys().filter_map(|block| block.parse::<IpNet>().ok()) {
             let Some(stored) = self.read_block(cidr).await? else { continue };
             addresses.extend(
-                block::held_by(&stored.value, id).into_iter().map(|ordinal| {
-                    crate::start::with_prefix(block::address(&stored.value, ordinal), cidr.prefix_len())
-                }),
+                block::held_by(&stored.value, id)
+                    .into_iter()
+                    .map(|ordinal| with_prefix(block::address(&stored.value, ordinal), cidr.prefix_len())),
             );
         }
         Ok(addresses)
