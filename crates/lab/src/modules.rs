@@ -1,0 +1,47 @@
+//! The kernel module that a lab may need, loaded by `lab up` and unloaded by `lab down`.
+
+use crate::service::report;
+use crate::topology::{Topology, Tunl0};
+use anyhow::{Context, Result, ensure};
+use nix::sys::utsname::uname;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const IPIP: &str = "ipip";
+
+/// Returns the modules that the topology wants, this kernel has, and nobody loaded yet.
+pub(crate) fn wanted(topology: &Topology) -> Option<&'static str> {
+    let kernel_device = topology.nodes.iter().any(|node| node.tunl0 != Tunl0::Bpf);
+    let loaded = Path::new("/sys/module").join(IPIP).exists();
+    (kernel_device && !loaded && available(IPIP)).then_some(IPIP)
+}
+
+fn available(module: &str) -> bool {
+    let Ok(uname) = uname() else { return false };
+    let list = Path::new("/lib/modules").join(uname.release()).join("modules.dep");
+    let file = format!("/{module}.ko");
+    fs::read_to_string(list).is_ok_and(|list| {
+        list.lines()
+            .filter_map(|line| line.split(':').next())
+            .any(|path| path.find(&file).is_some_and(|at| !path[at + file.len()..].contains('/')))
+    })
+}
+
+pub(crate) fn load(module: &str) -> Result<()> {
+    let output = Command::new("modprobe").arg(module).stdin(Stdio::null()).output();
+    let output = output.context("start modprobe (Debian package kmod)")?;
+    ensure!(output.status.success(), "modprobe {module}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// Unloads a module unless something uses it.
+pub(crate) fn unload(module: &str) {
+    match Command::new("modprobe").args(["-r", module]).stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            report(&format!("kernel module {module} stays: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Err(error) => report(&format!("kernel module {module} stays: modprobe: {error}")),
+    }
+}

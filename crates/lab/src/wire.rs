@@ -1,0 +1,139 @@
+//! The wire between hosts, as `ip -batch` text: a bridge per subnet, the router's addresses, an uplink per host.
+//!
+//! ```text
+//!            ┌──────────── router (the supervisor's namespace) ────────────┐
+//!  eth0 ── k8s-m ┐                                                         │
+//!  eth0 ── k8s-w1├ subnet0 192.168.10.254   subnet1 192.168.20.254 ┤ k8s-w0 ── eth0
+//!  eth0 ── k8s-w2┘                internet 203.0.113.1                     │
+//!            └───────────────────────────┬─────────────────────────────────┘
+//!                                       eth0 203.0.113.10
+//! ```
+//!
+//! Both ends of a link are made in their final namespaces; moving one costs twenty times as much.
+
+use crate::topology::Topology;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+/// Commands that build the router's own part.
+pub(crate) fn router(topology: &Topology) -> String {
+    let mut batch = "link set lo up\n".to_owned();
+    for (index, subnet) in topology.subnets.iter().enumerate() {
+        batch += &format!(
+            "link add subnet{index} type bridge forward_delay 0 mcast_snooping 0\n\
+             address add {}/{} dev subnet{index}\n\
+             link set subnet{index} up\n",
+            subnet.gateway,
+            subnet.cidr.prefix_len()
+        );
+    }
+    batch
+}
+
+/// Commands that make a node's uplink, given a process of the node.
+pub(crate) fn node_link(topology: &Topology, index: usize, pid: i32) -> String {
+    let node = &topology.nodes[index];
+    let port = port(&node.name, index);
+    let subnet = topology.subnets.iter().position(|subnet| subnet.cidr.contains(&node.address));
+    let subnet = subnet.expect("a checked topology has a subnet for every node");
+    format!(
+        "link add {port} type veth peer name eth0 address {} netns {pid}\n\
+         link set {port} master subnet{subnet} up\n",
+        mac(node.address)
+    )
+}
+
+/// Commands that link the host outside to the router.
+pub(crate) fn outside_link(topology: &Topology, pid: i32) -> String {
+    let port = port(&topology.outside.name, topology.nodes.len());
+    let (net, router) = topology.outside_link();
+    format!(
+        "link add {port} type veth peer name eth0 address {} netns {pid}\n\
+         address add {router}/{} dev {port}\n\
+         link set {port} up\n",
+        mac(topology.outside.address),
+        net.prefix_len()
+    )
+}
+
+/// Commands that give a host its address and default route, to be run on it.
+pub(crate) fn host(address: Ipv4Addr, prefix_len: u8, gateway: Ipv4Addr) -> String {
+    format!(
+        "link set lo up\n\
+         address add {address}/{prefix_len} dev eth0\n\
+         link set eth0 up\n\
+         route add default via {gateway}\n"
+    )
+}
+
+/// Runs `ip` commands in the caller's network namespace, all or an error.
+pub(crate) fn run(batch: &str) -> Result<()> {
+    let mut ip = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start ip (Debian package iproute2)")?;
+    ip.stdin.take().expect("stdin is piped").write_all(batch.as_bytes())?;
+    let output = ip.wait_with_output()?;
+    ensure!(output.status.success(), "ip -batch: {}\n{batch}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// Sets what a new network namespace copies from the machine, so that every lab starts alike.
+pub(crate) fn sysctls(forwarding: bool) -> Result<()> {
+    for (name, value) in [
+        ("ip_forward", u8::from(forwarding)),
+        ("conf/all/rp_filter", 0),
+        ("conf/default/rp_filter", 0),
+        ("conf/all/proxy_arp", 0),
+        ("conf/default/proxy_arp", 0),
+    ] {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        fs::write(&path, value.to_string()).with_context(|| format!("write {value} to {path}"))?;
+    }
+    Ok(())
+}
+
+/// The router's end of a host's link: the host's name where an interface can have it.
+fn port(host: &str, index: usize) -> String {
+    let clashes = host == "lo" || host == "tunl0" || host.starts_with("subnet");
+    if host.len() <= 15 && !clashes { host.to_owned() } else { format!("port{index}") }
+}
+
+fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_the_walkthrough() {
+        let topology = Topology::walkthrough();
+        assert_eq!(
+            node_link(&topology, 3, 42),
+            "link add k8s-w0 type veth peer name eth0 address 02:00:c0:a8:14:64 netns 42\n\
+             link set k8s-w0 master subnet1 up\n"
+        );
+        assert_eq!(
+            outside_link(&topology, 43),
+            "link add internet type veth peer name eth0 address 02:00:cb:00:71:0a netns 43\n\
+             address add 203.0.113.1/24 dev internet\n\
+             link set internet up\n"
+        );
+    }
+
+    #[test]
+    fn a_long_or_clashing_host_name_gets_a_numbered_port() {
+        for (host, expect) in [("a.very.long.host.name", "port7"), ("subnet0", "port7"), ("k8s-m", "k8s-m")] {
+            assert_eq!(port(host, 7), expect);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The arguments of `tortie lab`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lab::LabName;
+use lab::topology::Dataplane;
+use std::path::PathBuf;
+
+/// Runs a cluster of network namespaces on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "tortie lab")]
+pub(super) struct Arguments {
+    /// The lab's name
+    #[arg(long, global = true, env = "TORTIE_LAB", default_value = "default", value_name = "LAB")]
+    pub(super) name: LabName,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build the lab; returns when its cluster works
+    Up(UpArguments),
+    /// End the lab and leave nothing of it
+    Down,
+    /// Run a command in a pod, or on a node with --node
+    Exec(ExecArguments),
+    /// Show the lab's processes
+    Status {
+        /// Output format
+        #[arg(short, long, value_enum)]
+        output: Option<StatusOutput>,
+    },
+    /// Print the default topology
+    Topology,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpArguments {
+    /// YAML file with another topology than the default; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) topology: Option<PathBuf>,
+    /// How agents write packet rules; overrides the topology's choice
+    #[arg(long, value_enum)]
+    pub(super) dataplane: Option<DataplaneArgument>,
+    /// Build the machines and their wire only
+    #[arg(long, hide = true)]
+    pub(super) no_agents: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum DataplaneArgument {
+    /// iptables and ipset
+    Iptables,
+    /// nftables
+    Nftables,
+}
+
+impl From<DataplaneArgument> for Dataplane {
+    fn from(argument: DataplaneArgument) -> Dataplane {
+        match argument {
+            DataplaneArgument::Iptables => Dataplane::Iptables,
+            DataplaneArgument::Nftables => Dataplane::Nftables,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StatusOutput {
+    /// As one JSON object
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecArguments {
+    /// The pod
+    pub(super) pod: Option<String>,
+    /// The node, instead of a pod; the host outside and `router` are hosts too
+    #[arg(long, value_name = "NODE", conflicts_with = "pod")]
+    pub(super) node: Option<String>,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default")]
+    pub(super) namespace: String,
+    /// Pass standard input
+    #[arg(short = 'i', long)]
+    pub(super) stdin: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}

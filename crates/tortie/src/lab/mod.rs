@@ -1,0 +1,170 @@
+//! `tortie lab`: a cluster on this machine, its command line.
+//!
+//! The words and flags follow kubectl where kubectl has them, since scripts and fingers know those. Everything a
+//! user reads about progress goes to standard error; standard output carries results alone.
+
+mod args;
+
+use anyhow::{Context, Result, bail};
+use args::{Arguments, Command, ExecArguments, StatusOutput, UpArguments};
+use clap::Parser;
+use lab::exec::{Exec, Input, Terminal};
+use lab::topology::{self, Topology};
+use lab::{Agents, Down, Lab, Progress, UpOptions};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Runs `tortie lab` with the arguments after that name.
+pub fn run(arguments: &[String]) -> ExitCode {
+    if let Some(("init", role)) = arguments.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return report(lab::init::run(role).map(|()| ExitCode::SUCCESS));
+    }
+    let words = std::iter::once(OsString::from("tortie lab")).chain(arguments.iter().map(OsString::from));
+    match Arguments::try_parse_from(words) {
+        Ok(arguments) => report(execute(arguments)),
+        Err(error) => {
+            let shown = error.print();
+            let status = if shown.is_ok() { error.exit_code() } else { 1 };
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
+        }
+    }
+}
+
+fn report(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        let broken_pipe = |cause: &io::Error| cause.kind() == ErrorKind::BrokenPipe;
+        if error.downcast_ref::<io::Error>().is_some_and(broken_pipe) {
+            return ExitCode::SUCCESS;
+        }
+        say(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(arguments: Arguments) -> Result<ExitCode> {
+    let lab = Lab::named(arguments.name);
+    match arguments.command {
+        Command::Up(up) => bring_up(&lab, &up)?,
+        Command::Down => match lab.down()? {
+            Down::Removed => say(&format!("lab {} is down", lab.name())),
+            Down::Nothing => say(&format!("there is no lab {}", lab.name())),
+        },
+        Command::Exec(exec) => return execute_in(&lab, exec),
+        Command::Status { output } => print_status(&lab, output)?,
+        Command::Topology => write!(io::stdout(), "{}", topology::DEFAULT)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bring_up(lab: &Lab, up: &UpArguments) -> Result<()> {
+    let mut topology = match &up.topology {
+        Some(path) => {
+            let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+            let text = text.with_context(|| format!("read topology {}", path.display()))?;
+            Topology::parse(&text).with_context(|| format!("topology {}", path.display()))?
+        }
+        None => Topology::walkthrough(),
+    };
+    if let Some(dataplane) = up.dataplane {
+        topology.dataplane = dataplane.into();
+    }
+    let agents = if up.no_agents { Agents::Absent } else { Agents::Run };
+    let mut steps = Steps::begin()?;
+    lab.up(&UpOptions { topology, agents }, &mut steps)?;
+    say(&format!("lab {} is up after {:.1} s", lab.name(), steps.began.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn execute_in(lab: &Lab, arguments: ExecArguments) -> Result<ExitCode> {
+    let exec = Exec {
+        command: arguments.command,
+        input: if arguments.stdin { Input::Passed } else { Input::Empty },
+        terminal: if arguments.tty { Terminal::New } else { Terminal::None },
+    };
+    let status = match (arguments.node, arguments.pod) {
+        (Some(node), None) => lab.exec_on_host(&node, &exec)?,
+        _ => bail!("say where: a pod's name or --node NODE"),
+    };
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+}
+
+fn print_status(lab: &Lab, output: Option<StatusOutput>) -> Result<()> {
+    let status = lab.status()?;
+    let mut stdout = io::stdout();
+    if output == Some(StatusOutput::Json) {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&status)?)?;
+        return Ok(());
+    }
+    let shown = |pid: Option<i32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    let mut rows = vec![["NAME", "ADDRESS", "INIT", "AGENT"].map(str::to_owned)];
+    rows.extend(status.nodes.into_iter().map(|node| [node.name, node.address, shown(node.init), shown(node.agent)]));
+    writeln!(stdout, "store: {}\n\n{}", shown(status.store.pid), columns(&rows))?;
+    Ok(())
+}
+
+/// Lays out rows as kubectl does: columns as wide as their widest cell, three blanks between.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: Vec<usize> =
+        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a line to standard error.
+fn say(line: &str) {
+    // a reader that is gone misses nothing it needs
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Shows each step of `lab up` with the time it began, and ends it when the user interrupts.
+struct Steps {
+    began: Instant,
+}
+
+impl Steps {
+    fn begin() -> Result<Steps> {
+        use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+        extern "C" fn interrupted(_: i32) {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+        let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESTART, SigSet::empty());
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: the handler only stores to an atomic.
+            unsafe { sigaction(signal, &action) }.context("take signals")?;
+        }
+        Ok(Steps { began: Instant::now() })
+    }
+}
+
+impl Progress for Steps {
+    fn step(&mut self, what: &str) {
+        say(&format!("[{:5.1} s] {what}", self.began.elapsed().as_secs_f64()));
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_padded_but_not_after_the_last() {
+        let rows = [["NAME", "READY"], ["a-long-name", "1/1"]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(&rows), "NAME          READY\na-long-name   1/1");
+    }
+}
