@@ -7,6 +7,7 @@
 //! One thread writes ([`writer`]); reads use the latest committed snapshot on the connection's own task; each watch
 //! stream is a task that follows the commits ([`watch`]).
 
+mod authority;
 mod lease;
 mod listen;
 mod mvcc;
@@ -26,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::try_join_all;
+use futures::{TryStreamExt, future::try_join_all};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
@@ -39,6 +40,7 @@ pub use mvcc::storage::OpenError;
 pub use refusal::Fault;
 
 use crate::{
+    authority::Connection,
     lease::Lessor,
     listen::Listener,
     mvcc::storage::Storage,
@@ -227,7 +229,8 @@ async fn accept(listener: Listener, routes: Routes, shared: &Shared) -> Result<(
             server.serve_with_incoming_shutdown(incoming, stop).await
         }
         Listener::Unix(listener, _file) => {
-            server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop).await
+            let connections = UnixListenerStream::new(listener).map_ok(Connection::new);
+            server.serve_with_incoming_shutdown(connections, stop).await
         }
     }
 }
