@@ -9,6 +9,8 @@ use super::{RulesError, tool};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::thread;
+use std::time::Duration;
 use tracing::warn;
 
 const IPSET: &str = "ipset";
@@ -24,6 +26,36 @@ const TEMPORARY: &str = "cali4t0";
 #[derive(Default)]
 pub(super) struct IpSets {
     actual: Option<BTreeMap<String, Actual>>,
+}
+
+/// Whether rules that named a set have just been removed. The kernel lets go of their sets some milliseconds
+/// after it has answered, and until then a set cannot be destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// Rules have been removed: a set may be free in a moment.
+    Soon,
+    /// No rules have been removed: a set that is in use stays so.
+    No,
+}
+
+impl Release {
+    const ATTEMPTS: usize = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    /// Tries to destroy a set until it is free, or for a second.
+    pub(super) fn wait<T, E>(self, mut destroy: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let attempts = match self {
+            Release::Soon => Self::ATTEMPTS,
+            Release::No => 1,
+        };
+        for _ in 1..attempts {
+            if let Ok(done) = destroy() {
+                return Ok(done);
+            }
+            thread::sleep(Self::PAUSE);
+        }
+        destroy()
+    }
 }
 
 /// A set as read, or as it must be after what was written.
@@ -75,13 +107,17 @@ impl IpSets {
     }
 
     /// Destroys sets of ours that are not desired; one that some rule still names stays, with a warning.
-    pub(super) fn sweep(&mut self, desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>) -> Result<usize, RulesError> {
+    pub(super) fn sweep(
+        &mut self,
+        desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>,
+        release: Release,
+    ) -> Result<usize, RulesError> {
         let mut actual = self.known()?;
         let unwanted: Vec<String> =
             actual.keys().filter(|name| !desired.contains_key(&SetName((*name).clone()))).cloned().collect();
         let mut writes = 0;
         for name in unwanted {
-            match tool::run(IPSET, &["destroy", &name], "") {
+            match release.wait(|| tool::run(IPSET, &["destroy", &name], "")) {
                 Ok(_) => {
                     actual.remove(&name);
                     writes += 1;
@@ -100,6 +136,11 @@ impl IpSets {
             None => Ok(parse(&tool::run(IPSET, &["save"], "")?)),
         }
     }
+}
+
+/// Whether a set of that name is ours.
+pub(super) fn is_our_set(name: &str) -> bool {
+    name.starts_with(SetName::PREFIX) || name.starts_with(TEMPORARY_PREFIX)
 }
 
 /// Spells a prefix as `ipset save` does. The type has no prefix of length 0: that one becomes its two halves.
@@ -147,7 +188,7 @@ fn parse(text: &str) -> BTreeMap<String, Actual> {
     for line in text.lines() {
         let mut words = line.splitn(3, ' ');
         let (Some(verb), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else { continue };
-        if !name.starts_with(SetName::PREFIX) && !name.starts_with(TEMPORARY_PREFIX) {
+        if !is_our_set(name) {
             continue;
         }
         match verb {

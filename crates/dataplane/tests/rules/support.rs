@@ -4,14 +4,40 @@ use dataplane::rules::{Driver, Invalidate, Ruleset, compose};
 use ipnet::Ipv4Net;
 use model::desired::{Desired, Ipip, Pool, Settings};
 use model::name::NodeName;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Moves the calling thread into a network namespace of its own, which ends with the thread.
 pub(crate) fn enter_namespace() {
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+}
+
+/// Puts empty folders in place of those that programs are looked for in, for the calling thread alone.
+pub(crate) fn hide_programs() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace needs root");
+    let nothing: Option<&str> = None;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).expect("mounts become private");
+    for folder in program_folders() {
+        mount(Some("none"), &folder, Some("tmpfs"), MsFlags::empty(), nothing).expect("an empty folder");
+    }
+}
+
+/// Undoes [`hide_programs`].
+pub(crate) fn show_programs() {
+    for folder in program_folders() {
+        umount2(&folder, MntFlags::MNT_DETACH).expect("the folder was covered");
+    }
+}
+
+/// The folders of `PATH`, each once.
+fn program_folders() -> BTreeSet<PathBuf> {
+    let path = env::var_os("PATH").expect("PATH is set");
+    env::split_paths(&path).filter_map(|folder| folder.canonicalize().ok()).collect()
 }
 
 /// Runs a command line in the thread's namespace and returns what it printed.

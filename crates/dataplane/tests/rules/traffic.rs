@@ -64,3 +64,7 @@ fn only_the_pool_is_masqueraded_and_only_while_it_asks(kind: PacketRules) {
 fn iptables_translate() {
     only_the_pool_is_masqueraded_and_only_while_it_asks(PacketRules::Iptables);
 }
+#[test]
+fn nftables_translate() {
+    only_the_pool_is_masqueraded_and_only_while_it_asks(PacketRules::Nftables);
+}

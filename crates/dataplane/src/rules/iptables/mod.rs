@@ -9,8 +9,9 @@ mod saved;
 mod text;
 
 pub(super) use backend::Backend;
+pub(super) use saved::is_our_chain;
 
-use super::ipset::IpSets;
+use super::ipset::{IpSets, Release};
 use super::model::{Ruleset, Table};
 use super::{Applied, Driver, Invalidate, RulesError, nft};
 use plan::Learned;
@@ -41,8 +42,8 @@ enum OtherDriver {
 impl Driver for Iptables {
     fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
         let mut writes = self.sets.write(&ruleset.sets)?;
-        writes += self.tables()?.apply(ruleset)?;
-        writes += self.sets.sweep(&ruleset.sets)?;
+        let rules = self.tables()?.apply(ruleset)?;
+        writes += rules + self.sets.sweep(&ruleset.sets, release(rules))?;
         if self.other_driver == OtherDriver::Unknown {
             writes += nft::remove_table()?;
             self.other_driver = OtherDriver::Gone;
@@ -65,10 +66,13 @@ impl Driver for Iptables {
         self.invalidate(Invalidate::Rules);
         self.invalidate(Invalidate::Sets);
         let nothing = Ruleset::default();
-        let mut writes = self.tables()?.apply(&nothing)?;
-        writes += self.sets.sweep(&nothing.sets)?;
-        Ok(Applied { writes })
+        let rules = self.tables()?.apply(&nothing)?;
+        Ok(Applied { writes: rules + self.sets.sweep(&nothing.sets, release(rules))? })
     }
+}
+
+fn release(rules_written: usize) -> Release {
+    if rules_written > 0 { Release::Soon } else { Release::No }
 }
 
 impl Iptables {

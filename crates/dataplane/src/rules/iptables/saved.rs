@@ -62,7 +62,7 @@ impl SavedRule {
 }
 
 /// Whether a chain of that name is ours.
-pub(super) fn is_our_chain(name: &str) -> bool {
+pub(in crate::rules) fn is_our_chain(name: &str) -> bool {
     OURS.iter().any(|prefix| name.starts_with(prefix))
 }
 

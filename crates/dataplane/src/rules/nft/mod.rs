@@ -1,25 +1,129 @@
-//! The nftables driver.
+//! The nftables driver: one table `ip calico`, spoken to over nfnetlink without any program.
+//!
+//! The table is ours by its name, all of it. It is read by dumps, compared rule by rule (comment and decoded
+//! steps) and interval by interval, and changed in one batch that the kernel carries out as a whole, and only if
+//! nobody changed the ruleset since it was read.
+
+mod abi;
+mod actual;
+mod compile;
+mod expression;
+mod plan;
+mod socket;
+mod sweep;
+mod text;
+mod wire;
 
 use super::model::Ruleset;
 use super::{Applied, Driver, Invalidate, RulesError};
+use actual::{Actual, Presence};
+use nix::errno::Errno;
+use plan::{Plan, Repair};
+use socket::{Refusal, Socket};
+use std::io;
+use tracing::debug;
+
+/// The table's name, in the family `ip`.
+const TABLE: &str = "calico";
+
+/// How often rules are read and written in one go before somebody else is suspected of changing them.
+const ROUNDS: usize = 10;
 
 /// Writes rules and sets over netlink.
 #[derive(Default)]
-pub(super) struct Nftables {}
+pub(super) struct Nftables {
+    socket: Option<Socket>,
+    actual: Option<Actual>,
+    repair: Repair,
+    other_driver: sweep::OtherDriver,
+}
 
 impl Driver for Nftables {
-    fn apply(&mut self, _: &Ruleset) -> Result<Applied, RulesError> {
-        Err(RulesError::Answer { operation: "nftables".to_owned(), reason: "not implemented" })
+    fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
+        let desired = compile::compile(ruleset);
+        let repair = self.repair;
+        let mut writes = self.settle(|actual| plan::plan(&desired, actual, repair))?;
+        writes += self.other_driver.sweep(socket(&mut self.socket)?)?;
+        Ok(Applied { writes })
     }
 
-    fn invalidate(&mut self, _: Invalidate) {}
+    fn invalidate(&mut self, _: Invalidate) {
+        self.actual = None;
+    }
 
     fn remove_all(&mut self) -> Result<Applied, RulesError> {
-        Ok(Applied::default())
+        self.actual = None;
+        let writes = self.settle(|actual| match actual.presence {
+            Presence::Absent => Plan::default(),
+            Presence::Present | Presence::Unusable => plan::removal(),
+        })?;
+        Ok(Applied { writes })
     }
 }
 
-/// Deletes the driver's table.
+impl Nftables {
+    /// Reads, plans and writes until nothing differs; returns how many objects were written.
+    fn settle(&mut self, plan: impl Fn(&Actual) -> Plan) -> Result<usize, RulesError> {
+        let socket = socket(&mut self.socket)?;
+        let mut writes = 0;
+        for _ in 0..ROUNDS {
+            let actual = match self.actual.take() {
+                Some(actual) => actual,
+                None => actual::read(socket)?,
+            };
+            let plan = plan(&actual);
+            if plan.writes == 0 {
+                self.actual = Some(actual);
+                self.repair = Repair::InPlace;
+                return Ok(writes);
+            }
+            debug!(objects = plan.writes, "writing nftables");
+            match socket.commit(&plan.batch, actual.generation) {
+                Ok(()) => writes += plan.writes,
+                Err(Refusal::Stale) => debug!("the nftables ruleset changed meanwhile"),
+                Err(Refusal::Request(operation, source)) => {
+                    self.repair = Repair::Rebuild;
+                    return Err(failed(operation)(source));
+                }
+            }
+        }
+        Err(RulesError::Unsettled { what: "nftables rules".to_owned(), rounds: ROUNDS })
+    }
+}
+
+fn socket(place: &mut Option<Socket>) -> Result<&mut Socket, RulesError> {
+    if place.is_none() {
+        *place = Some(Socket::open().map_err(failed("open an nfnetlink socket"))?);
+    }
+    Ok(place.as_mut().expect("opened above"))
+}
+
+/// Deletes the table, for the other driver; a kernel without nftables has none.
 pub(super) fn remove_table() -> Result<usize, RulesError> {
-    Ok(0)
+    let mut nftables = Nftables::default();
+    let is_there = Socket::open().and_then(|mut socket| {
+        let presence = actual::presence(&mut socket)?;
+        nftables.socket = Some(socket);
+        Ok(presence != Presence::Absent)
+    });
+    if is_there.unwrap_or(false) { nftables.remove_all().map(|applied| applied.writes) } else { Ok(0) }
+}
+
+/// Wraps the kernel's answer with what was asked for, and with what may help.
+fn failed(operation: impl Into<String>) -> impl FnOnce(io::Error) -> RulesError {
+    let operation = operation.into();
+    move |source| {
+        let hint = match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM | Errno::EACCES) => " (needs CAP_NET_ADMIN)",
+            Some(Errno::EPROTONOSUPPORT | Errno::EINVAL) if !operation.starts_with("add") => {
+                " (the kernel lacks nf_tables: load the module, or set nftablesMode to Disabled)"
+            }
+            Some(Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL) => {
+                " (the kernel may lack nft_chain_nat, nft_masq, nft_nat or nft_fib_ipv4: load the modules, or set \
+                 nftablesMode to Disabled)"
+            }
+            _ => "",
+        };
+        RulesError::Netlink { operation, source, hint }
+    }
 }

@@ -1,0 +1,190 @@
+//! What the kernel has in our table, read by dumps between two looks at the ruleset's generation.
+
+use super::abi::{chain, element, expression, generation, message, rule, set, subsystem, table};
+use super::compile::{Base, Chain, CompiledRule, Interval};
+use super::expression::Expression;
+use super::socket::{Message, Socket};
+use super::wire::{Attributes, Parsed, iterate};
+use super::{TABLE, failed};
+use crate::rules::RulesError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// How often a ruleset that changes while it is read is read again.
+const ATTEMPTS: usize = 20;
+
+/// Our table as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Actual {
+    /// The ruleset's generation when it was read.
+    pub(super) generation: u32,
+    pub(super) presence: Presence,
+    pub(super) sets: BTreeMap<String, ActualSet>,
+    pub(super) chains: BTreeMap<String, Chain>,
+}
+
+/// Whether our table is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presence {
+    #[default]
+    Absent,
+    /// There, but with a flag that we do not set: dormant, or owned by another program.
+    Unusable,
+    Present,
+}
+
+/// A named set as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ActualSet {
+    /// A set of address intervals, as ours are.
+    Intervals(BTreeSet<Interval>),
+    /// A map, or a set of something else.
+    Other,
+}
+
+/// Reads our table.
+pub(super) fn read(socket: &mut Socket) -> Result<Actual, RulesError> {
+    for _ in 0..ATTEMPTS {
+        let before = read_generation(socket)?;
+        let actual = read_once(socket);
+        if read_generation(socket)? == before {
+            let mut actual = actual.map_err(failed("read nftables table calico"))?;
+            actual.generation = before;
+            return Ok(actual);
+        }
+    }
+    Err(RulesError::Unsettled { what: "nftables rules".to_owned(), rounds: 0 })
+}
+
+/// Reads the number that counts changes of the ruleset.
+pub(super) fn read_generation(socket: &mut Socket) -> Result<u32, RulesError> {
+    let operation = "read the nftables generation";
+    let answer = socket.get(&request(message::GET_GENERATION, Attributes::default())).map_err(failed(operation))?;
+    Parsed::new(&answer)
+        .number(generation::ID)
+        .ok_or_else(|| RulesError::Answer { operation: operation.to_owned(), reason: "no generation in it" })
+}
+
+/// Whether our table exists.
+pub(super) fn presence(socket: &mut Socket) -> io::Result<Presence> {
+    let tables = socket.dump(&request(message::GET_TABLE, Attributes::default()))?;
+    let ours = tables.iter().map(|bytes| Parsed::new(bytes)).find(|it| it.text(table::NAME).as_deref() == Some(TABLE));
+    Ok(match ours.map(|ours| ours.number(table::FLAGS).unwrap_or(0)) {
+        None => Presence::Absent,
+        Some(0) => Presence::Present,
+        Some(_) => Presence::Unusable,
+    })
+}
+
+fn read_once(socket: &mut Socket) -> io::Result<Actual> {
+    let mut actual = Actual { presence: presence(socket)?, ..Actual::default() };
+    if actual.presence == Presence::Absent {
+        return Ok(actual);
+    }
+    for (name, chain) in chains(socket, TABLE)? {
+        actual.chains.insert(name, chain);
+    }
+    for (_, chain, rule) in rules(socket, TABLE)? {
+        if let Some(chain) = actual.chains.get_mut(&chain) {
+            chain.rules.push(rule);
+        }
+    }
+    for bytes in socket.dump(&request(message::GET_SET, Attributes::default().text(set::TABLE, TABLE)))? {
+        let one = Parsed::new(&bytes);
+        let (Some(name), Some(flags)) = (one.text(set::NAME), Some(one.number(set::FLAGS).unwrap_or(0))) else {
+            continue;
+        };
+        if one.text(set::TABLE).as_deref() != Some(TABLE) || flags & set::ANONYMOUS != 0 {
+            continue;
+        }
+        let ours = flags == set::INTERVAL && one.number(set::KEY_TYPE) == Some(set::IPV4_ADDRESS);
+        let content = if ours { ActualSet::Intervals(intervals(socket, &name)?) } else { ActualSet::Other };
+        actual.sets.insert(name, content);
+    }
+    Ok(actual)
+}
+
+/// Lists the chains of a table, without their rules.
+pub(super) fn chains(socket: &mut Socket, table: &str) -> io::Result<Vec<(String, Chain)>> {
+    let mut chains = Vec::new();
+    for bytes in socket.dump(&request(message::GET_CHAIN, Attributes::default().text(chain::TABLE, table)))? {
+        let one = Parsed::new(&bytes);
+        if one.text(chain::TABLE).as_deref() != Some(table) {
+            continue;
+        }
+        let base = one.nest(chain::HOOK).and_then(|hook| {
+            Some(Base {
+                kind: one.text(chain::TYPE)?,
+                hook: hook.number(chain::HOOK_NUMBER)?,
+                priority: hook.number(chain::HOOK_PRIORITY)?.cast_signed(),
+                policy: one.number(chain::POLICY)?,
+            })
+        });
+        chains.extend(one.text(chain::NAME).map(|name| (name, Chain { base, rules: Vec::new() })));
+    }
+    Ok(chains)
+}
+
+/// Lists the rules of a table in order, each with its handle and its chain. The comment is nft's, or that of a
+/// rule written by iptables.
+pub(super) fn rules(socket: &mut Socket, table: &str) -> io::Result<Vec<(u64, String, CompiledRule)>> {
+    let mut rules = Vec::new();
+    for bytes in socket.dump(&request(message::GET_RULE, Attributes::default().text(rule::TABLE, table)))? {
+        let one = Parsed::new(&bytes);
+        let (Some(chain), Some(handle)) = (one.text(rule::CHAIN), one.long(rule::HANDLE)) else { continue };
+        if one.text(rule::TABLE).as_deref() != Some(table) {
+            continue;
+        }
+        let steps = one.raw(rule::EXPRESSIONS).unwrap_or_default();
+        let comment = one.raw(rule::USER_DATA).and_then(comment).or_else(|| super::expression::xt_comment(steps));
+        rules.push((handle, chain, CompiledRule { comment, expressions: Expression::decode_all(steps) }));
+    }
+    Ok(rules)
+}
+
+/// Finds the comment in a rule's user data: a list of type, length and value, an octet each for the first two.
+fn comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = data {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == rule::COMMENT {
+            return super::wire::text(value);
+        }
+        data = &rest[value.len()..];
+    }
+    None
+}
+
+fn intervals(socket: &mut Socket, name: &str) -> io::Result<BTreeSet<Interval>> {
+    let body = Attributes::default().text(element::TABLE, TABLE).text(element::SET, name);
+    let mut bounds = BTreeSet::new();
+    for bytes in socket.dump(&request(message::GET_ELEMENTS, body))? {
+        let list = Parsed::new(&bytes).raw(element::LIST).unwrap_or_default();
+        for (_, one) in iterate(list) {
+            let one = Parsed::new(one);
+            let key = one.nest(element::KEY).and_then(|key| key.number(expression::DATA_VALUE));
+            let is_start = one.number(element::FLAGS).unwrap_or(0) & element::INTERVAL_END == 0;
+            bounds.extend(key.map(|key| (key, is_start)));
+        }
+    }
+    Ok(pair(&bounds))
+}
+
+/// Pairs starts and ends. Where one interval ends and another starts, the end sorts first; an end without a start
+/// is the mark that nft puts at the bottom of each set.
+fn pair(bounds: &BTreeSet<(u32, bool)>) -> BTreeSet<Interval> {
+    let mut intervals = BTreeSet::new();
+    let mut open = None;
+    for (key, is_start) in bounds {
+        if *is_start {
+            open = Some(*key);
+        } else if let Some(start) = open.take() {
+            intervals.insert(Interval { start, end: Some(*key) });
+        }
+    }
+    intervals.extend(open.map(|start| Interval { start, end: None }));
+    intervals
+}
+
+fn request(kind: u8, body: Attributes) -> Message {
+    Message { subsystem: subsystem::NFTABLES, kind, flags: 0, body }
+}

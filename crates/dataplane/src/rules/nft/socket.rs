@@ -1,0 +1,260 @@
+//! A blocking nfnetlink socket: requests, dumps, and batches that the kernel applies as a whole or not at all.
+
+use super::abi::{IPV4, batch, subsystem};
+use super::wire::Attributes;
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout, SndBufForce};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A batch is one message to the kernel: the default of 208 kB would hold some hundred chains.
+const BUFFER: usize = 32 << 20;
+/// The kernel answers before `send` returns; this only keeps a misread answer from hanging the agent.
+const PATIENCE: i64 = 10;
+const DATAGRAM: usize = 256 << 10;
+
+const HEADER: usize = 16;
+/// Address family, version and resource number before the attributes.
+const SUBHEADER: usize = 4;
+
+const REQUEST: u16 = 0x1;
+const ACKNOWLEDGE: u16 = 0x4;
+const DUMP: u16 = 0x300;
+const DUMP_INTERRUPTED: u16 = 0x10;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+
+/// Flag of a message that makes something: it may not exist yet.
+pub(super) const CREATE: u16 = 0x400;
+/// Flag of a new rule: it goes to the end of its chain.
+pub(super) const APPEND: u16 = 0x800;
+
+/// A request to one of nfnetlink's subsystems.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) subsystem: u8,
+    pub(super) kind: u8,
+    pub(super) flags: u16,
+    pub(super) body: Attributes,
+}
+
+/// Requests to nftables that are carried out together; each has words for the case that it is refused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batch {
+    requests: Vec<(Message, String)>,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, kind: u8, flags: u16, body: Attributes, operation: String) {
+        self.requests.push((Message { subsystem: subsystem::NFTABLES, kind, flags, body }, operation));
+    }
+}
+
+/// Why a batch was not carried out.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The ruleset has changed since it was read.
+    Stale,
+    /// The kernel did not take one of the requests.
+    Request(String, io::Error),
+}
+
+/// A connection to the kernel's nfnetlink of the calling thread's network namespace.
+pub(super) struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+}
+
+struct Reply {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    payload: Vec<u8>,
+}
+
+impl Reply {
+    /// What an acknowledgement or the end of a dump says; the number stands first in both.
+    fn status(&self) -> io::Result<()> {
+        let number = self.payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+        if number == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-number)) }
+    }
+}
+
+impl Socket {
+    pub(super) fn open() -> io::Result<Socket> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
+        setsockopt(&fd, SndBufForce, &BUFFER)?;
+        setsockopt(&fd, RcvBufForce, &BUFFER)?;
+        setsockopt(&fd, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Socket { fd, sequence: 0 })
+    }
+
+    /// Asks for one object and returns its attributes.
+    pub(super) fn get(&mut self, message: &Message) -> io::Result<Vec<u8>> {
+        let sequence = self.next();
+        self.send(&encode(message, REQUEST, sequence))?;
+        loop {
+            for reply in self.receive()?.into_iter().filter(|reply| reply.sequence == sequence) {
+                if reply.kind == ERROR {
+                    reply.status()?;
+                } else {
+                    return Ok(attributes(reply.payload));
+                }
+            }
+        }
+    }
+
+    /// Carries out one request outside any batch.
+    pub(super) fn execute(&mut self, message: &Message) -> io::Result<()> {
+        let sequence = self.next();
+        self.send(&encode(message, REQUEST | ACKNOWLEDGE, sequence))?;
+        loop {
+            let replies = self.receive()?;
+            if let Some(reply) = replies.iter().find(|reply| reply.sequence == sequence && reply.kind == ERROR) {
+                return reply.status();
+            }
+        }
+    }
+
+    /// Lists objects and returns each one's attributes; begins again if the kernel's list changes meanwhile.
+    pub(super) fn dump(&mut self, message: &Message) -> io::Result<Vec<Vec<u8>>> {
+        loop {
+            if let Some(objects) = self.dump_once(message)? {
+                return Ok(objects);
+            }
+        }
+    }
+
+    fn dump_once(&mut self, message: &Message) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let sequence = self.next();
+        self.send(&encode(message, REQUEST | DUMP, sequence))?;
+        let mut objects = Vec::new();
+        let mut interrupted = false;
+        loop {
+            for reply in self.receive()?.into_iter().filter(|reply| reply.sequence == sequence) {
+                interrupted |= reply.flags & DUMP_INTERRUPTED != 0;
+                match reply.kind {
+                    ERROR => reply.status()?,
+                    DONE => {
+                        reply.status()?;
+                        return Ok(if interrupted { None } else { Some(objects) });
+                    }
+                    _ => objects.push(attributes(reply.payload)),
+                }
+            }
+        }
+    }
+
+    /// Carries out a batch, provided that the ruleset is still that of `generation`.
+    pub(super) fn commit(&mut self, batch: &Batch, generation: u32) -> Result<(), Refusal> {
+        let Some(last) = batch.requests.len().checked_sub(1) else { return Ok(()) };
+        let begin = self.next();
+        let mut bytes =
+            frame(batch::BEGIN, REQUEST, begin, &Attributes::default().number(batch::GENERATION, generation));
+        let first = begin.wrapping_add(1);
+        for (at, (message, _)) in batch.requests.iter().enumerate() {
+            let flags = if at == last { REQUEST | ACKNOWLEDGE } else { REQUEST };
+            let sequence = self.next();
+            bytes.extend(encode(message, flags, sequence));
+        }
+        let end = self.next();
+        bytes.extend(frame(batch::END, REQUEST, end, &Attributes::default()));
+        let failed = |source| Refusal::Request("change the nftables ruleset".to_owned(), source);
+        self.send(&bytes).map_err(failed)?;
+
+        // Refusals come in the order of the requests, then the answer to the last one; a batch that was not even
+        // looked at is answered at its beginning. The first refusal is the cause of those that follow.
+        let mut refusal = None;
+        loop {
+            for reply in self.receive().map_err(failed)? {
+                let at = reply.sequence.wrapping_sub(first);
+                if reply.kind != ERROR || (at as usize > last && reply.sequence != begin) {
+                    continue;
+                }
+                let status = reply.status();
+                if reply.sequence == begin {
+                    return match status {
+                        Err(error) if error.raw_os_error() == Some(Errno::ERESTART as i32) => Err(Refusal::Stale),
+                        status => status.map_err(failed),
+                    };
+                }
+                if let Err(error) = status {
+                    refusal.get_or_insert_with(|| Refusal::Request(batch.requests[at as usize].1.clone(), error));
+                }
+                if at as usize == last {
+                    return refusal.map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        send(self.fd.as_raw_fd(), bytes, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Reads one datagram and takes it apart.
+    fn receive(&self) -> io::Result<Vec<Reply>> {
+        let mut buffer = vec![0; DATAGRAM];
+        let length = loop {
+            match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        if length > buffer.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is larger than a dump's chunk"));
+        }
+        let mut replies = Vec::new();
+        let mut rest = &buffer[..length];
+        while let Some(header) = rest.first_chunk::<HEADER>() {
+            let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+            let half = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+            let size = word(0) as usize;
+            let Some(payload) = rest.get(HEADER..size) else { break };
+            replies.push(Reply { kind: half(4), flags: half(6), sequence: word(8), payload: payload.to_vec() });
+            rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(replies)
+    }
+}
+
+/// A reply's attributes, after its family, version and resource number.
+fn attributes(mut payload: Vec<u8>) -> Vec<u8> {
+    payload.drain(..SUBHEADER.min(payload.len()));
+    payload
+}
+
+fn encode(message: &Message, flags: u16, sequence: u32) -> Vec<u8> {
+    let kind = u16::from(message.subsystem) << 8 | u16::from(message.kind);
+    frame(kind, flags | message.flags, sequence, &message.body)
+}
+
+/// One netlink message. Those that frame a batch name the subsystem as their resource, and no family.
+fn frame(kind: u16, flags: u16, sequence: u32, body: &Attributes) -> Vec<u8> {
+    let (family, resource) = match kind {
+        batch::BEGIN | batch::END => (0, u16::from(subsystem::NFTABLES)),
+        _ => (IPV4, 0),
+    };
+    let length = HEADER + SUBHEADER + body.bytes().len();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend(u32::try_from(length).expect("a message is shorter than 4 GiB").to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend([family, 0]);
+    bytes.extend(resource.to_be_bytes());
+    bytes.extend(body.bytes());
+    bytes
+}
