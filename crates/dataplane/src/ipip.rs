@@ -17,6 +17,9 @@ use std::net::Ipv4Addr;
 
 /// What the outer header takes.
 const OVERHEAD: u32 = 20;
+/// The kinds of device that the two forms are to the kernel.
+const IPIP_KIND: &str = "ipip";
+const VETH_KIND: &str = "veth";
 
 /// Which form the device shall have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,19 +136,19 @@ impl IpipDevice {
         let bpf = |reason| Ok(TunnelStatus { form: TunnelForm::Bpf, reason });
         let kind = links.named(&name).map(|link| link.kind.as_str());
         match (self.choice, kind) {
-            (TunnelChoice::Kernel, Some("veth")) => {
+            (TunnelChoice::Kernel, Some(VETH_KIND)) => {
                 self.bpf.remove(netlink)?;
                 kernel("the kernel's device was asked for")
             }
             (TunnelChoice::Kernel, _) => kernel("the kernel's device was asked for"),
-            (TunnelChoice::Bpf, Some("ipip")) => {
+            (TunnelChoice::Bpf, Some(IPIP_KIND)) => {
                 // succeeds without effect on the one that namespaces are born with: the BPF form then says so
                 KernelTunnel.remove(netlink)?;
                 bpf("the BPF tunnel was asked for")
             }
             (TunnelChoice::Bpf, _) => bpf("the BPF tunnel was asked for"),
-            (TunnelChoice::Auto, Some("ipip")) => kernel("the kernel has ipip"),
-            (TunnelChoice::Auto, Some("veth")) => bpf("the BPF tunnel was in use already"),
+            (TunnelChoice::Auto, Some(IPIP_KIND)) => kernel("the kernel has ipip"),
+            (TunnelChoice::Auto, Some(VETH_KIND)) => bpf("the BPF tunnel was in use already"),
             (TunnelChoice::Auto, Some(other)) => Err(IpipError::NameTaken { kind: other.to_owned() }),
             (TunnelChoice::Auto, None) => match netlink.create_ipip(&name) {
                 Ok(()) => kernel("the kernel has ipip"),
@@ -161,11 +164,11 @@ impl IpipDevice {
     fn retire(&mut self, netlink: &mut Netlink, links: &Links, addresses: &[Address]) -> Result<(), IpipError> {
         let Some(link) = links.named(&IfName::from(IPIP_DEVICE)) else { return Ok(()) };
         match link.kind.as_str() {
-            "veth" => {
+            VETH_KIND => {
                 self.bpf.remove(netlink)?;
                 self.status = None;
             }
-            "ipip" => {
+            IPIP_KIND => {
                 for address in addresses.iter().filter(|address| address.link == link.index && is_v4(address)) {
                     netlink.delete_address(link, address.net)?;
                 }
@@ -233,6 +236,10 @@ impl Tunnel for KernelTunnel {
                 link
             }
         };
+        if link.kind != IPIP_KIND {
+            let reason = format!("it is a device of kind {:?}: remove or rename it", link.kind);
+            return Err(TunnelError::Program { what: format!("use {name} as an ipip device"), reason });
+        }
         if link.mtu != spec.mtu {
             netlink.set_link_mtu(&link, spec.mtu)?;
         }
@@ -244,7 +251,7 @@ impl Tunnel for KernelTunnel {
 
     fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
         match netlink.link(&IfName::from(IPIP_DEVICE))? {
-            Some(link) if link.kind == "ipip" => Ok(netlink.delete_link(&link)?),
+            Some(link) if link.kind == IPIP_KIND => Ok(netlink.delete_link(&link)?),
             Some(_) | None => Ok(()),
         }
     }

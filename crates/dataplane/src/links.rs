@@ -33,6 +33,11 @@ impl Links {
         self.by_index.get(&index)
     }
 
+    /// Names a link for an operator, one that is gone by its number.
+    pub fn name_of(&self, index: u32) -> String {
+        self.numbered(index).map_or_else(|| format!("if{index}"), |link| link.name.0.clone())
+    }
+
     /// Tells whether the number is that of a workload's interface, by its name alone.
     pub fn is_workload(&self, index: u32) -> bool {
         self.numbered(index).is_some_and(|link| link.name.0.starts_with(WORKLOAD_PREFIX))

@@ -27,6 +27,17 @@ pub enum NetNsError {
     Enter(Errno),
 }
 
+impl NetNsError {
+    /// Tells whether the namespace is gone, so that nothing is left to clean in it.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            NetNsError::Open { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
+            // a file left behind by a namespace that was unmounted
+            NetNsError::Enter(errno) => *errno == Errno::EINVAL,
+        }
+    }
+}
+
 impl NetNs {
     /// Opens the namespace the calling thread is in.
     pub fn current() -> Result<NetNs, NetNsError> {
@@ -37,15 +48,6 @@ impl NetNs {
     pub fn open(path: &Path) -> Result<NetNs, NetNsError> {
         let open = || Ok(NetNs(File::open(path)?));
         open().map_err(|cause| NetNsError::Open { path: path.display().to_string(), cause })
-    }
-
-    /// Tells whether the namespace behind `path` is gone, so that nothing is left to clean in it.
-    pub fn is_gone(error: &NetNsError) -> bool {
-        match error {
-            NetNsError::Open { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
-            // a file left behind by a namespace that was unmounted
-            NetNsError::Enter(errno) => *errno == Errno::EINVAL,
-        }
     }
 
     /// Does `work` inside the namespace, with the calling thread, which is back when this returns.

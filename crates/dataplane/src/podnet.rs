@@ -104,7 +104,7 @@ pub fn teardown(netns: &Path, container_interface: &IfName) -> Result<(), PodNet
     let opened = NetNs::open(netns).and_then(|netns| netns.run(Netlink::open));
     let mut pod = match opened {
         Ok(netlink) => netlink?,
-        Err(error) if NetNs::is_gone(&error) => return Ok(()),
+        Err(error) if error.is_gone() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     delete_link_if_present(&mut pod, container_interface)?;

@@ -136,9 +136,9 @@ impl Routes {
         let (desired, waiting) = self.resolve(netlink, links, wanted.routes, remaining);
         self.delta.set_desired(desired);
         let others = self.sort_out(links);
-        let surprise = self.write(netlink, &others.foreign, remaining)?;
+        let surprise = self.write(netlink, links, &others.foreign, remaining)?;
         let spare = self.spare(links, wanted.bgp, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
-        let surprise = surprise.max(self.sweep(netlink, spare, remaining)?);
+        let surprise = surprise.max(self.sweep(netlink, links, spare, remaining)?);
         self.remember();
         Ok(surprise)
     }
@@ -253,6 +253,7 @@ impl Routes {
     fn write(
         &mut self,
         netlink: &mut Netlink,
+        links: &Links,
         foreign: &BTreeMap<RouteKey, RouteEntry>,
         remaining: &mut Remaining,
     ) -> Result<Surprise, Error> {
@@ -264,7 +265,10 @@ impl Routes {
                 Pending::Delete(..) => continue,
             };
             match foreign.get(&route.key) {
-                Some(other) => remaining.failures.push(format!("add route {route}: another's is in the way: {other}")),
+                Some(other) => remaining.failures.push({
+                    let (route, other) = (words(route, links), words(other, links));
+                    format!("add route {route}: another's is in the way: {other}")
+                }),
                 None => {
                     routes.push(route.clone());
                     requests.push(request);
@@ -281,7 +285,7 @@ impl Routes {
                 Err(cause) => {
                     let in_the_way = cause.errno() == Some(Errno::EEXIST);
                     surprise = surprise.max(if in_the_way { Surprise::RouteInTheWay } else { Surprise::Refusal });
-                    remaining.failures.push(cause.during(format!("add route {route}")).to_string());
+                    remaining.failures.push(cause.during(format!("add route {}", words(&route, links))).to_string());
                 }
             }
         }
@@ -328,6 +332,7 @@ impl Routes {
     fn sweep(
         &mut self,
         netlink: &mut Netlink,
+        links: &Links,
         spare: Vec<RouteEntry>,
         remaining: &mut Remaining,
     ) -> Result<Surprise, Error> {
@@ -337,7 +342,7 @@ impl Routes {
             match outcome {
                 Err(cause) if cause.errno() != Some(Errno::ESRCH) => {
                     surprise = Surprise::Refusal;
-                    remaining.failures.push(cause.during(format!("delete route {route}")).to_string());
+                    remaining.failures.push(cause.during(format!("delete route {}", words(&route, links))).to_string());
                 }
                 Ok(()) | Err(_) => {
                     if self.delta.actual().get(&route.key) == Some(&route) {
@@ -377,6 +382,10 @@ fn send(
     let outcome = |position| refused.remove(&position).map_or(Ok(()), Err);
     let outcomes: Vec<_> = (0..routes.len()).map(outcome).collect();
     Ok(routes.into_iter().zip(outcomes).collect())
+}
+
+fn words(route: &RouteEntry, links: &Links) -> String {
+    route.describe(|index| links.name_of(index))
 }
 
 fn is_inside(prefix: Ipv4Net, pools: &BTreeSet<Ipv4Net>) -> bool {

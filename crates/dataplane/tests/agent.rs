@@ -9,6 +9,7 @@ mod common;
 
 use common::{Namespace, eventually};
 use dataplane::netlink::{Netlink, Veth};
+use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
 use ipnet::Ipv4Net;
@@ -17,7 +18,7 @@ use model::desired::{Desired, Encapsulation, Ipip, Learned, Pool, Settings, Work
 use model::name::{IfName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -235,6 +236,77 @@ fn without_ipip_the_device_goes_and_pods_get_the_uplinks_mtu() {
     node.namespace.ip_refused("link show tunl0");
     assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1500");
     assert!(node.namespace.routes().contains(&"172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird".to_owned()));
+}
+
+#[test]
+fn the_form_is_the_kernels_where_it_has_one() {
+    let mut node = Node::new();
+    // with the module, the namespace has a tunl0 already, and any other ipip device can be added
+    let try_it = Namespace::new("try");
+    let kernel_has_ipip = try_it.exec("ip", &["link", "add", "try0", "type", "ipip", "remote", "192.0.2.1"]);
+    let config = Config { tunnel: TunnelChoice::Auto, state_directory: node.state.path().to_owned() };
+    let tunnel = Box::new(node.tunnel.clone());
+    node.dataplane = node.namespace.run(|| Dataplane::new(config, tunnel)).unwrap();
+    node.apply();
+    let status = node.dataplane.tunnel().unwrap();
+    let shown = node.namespace.ip("-d link show tunl0");
+    if kernel_has_ipip {
+        assert_eq!((status.form, status.reason), (TunnelForm::Kernel, "the kernel has ipip"));
+        assert!(shown.contains("ipip"), "{shown}");
+    } else {
+        assert_eq!((status.form, status.reason), (TunnelForm::Bpf, "the kernel has no ipip module"));
+        assert!(shown.contains("veth"), "{shown}");
+    }
+    assert!(shown.contains("mtu 1480") && shown.contains("UP"), "{shown}");
+}
+
+#[test]
+fn the_kernels_form_can_be_demanded() {
+    let mut node = Node::new();
+    node.namespace.ip("link add tunl0 type bridge");
+    let config = Config { tunnel: TunnelChoice::Kernel, state_directory: node.state.path().to_owned() };
+    let tunnel = Box::new(node.tunnel.clone());
+    node.dataplane = node.namespace.run(|| Dataplane::new(config, tunnel)).unwrap();
+    node.dataplane.on_desired(Box::new(node.desired.clone()));
+    let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
+    let messages: Vec<&str> = outcome.failures.iter().map(|failure| failure.message.as_str()).collect();
+    assert_eq!(messages, ["use tunl0 as an ipip device: it is a device of kind \"bridge\": remove or rename it"]);
+}
+
+#[test]
+fn a_fixed_mtu_wins_over_the_uplinks() {
+    let mut node = Node::new();
+    node.desired.ipip = Some(Ipip { address: Some(ip("172.16.116.0")), mtu: Some(Mtu(1400)) });
+    node.apply();
+    assert!(node.namespace.ip("link show tunl0").contains("mtu 1400"));
+    assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1400");
+}
+
+#[test]
+fn pods_of_one_node_reach_each_other_without_a_default_route() {
+    let mut node = Node::new();
+    node.namespace.ip("route del default");
+    node.namespace.ip("link del cali1");
+    node.namespace.ip("link del cali2");
+    let pods = [Namespace::pristine("pod1"), Namespace::pristine("pod2")];
+    for (pod, (host_interface, workload)) in pods.iter().zip(&node.desired.workloads) {
+        let network = PodNetwork {
+            host_interface: host_interface.clone(),
+            container_interface: IfName::from("eth0"),
+            netns: &pod.path(),
+            addresses: workload.addresses.iter().copied().map(IpAddr::V4).collect(),
+            mtu: Mtu(1480),
+            routes: default_routes(),
+            forwarding: Forwarding::Denied,
+            queues: 1,
+            mac: None,
+        };
+        node.namespace.run(|| network.setup()).unwrap();
+    }
+    node.apply();
+    assert!(pods[0].exec("ping", &["-c1", "-W5", "172.16.116.2"]));
+    assert!(pods[1].exec("ping", &["-c1", "-W5", "192.168.10.10"]));
+    assert!(node.namespace.exec("ping", &["-c1", "-W5", "172.16.116.1"]));
 }
 
 #[test]

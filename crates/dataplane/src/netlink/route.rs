@@ -81,28 +81,10 @@ impl NextHop {
     }
 }
 
-/// Writes a route much as `ip route` does, links by number.
+/// Writes the route as `ip route` does where it cannot name links: `dev if7`.
 impl fmt::Display for RouteEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            Kind::Unicast => {}
-            Kind::Blackhole => f.write_str("blackhole ")?,
-            Kind::Other(number) => write!(f, "type {number} ")?,
-        }
-        write!(f, "{}", self.key.prefix)?;
-        match self.next_hop {
-            NextHop::None => {}
-            NextHop::Link(link) => write!(f, " link number {link}")?,
-            NextHop::Gateway { gateway, link, onlink } => {
-                write!(f, " via {gateway} link number {link}{}", if onlink { " onlink" } else { "" })?;
-            }
-            NextHop::Other => f.write_str(" with several next hops")?,
-        }
-        write!(f, " proto {}", self.protocol.0)?;
-        if self.key.metric != 0 {
-            write!(f, " metric {}", self.key.metric)?;
-        }
-        Ok(())
+        f.write_str(&self.describe(|index| format!("if{index}")))
     }
 }
 
@@ -116,6 +98,25 @@ impl RouteEntry {
             next_hop: NextHop::Link(link),
             source: None,
         }
+    }
+
+    /// Writes the route as `ip route` does, with the links' names.
+    pub fn describe(&self, link_name: impl Fn(u32) -> String) -> String {
+        let kind = match self.kind {
+            Kind::Unicast => String::new(),
+            Kind::Blackhole => "blackhole ".to_owned(),
+            Kind::Other(number) => format!("type {number} "),
+        };
+        let next_hop = match self.next_hop {
+            NextHop::None => String::new(),
+            NextHop::Link(link) => format!(" dev {}", link_name(link)),
+            NextHop::Gateway { gateway, link, onlink } => {
+                format!(" via {gateway} dev {}{}", link_name(link), if onlink { " onlink" } else { "" })
+            }
+            NextHop::Other => " with several next hops".to_owned(),
+        };
+        let metric = if self.key.metric == 0 { String::new() } else { format!(" metric {}", self.key.metric) };
+        format!("{kind}{}{next_hop} proto {}{metric}", self.key.prefix, self.protocol.0)
     }
 
     fn parse(message: &RouteMessage) -> Option<RouteEntry> {
