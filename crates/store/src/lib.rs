@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{TryStreamExt, future::try_join_all};
+use futures::{FutureExt, TryStreamExt, future::try_join_all};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
@@ -121,6 +121,9 @@ pub enum ServeError {
     /// Serving connections failed.
     #[error("serve connections")]
     Transport(#[source] tonic::transport::Error),
+    /// The writer thread panicked; what was acknowledged is on disk.
+    #[error("the writer thread panicked, its message is on standard error")]
+    WriterPanicked,
     /// The database failed under way; what was acknowledged is on disk.
     #[error("write to the database in {}", directory.display())]
     Storage {
@@ -145,13 +148,13 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
     let storage = Storage::open(&config.data_dir)?;
     let mut listeners = Vec::new();
     for url in &config.listen_client_urls {
-        listeners.extend(url.bind().await?);
+        listeners.push(url.bind().await?);
     }
 
     let (to_writer, commands) = mpsc::channel();
     let shared = Arc::new(Shared::new(origin(&config, &storage).map_err(&failed)?, to_writer));
     let quota = Some(config.quota_backend_bytes).filter(|quota| *quota > 0);
-    let writer = start_writer(Writer::new(storage, shared.clone(), commands, quota))?;
+    let mut writer = start_writer(Writer::new(storage, shared.clone(), commands, quota))?;
     let timers = [
         tokio::spawn(timers::expire_leases(shared.clone())),
         tokio::spawn(timers::compact(shared.clone(), config.auto_compaction)),
@@ -161,21 +164,26 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
 
     let routes = service::routes(shared.clone());
     let connections = listeners.into_iter().map(|listener| accept(listener, routes.clone(), &shared));
-    let mut connections = pin!(try_join_all(connections));
-    let served = tokio::select! {
-        served = &mut connections => served.map(|_| ()).map_err(ServeError::Transport),
-        // the writer's own outcome, below, says why
-        () = shared.writer_gone() => Ok(()),
-        () = shutdown => Ok(()),
+    // fused, because it is waited for again below
+    let mut connections = pin!(try_join_all(connections).fuse());
+    let (served, written) = tokio::select! {
+        served = &mut connections => (served.map(|_| ()), None),
+        written = &mut writer => (Ok(()), Some(written)),
+        () = shutdown => (Ok(()), None),
     };
     shared.stopping.send_replace(true);
     // clients that hold on longer lose their connection when the process ends
     let _ = tokio::time::timeout(STOP_GRACE, connections).await;
     timers.iter().for_each(JoinHandle::abort);
-    shared.stop_writer();
-    let written = writer.await.expect("the writer thread reports how it ended, and does not panic");
-    written.map_err(failed)?;
-    served
+    let written = match written {
+        Some(written) => written,
+        None => {
+            shared.stop_writer();
+            writer.await
+        }
+    };
+    written.map_err(|_| ServeError::WriterPanicked)?.map_err(failed)?;
+    served.map_err(ServeError::Transport)
 }
 
 /// Reads what the server starts from: the file's state, and its leases with their full time.

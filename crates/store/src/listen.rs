@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream, lookup_host};
 /// One URL of `--listen-client-urls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenUrl {
-    /// `http://HOST:PORT`; a name is looked up, and every address of it listened on.
+    /// `http://HOST:PORT`; of a name, the first address is taken, IPv4 before IPv6.
     Tcp(String),
     /// `unix:///PATH` or `unix:PATH`.
     Unix(PathBuf),
@@ -103,12 +103,12 @@ impl Drop for SocketFile {
 }
 
 impl ListenUrl {
-    pub(crate) async fn bind(&self) -> Result<Vec<Listener>, BindError> {
+    pub(crate) async fn bind(&self) -> Result<Listener, BindError> {
         match self {
             Self::Tcp(address) => {
                 bind_tcp(address).await.map_err(|source| BindError::Listen { url: self.clone(), source })
             }
-            Self::Unix(path) => Ok(vec![self.bind_unix(path).await?]),
+            Self::Unix(path) => self.bind_unix(path).await,
         }
     }
 
@@ -142,13 +142,10 @@ impl ListenUrl {
     }
 }
 
-async fn bind_tcp(address: &str) -> io::Result<Vec<Listener>> {
-    let addresses: Vec<SocketAddr> = lookup_host(address).await?.collect();
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        listeners.push(Listener::Tcp(TcpListener::bind(address).await?));
-    }
-    Ok(listeners)
+async fn bind_tcp(address: &str) -> io::Result<Listener> {
+    let address = lookup_host(address).await?.min_by_key(SocketAddr::is_ipv6);
+    let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
+    Ok(Listener::Tcp(TcpListener::bind(address).await?))
 }
 
 #[cfg(test)]

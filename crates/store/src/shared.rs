@@ -42,8 +42,6 @@ pub(crate) struct Shared {
     /// Wakes the task that waits for the next lease to run out.
     pub(crate) leases_changed: Notify,
     pub(crate) stopping: watch::Sender<bool>,
-    /// The writer has ended, by itself or because it was told to.
-    pub(crate) writer_ended: watch::Sender<bool>,
     snapshot: RwLock<Arc<Snapshot>>,
     lessor: Mutex<Lessor>,
     writer: mpsc::Sender<Command>,
@@ -69,7 +67,6 @@ impl Shared {
             events: broadcast::Sender::new(EVENT_GROUPS),
             leases_changed: Notify::new(),
             stopping: watch::Sender::new(false),
-            writer_ended: watch::Sender::new(false),
             snapshot: RwLock::new(Arc::new(origin.snapshot)),
             lessor: Mutex::new(origin.lessor),
             writer,
@@ -96,12 +93,6 @@ impl Shared {
         self.writer.send(Command::new(write, reply)).map_err(|_| Status::unavailable("etcdserver: server stopped"))?;
         let answer: Result<W::Answer, Refusal> = answer.await.map_err(unavailable)?;
         Ok(answer?)
-    }
-
-    /// Waits until the writer has ended.
-    pub(crate) async fn writer_gone(&self) {
-        // the sender is this very state, so it cannot be gone
-        let _ = self.writer_ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Tells the writer to finish what it has and close the file.

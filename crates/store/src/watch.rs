@@ -30,8 +30,8 @@ use crate::{
 
 /// How often a quiet watch with `progress_notify` is told the revision.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Events in one response of history, roughly: the last revision in it is whole.
-const HISTORY_EVENTS: usize = 1000;
+/// Events in one response, roughly: the last revision in it is whole.
+const RESPONSE_EVENTS: usize = 1000;
 /// Size from which on a response is cut where it may be: etcd's request limit and its allowance for overhead.
 const RESPONSE_BYTES: usize = 2 << 20;
 /// etcd's id for what concerns no watch, or all.
@@ -197,14 +197,14 @@ impl Stream {
             let wanted = |change: &&Change| watcher.wants(change.kind, &change.kv.key, change.kv.mod_revision);
             let events: Vec<_> =
                 group.changes.iter().filter(wanted).map(|change| change.to_event(watcher.prev_kv)).collect();
-            if !events.is_empty() {
-                watcher.busy = true;
-                responses.push((*id, watcher.fragment, events));
+            watcher.busy |= !events.is_empty();
+            for (revision, events) in between_revisions(events, group.revision) {
+                responses.push((*id, watcher.fragment, revision, events));
             }
         }
         self.seen = group.revision;
-        for (id, fragment, events) in responses {
-            self.send_events(id, fragment, self.seen, events).await?;
+        for (id, fragment, revision, events) in responses {
+            self.send_events(id, fragment, revision, events).await?;
         }
         self.answer_progress().await
     }
@@ -317,7 +317,7 @@ fn history(snapshot: &Snapshot, watcher: &Watcher, to: i64) -> Result<(Vec<PbEve
     for entry in snapshot.events.range((watcher.next, 0)..=(to, u32::MAX))? {
         let (revision, record) = entry?;
         let (main, _) = revision.value();
-        if (events.len() >= HISTORY_EVENTS || bytes >= RESPONSE_BYTES / 2) && is_new(&events, main) {
+        if is_enough(events.len(), bytes) && last_revision(&events) < main {
             return Ok((events, main - 1));
         }
         let event = Event::decode(record.value())?;
@@ -333,9 +333,37 @@ fn history(snapshot: &Snapshot, watcher: &Watcher, to: i64) -> Result<(Vec<PbEve
     Ok((events, to))
 }
 
-fn is_new(events: &[PbEvent], main: i64) -> bool {
-    let last = events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision);
-    last != main
+/// Cuts a group's events into responses' worth, between revisions; each comes with the revision it is complete to.
+fn between_revisions(events: Vec<PbEvent>, until: i64) -> Vec<(i64, Vec<PbEvent>)> {
+    let mut pieces: Vec<(i64, Vec<PbEvent>)> = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        let revision = last_revision(std::slice::from_ref(&event));
+        let size = event.encoded_len();
+        match pieces.last_mut() {
+            Some((_, piece)) if last_revision(piece) == revision || !is_enough(piece.len(), bytes) => {
+                bytes += size;
+                piece.push(event);
+            }
+            last => {
+                if let Some((complete, _)) = last {
+                    *complete = revision - 1;
+                }
+                bytes = size;
+                pieces.push((until, vec![event]));
+            }
+        }
+    }
+    pieces
+}
+
+/// Whether a response should end at the next revision.
+fn is_enough(events: usize, bytes: usize) -> bool {
+    events >= RESPONSE_EVENTS || bytes >= RESPONSE_BYTES / 2
+}
+
+fn last_revision(events: &[PbEvent]) -> i64 {
+    events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)
 }
 
 /// Cuts events into responses of a bounded size, one event at least in each.

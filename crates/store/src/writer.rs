@@ -287,7 +287,6 @@ impl Writer {
         if let Err(error) = self.storage.database.close() {
             tracing::error!(error = &error as &dyn Error, "close the database");
         }
-        self.shared.writer_ended.send_replace(true);
         outcome
     }
 

@@ -14,8 +14,8 @@ use std::{
 
 use common::{PATIENCE, Server, block_on, eventually};
 use etcd_client::{
-    Client, CompactionOptions, EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions,
-    WatchOptions, WatchResponse, WatchStream,
+    Client, CompactionOptions, DeleteOptions, EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions,
+    PutOptions, WatchOptions, WatchResponse, WatchStream,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use store::{AutoCompaction, Config, ListenUrl, ServeError};
@@ -343,6 +343,58 @@ fn a_large_history_comes_in_pieces() {
             client.put("big", vec![7; 512 << 10], None).await.unwrap();
         }
         assert_eq!(history(&mut client, 1).await.len(), 16);
+    });
+}
+
+#[test]
+fn writes_that_share_a_commit_come_in_pieces() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let client = server.client().await;
+        let mut stream = client.clone().watch("", Some(WatchOptions::new().with_all_keys())).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        // 12 MiB at once: more than a client takes in one message
+        let puts: Vec<_> = (0..64)
+            .map(|n: u8| {
+                let mut client = client.clone();
+                tokio::spawn(async move { client.put([n], vec![n; 192 << 10], None).await.unwrap() })
+            })
+            .collect();
+        for put in puts {
+            put.await.unwrap();
+        }
+        let mut revision = 1;
+        while revision < 65 {
+            let response = next(&mut stream).await;
+            for event in response.events() {
+                revision += 1;
+                assert_eq!(event.kv().unwrap().mod_revision(), revision);
+            }
+            assert_eq!(response.header().unwrap().revision(), revision, "complete to here");
+        }
+    });
+}
+
+#[test]
+fn a_large_revision_comes_in_fragments_when_asked() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        for n in 0..6 {
+            client.put(format!("k/{n}"), vec![7; 1 << 20], None).await.unwrap();
+        }
+        let options = WatchOptions::new().with_prefix().with_prev_key().with_fragment();
+        let mut stream = client.watch("k/", Some(options)).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        client.delete("k/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
+        let mut fragments = Vec::new();
+        while fragments.last() != Some(&(false, 1)) {
+            let response = next(&mut stream).await.0;
+            fragments.push((response.fragment, response.events.len()));
+        }
+        assert_eq!(fragments, [(true, 1), (true, 1), (true, 1), (true, 1), (true, 1), (false, 1)]);
     });
 }
 

@@ -9,7 +9,7 @@ use super::Service;
 use crate::watch::Stream;
 
 /// Responses on their way to the client; the events behind them wait in the shared groups or in the file.
-const IN_FLIGHT: usize = 16;
+const IN_FLIGHT: usize = 4;
 
 #[async_trait]
 impl PbWatchService for Service {
