@@ -52,12 +52,12 @@ pub enum RulesError {
         /// What is wrong with the answer.
         reason: &'static str,
     },
-    /// What was read back after several writes still differs, so somebody else is writing.
-    #[error("{what} still differ after {rounds} writes: another program changes them")]
+    /// What is read keeps changing, or keeps differing from what was written: somebody else is writing.
+    #[error("{what} did not settle in {rounds} rounds: another program keeps changing them")]
     Unsettled {
         /// Which rules.
         what: String,
-        /// How often they were written.
+        /// How often they were read or written.
         rounds: usize,
     },
 }

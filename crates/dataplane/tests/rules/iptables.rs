@@ -110,6 +110,13 @@ fn what_is_broken_by_hand_is_healed() {
         ("iptables -t nat -A PREROUTING -j cali-PREROUTING", 1),
         ("iptables -t nat -N cali-leftover; iptables -t nat -A OUTPUT -j cali-leftover", 2),
         ("iptables -t filter -N cali-fw-caliabc; iptables -t filter -A FORWARD -j cali-fw-caliabc", 2),
+        // what Calico v3.32 leaves, whose set must outlive its rule
+        (
+            "ipset create cali40network-ip-pools hash:net; iptables -t nat -R cali-nat-outgoing 1 \
+             -m comment --comment cali:W_qq_N2KSTWyCvrX -m set --match-set cali40masq-ipam-pools src \
+             -m set ! --match-set cali40network-ip-pools dst -j MASQUERADE --random-fully",
+            2,
+        ),
         // the comment stays and only the rule changes
         ("iptables -t nat -R cali-nat-outgoing 1 -m comment --comment cali:flqWnvo8yq4ULQLa -j MASQUERADE", 1),
         ("iptables -t nat -F; iptables -t nat -X", 9),

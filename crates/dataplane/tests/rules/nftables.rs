@@ -201,6 +201,7 @@ fn sets_of_any_size_and_prefix_arrive() {
         desired.pools.insert(prefix(cidr), Pool::default());
     }
     let rules = compose(&desired);
+    apply(&mut *driver, &ruleset());
     apply(&mut *driver, &rules);
     assert_eq!(heal(&mut *driver, &rules), 0);
     let elements = run("nft -j list set ip calico cali40all-ipam-pools");
@@ -212,6 +213,10 @@ fn sets_of_any_size_and_prefix_arrive() {
     );
     assert_eq!(apply(&mut *driver, &ruleset()), 2, "one chain, one set");
     assert_eq!(listed(), TABLE);
+    run("nft delete table ip calico");
+    heal(&mut *driver, &rules);
+    assert_eq!(heal(&mut *driver, &rules), 0);
+    assert_eq!(run("nft -j list set ip calico cali40all-ipam-pools"), elements, "all at once is the same");
 }
 
 #[test]

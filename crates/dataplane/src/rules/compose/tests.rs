@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rules::iptables::hashes as iptables_hashes;
+use crate::rules::nft::comments as nft_comments;
 use ::model::desired::{Ipip, Pool, Settings};
 use ::model::name::NodeName;
 
@@ -51,8 +52,29 @@ fn iptables_comments_are_calicos() {
 }
 
 #[test]
+fn nftables_comments_are_calicos() {
+    let comments = nft_comments(&with_the_set_name_of_v3_32(compose(&desired())));
+    for (chain, expect) in [
+        ("nat-PREROUTING", vec!["cali:8sk3stC_vMHYORJg;"]),
+        ("nat-INPUT", vec![]),
+        ("nat-OUTPUT", vec!["cali:MUvsO-9-Ry3DQcZV;"]),
+        ("nat-POSTROUTING", vec!["cali:z057H0Z77Fcko47w;"]),
+        ("nat-cali-PREROUTING", vec!["cali:4l5hoyVny05ifNh_;"]),
+        ("nat-cali-OUTPUT", vec!["cali:delU-zntVHn7bNcr;"]),
+        ("nat-cali-POSTROUTING", vec!["cali:tyzVzs_JgnIisxS6;", "cali:_Ye9aC74uuE93XON;"]),
+        ("nat-cali-nat-outgoing", vec!["cali:oMLt0S09xBKlYFS5;"]),
+    ] {
+        assert_eq!(comments[chain], expect, "{chain}");
+    }
+}
+
+#[test]
 fn the_set_name_of_v3_32_gives_its_hash() {
-    let mut ruleset = compose(&desired());
+    let ruleset = with_the_set_name_of_v3_32(compose(&desired()));
+    assert_eq!(iptables_hashes(&ruleset)["cali-nat-outgoing"], ["W_qq_N2KSTWyCvrX"]);
+}
+
+fn with_the_set_name_of_v3_32(mut ruleset: Ruleset) -> Ruleset {
     for rule in ruleset.chains.values_mut().flatten() {
         for condition in &mut rule.matches {
             if let Match::InSet(End::Destination, _, set) = condition {
@@ -60,7 +82,7 @@ fn the_set_name_of_v3_32_gives_its_hash() {
             }
         }
     }
-    assert_eq!(iptables_hashes(&ruleset)["cali-nat-outgoing"], ["W_qq_N2KSTWyCvrX"]);
+    ruleset
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) fn read(socket: &mut Socket) -> Result<Actual, RulesError> {
             return Ok(actual);
         }
     }
-    Err(RulesError::Unsettled { what: "nftables rules".to_owned(), rounds: 0 })
+    Err(RulesError::Unsettled { what: "nftables rules".to_owned(), rounds: ATTEMPTS })
 }
 
 /// Reads the number that counts changes of the ruleset.

@@ -4,7 +4,7 @@ use super::abi::expression as abi;
 use super::expression::Expression;
 use super::text;
 use crate::rules::hash;
-use crate::rules::model::{Action, End, Hook, Match, Rule, Ruleset, Scope, Table};
+use crate::rules::model::{Action, End, Hook, Match, Rule, Ruleset, Scope, Sense, Table};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -140,8 +140,7 @@ fn condition(condition: &Match) -> Vec<Expression> {
         Match::OutInterface(name) => {
             let mut padded = name.0.as_bytes().to_vec();
             padded.resize(INTERFACE_NAME, 0);
-            let is = crate::rules::model::Sense::Is;
-            vec![Expression::Meta(abi::META_OUT_INTERFACE_NAME), Expression::Compare(is, padded)]
+            vec![Expression::Meta(abi::META_OUT_INTERFACE_NAME), Expression::Compare(Sense::Is, padded)]
         }
         Match::InSet(end, sense, set) => {
             let offset = match end {

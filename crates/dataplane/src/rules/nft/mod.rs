@@ -20,6 +20,8 @@ use actual::{Actual, Presence};
 use nix::errno::Errno;
 use plan::{Plan, Repair};
 use socket::{Refusal, Socket};
+#[cfg(test)]
+use std::collections::BTreeMap;
 use std::io;
 use tracing::debug;
 
@@ -98,6 +100,13 @@ fn socket(place: &mut Option<Socket>) -> Result<&mut Socket, RulesError> {
     Ok(place.as_mut().expect("opened above"))
 }
 
+/// The hashes of every chain, for tests of composition.
+#[cfg(test)]
+pub(super) fn comments(ruleset: &Ruleset) -> BTreeMap<String, Vec<String>> {
+    let chains = compile::compile(ruleset).chains.into_iter();
+    chains.map(|(name, chain)| (name, chain.rules.into_iter().filter_map(|rule| rule.comment).collect())).collect()
+}
+
 /// Deletes the table, for the other driver; a kernel without nftables has none.
 pub(super) fn remove_table() -> Result<usize, RulesError> {
     let mut nftables = Nftables::default();
@@ -113,12 +122,13 @@ pub(super) fn remove_table() -> Result<usize, RulesError> {
 fn failed(operation: impl Into<String>) -> impl FnOnce(io::Error) -> RulesError {
     let operation = operation.into();
     move |source| {
+        let only_looks = ["open", "read"].iter().any(|verb| operation.starts_with(verb));
         let hint = match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => " (needs CAP_NET_ADMIN)",
-            Some(Errno::EPROTONOSUPPORT | Errno::EINVAL) if !operation.starts_with("add") => {
+            Some(Errno::EPROTONOSUPPORT | Errno::EINVAL) if only_looks => {
                 " (the kernel lacks nf_tables: load the module, or set nftablesMode to Disabled)"
             }
-            Some(Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL) => {
+            Some(Errno::ENOENT | Errno::EOPNOTSUPP) if !only_looks => {
                 " (the kernel may lack nft_chain_nat, nft_masq, nft_nat or nft_fib_ipv4: load the modules, or set \
                  nftablesMode to Disabled)"
             }

@@ -15,7 +15,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const BUFFER: usize = 32 << 20;
 /// The kernel answers before `send` returns; this only keeps a misread answer from hanging the agent.
 const PATIENCE: i64 = 10;
-const DATAGRAM: usize = 256 << 10;
+/// The kernel fills at most 32 KiB of a dump at once; a refusal repeats the request, at most 64 KiB.
+const DATAGRAM: usize = 128 << 10;
 
 const HEADER: usize = 16;
 /// Address family, version and resource number before the attributes.
