@@ -138,11 +138,11 @@ fn learned() -> Learned {
 #[test]
 fn nothing_is_written_before_the_content_is_known() {
     let mut node = Node::new();
-    let before = (node.namespace.routes(), node.namespace.ip("-br link"), node.namespace.sysctl("ipv4/ip_forward"));
+    let before = (node.namespace.routes(), node.namespace.links(), node.namespace.sysctl("ipv4/ip_forward"));
     node.dataplane.on_learned(learned());
     let outcome = node.apply_at(Instant::now());
     assert_eq!((outcome.writes, outcome.next_due), (0, None));
-    let after = (node.namespace.routes(), node.namespace.ip("-br link"), node.namespace.sysctl("ipv4/ip_forward"));
+    let after = (node.namespace.routes(), node.namespace.links(), node.namespace.sysctl("ipv4/ip_forward"));
     assert_eq!(before, after);
     assert_eq!(fs::read_dir(node.state.path()).unwrap().count(), 0);
 }

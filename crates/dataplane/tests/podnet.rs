@@ -167,15 +167,15 @@ fn routes_can_be_chosen() {
 #[test]
 fn teardown_leaves_nothing_and_may_be_repeated() {
     let (host, pod) = (Namespace::new("host"), Namespace::pristine("pod"));
-    let (host_before, pod_before) = (host.ip("-br link"), pod.ip("-br link"));
+    let (host_before, pod_before) = (host.links(), pod.links());
     let path = pod.path();
     setup(&host, &pod_network(&path, &["10.244.166.128"])).unwrap();
-    assert_ne!(host.ip("-br link"), host_before);
+    assert_ne!(host.links(), host_before);
     let eth0 = IfName::from("eth0");
     for _ in 0..2 {
         host.run(|| teardown(&path, &eth0)).unwrap();
-        assert_eq!(host.ip("-br link"), host_before);
-        assert_eq!(pod.ip("-br link"), pod_before);
+        assert_eq!(host.links(), host_before);
+        assert_eq!(pod.links(), pod_before);
         assert_eq!(host.ip("route"), "");
         assert_eq!(pod.ip("route"), "");
     }
@@ -204,12 +204,12 @@ fn a_failed_setup_undoes_everything_and_says_who_is_in_the_way() {
     let first =
         PodNetwork { host_interface: IfName::from("caliother"), ..pod_network(&other_path, &["10.244.166.128"]) };
     setup(&host, &first).unwrap();
-    let (host_before, pod_before) = (host.ip("-br link"), pod.ip("-br link"));
+    let (host_before, pod_before) = (host.links(), pod.links());
     let path = pod.path();
     let error = setup(&host, &pod_network(&path, &["10.244.166.127", "10.244.166.128"])).unwrap_err();
     assert_eq!(error.to_string(), "address 10.244.166.128 is routed to interface caliother already");
-    assert_eq!(host.ip("-br link"), host_before);
-    assert_eq!(pod.ip("-br link"), pod_before);
+    assert_eq!(host.links(), host_before);
+    assert_eq!(pod.links(), pod_before);
     assert_eq!(host.ip("route"), "10.244.166.128 dev caliother scope link\n");
 
     let missing = Path::new("/run/netns/tortie-dp-no-such-namespace");

@@ -243,6 +243,24 @@ fn a_route_with_calicos_metric_is_followed_by_ours_without_a_gap() {
 }
 
 #[test]
+fn a_route_whose_successor_is_refused_stays() {
+    let mut node = Node::new();
+    let lines =
+        ["172.16.116.1 via 192.168.10.254 dev eth0 proto static", "172.16.116.1 dev cali1 scope link metric 1024"];
+    for line in lines {
+        node.namespace.ip(&format!("route add {line}"));
+    }
+    node.want("172.16.116.1/32", link("cali1"), 3);
+    let start = Instant::now();
+    assert_eq!(node.apply_at(start).failures.len(), 1);
+    assert_eq!(node.apply_at(start + 2 * GRACE).failures.len(), 1);
+    node.has(&lines);
+    node.namespace.ip("route del 172.16.116.1/32 proto static");
+    node.resync();
+    node.has(&["172.16.116.1 dev cali1 scope link"]);
+}
+
+#[test]
 fn a_metric_that_was_asked_for_replaces_the_plugins_route() {
     let mut node = Node::new();
     node.namespace.ip("route add 172.16.116.1/32 dev cali1");

@@ -82,6 +82,12 @@ impl Namespace {
         lines
     }
 
+    /// Lists the links' names; their states take a moment to settle.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let text = self.ip("-br link");
+        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
     /// Joins two namespaces by a veth pair with a name for each end, both up.
     pub(crate) fn join(&self, link: &str, other: &Namespace, other_link: &str) {
         self.ip(&format!("link add {link} type veth peer name {other_link} netns {}", other.name));
