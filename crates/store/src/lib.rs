@@ -4,8 +4,8 @@
 //! is one member without raft: a write is answered when it is on the disk. Not served: TLS, users, snapshots and the
 //! HTTP endpoints.
 //!
-//! One thread writes ([`writer`]); reads use the latest committed snapshot on the connection's own task; each watch
-//! stream is a task that follows the commits ([`watch`]).
+//! One thread writes (module `writer`); reads use the latest committed snapshot on the connection's own task; each watch
+//! stream is a task that follows the commits (module `watch`).
 
 mod authority;
 mod lease;
