@@ -1,5 +1,6 @@
 //! Requests to a node's init, over a unix socket in the run directory: one JSON line each way.
 
+use crate::pod::{Pod, PodName};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +19,19 @@ const SOCKET: &str = "control.sock";
 pub(crate) enum Request {
     /// Start the agent, and keep it running.
     StartAgent,
+    /// Make a pod; the answer is its record.
+    AddPod {
+        /// What it is.
+        pod: Box<Pod>,
+        /// Its identity among all pods of its name.
+        uid: String,
+        /// Its sandbox's identity towards CNI plugins.
+        container_id: String,
+    },
+    /// Replace a running pod's manifest.
+    UpdatePod(Box<Pod>),
+    /// End a pod.
+    DeletePod(PodName),
 }
 
 /// Answers requests in threads of their own, on a socket in `directory`.

@@ -23,6 +23,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 mod cluster;
+mod pods;
+
+pub use pods::{Applied, Outcome};
 
 /// How long the kernel may take to end a lab's processes.
 const END: Duration = Duration::from_secs(20);

@@ -16,6 +16,7 @@
 //! The lab wires links with iproute2 and knows nothing of the dataplane: what it builds is the machines that a
 //! cluster runs on, and pods attached by whatever CNI plugin is installed on a node.
 
+mod cni;
 mod control;
 pub mod exec;
 pub mod init;
@@ -23,6 +24,7 @@ mod isolate;
 mod lab;
 mod modules;
 mod mount;
+pub mod pod;
 mod process;
 mod pty;
 mod ready;
@@ -32,5 +34,5 @@ mod service;
 pub mod topology;
 mod wire;
 
-pub use lab::{Agents, Down, Lab, NodeStatus, Progress, Status, StoreStatus, UpOptions};
+pub use lab::{Agents, Applied, Down, Lab, NodeStatus, Outcome, Progress, Status, StoreStatus, UpOptions};
 pub use rundir::LabName;

@@ -12,9 +12,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::collections::BTreeMap;
 use std::io;
 use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// The table of children somebody waits for.
 #[derive(Debug, Default)]
@@ -38,15 +37,6 @@ impl Running {
     /// Waits for the child's end.
     pub(crate) fn wait(&self) -> WaitStatus {
         self.end.recv().expect("the reaper outlives every child: it is the first process")
-    }
-
-    /// Waits for the child's end for a limited time.
-    pub(crate) fn wait_timeout(&self, within: Duration) -> Option<WaitStatus> {
-        match self.end.recv_timeout(within) {
-            Ok(status) => Some(status),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => unreachable!("the reaper outlives every child"),
-        }
     }
 }
 

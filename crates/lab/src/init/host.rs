@@ -1,6 +1,7 @@
 //! The init of a host: a node with its agent, or the host outside.
 
 use crate::control::{self, Request};
+use super::pods::Pods;
 use crate::mount;
 use crate::reaper::{self, Reaper};
 use crate::rundir::{Record, RunDir};
@@ -24,6 +25,8 @@ pub(super) const READY: &str = "ready";
 /// Where programs on a node are looked for.
 pub(crate) const SEARCH_PATH: &str =
     "/run/tortie/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cni/bin";
+/// An empty directory on every host.
+pub(super) const SCRATCH: &str = "/run/lab/scratch";
 /// Directories that every host has for itself.
 const PRIVATE: [&str; 6] = ["etc/calico", "etc/cni", "opt/cni", "var/lib/calico", "var/lib/cni", "var/log/calico"];
 /// The datastore's endpoint as nodes see it when `tortie store` serves it.
@@ -54,12 +57,16 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
     let reaper = Arc::new(Reaper::default());
     if let Some(node) = node {
         let agent = Agent { node: node.clone(), endpoint: endpoint(topology), started: AtomicBool::new(false) };
+        let pods = Pods::new(name, Arc::clone(&reaper))?;
         let shared = Arc::clone(&reaper);
         control::serve(Path::new("/run/lab"), move |request| match request {
             Request::StartAgent => {
                 agent.start(&shared);
                 Ok(Value::Null)
             }
+            Request::AddPod { pod, uid, container_id } => pods.add(*pod, uid, container_id),
+            Request::UpdatePod(pod) => pods.update(*pod),
+            Request::DeletePod(name) => pods.delete(&name),
         })?;
     }
     writeln!(std::io::stdout(), "{READY}")?;
@@ -86,7 +93,7 @@ pub(super) fn log_to(command: &mut Command, log: &Path) {
 /// Writes the host's own files, as an installer would.
 fn configure(dir: &RunDir, topology: &Topology, name: &str, node: Option<&Node>) -> Result<()> {
     let root = dir.host(name);
-    for directory in PRIVATE.iter().chain(&["run/netns", "run/lock", "run/tortie", "sys"]) {
+    for directory in PRIVATE.iter().chain(&["run/netns", "run/lock", "run/tortie", "run/lab/scratch"]) {
         let directory = root.join(directory);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     }
@@ -136,7 +143,7 @@ fn configure(dir: &RunDir, topology: &Topology, name: &str, node: Option<&Node>)
 fn show_private(dir: &RunDir, name: &str) -> Result<()> {
     let root = dir.host(name);
     let mut view = mount::View::default();
-    mount::sys(&root.join("sys"))?;
+    mount::sys(&root.join("run/lab/scratch"))?;
     for path in PRIVATE.iter().chain(&["etc/hosts", "etc/hostname"]) {
         view.place(&root.join(path), &Path::new("/").join(path))?;
     }

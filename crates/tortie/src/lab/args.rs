@@ -22,6 +22,16 @@ pub(super) enum Command {
     Up(UpArguments),
     /// End the lab and leave nothing of it
     Down,
+    /// Make the pods of a manifest; returns when they work
+    Apply {
+        /// YAML or JSON, one or more `kind: Pod` documents; `-` is standard input
+        #[arg(short, long, value_name = "FILE")]
+        filename: PathBuf,
+    },
+    /// List pods
+    Get(GetArguments),
+    /// Delete pods; returns when they are gone
+    Delete(DeleteArguments),
     /// Run a command in a pod, or on a node with --node
     Exec(ExecArguments),
     /// Show the lab's processes
@@ -62,6 +72,55 @@ impl From<DataplaneArgument> for Dataplane {
             DataplaneArgument::Nftables => Dataplane::Nftables,
         }
     }
+}
+
+/// A kind of object, in each of its spellings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// Pods
+    #[value(name = "pods", aliases = ["pod", "po"])]
+    Pods,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArguments {
+    /// What to list
+    #[arg(value_enum)]
+    pub(super) kind: Kind,
+    /// Only these
+    pub(super) names: Vec<String>,
+    /// Their namespace
+    #[arg(short, long, default_value = "default")]
+    pub(super) namespace: String,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "names")]
+    pub(super) all_namespaces: bool,
+    /// Output format
+    #[arg(short, long, value_enum)]
+    pub(super) output: Option<GetOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GetOutput {
+    /// A table with addresses and nodes
+    Wide,
+    /// One JSON object
+    Json,
+    /// One YAML document
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeleteArguments {
+    /// What to delete
+    #[arg(value_enum)]
+    pub(super) kind: Kind,
+    /// Which
+    #[arg(required = true)]
+    pub(super) names: Vec<String>,
+    /// Their namespace
+    #[arg(short, long, default_value = "default")]
+    pub(super) namespace: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

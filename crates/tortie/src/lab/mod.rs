@@ -4,16 +4,19 @@
 //! user reads about progress goes to standard error; standard output carries results alone.
 
 mod args;
+mod get;
 
 use anyhow::{Context, Result, bail};
-use args::{Arguments, Command, ExecArguments, StatusOutput, UpArguments};
+use args::{Arguments, Command, DeleteArguments, ExecArguments, StatusOutput, UpArguments};
 use clap::Parser;
 use lab::exec::{Exec, Input, Terminal};
+use lab::pod::{PodName, manifest};
 use lab::topology::{self, Topology};
-use lab::{Agents, Down, Lab, Progress, UpOptions};
+use lab::{Agents, Applied, Down, Lab, Progress, UpOptions};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -53,6 +56,9 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
             Down::Removed => say(&format!("lab {} is down", lab.name())),
             Down::Nothing => say(&format!("there is no lab {}", lab.name())),
         },
+        Command::Apply { filename } => return apply(&lab, &filename),
+        Command::Get(get) => get::run(&lab, &get)?,
+        Command::Delete(delete) => return delete_pods(&lab, &delete),
         Command::Exec(exec) => return execute_in(&lab, exec),
         Command::Status { output } => print_status(&lab, output)?,
         Command::Topology => write!(io::stdout(), "{}", topology::DEFAULT)?,
@@ -63,8 +69,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
 fn bring_up(lab: &Lab, up: &UpArguments) -> Result<()> {
     let mut topology = match &up.topology {
         Some(path) => {
-            let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-            let text = text.with_context(|| format!("read topology {}", path.display()))?;
+            let text = read(path)?;
             Topology::parse(&text).with_context(|| format!("topology {}", path.display()))?
         }
         None => Topology::walkthrough(),
@@ -79,6 +84,48 @@ fn bring_up(lab: &Lab, up: &UpArguments) -> Result<()> {
     Ok(())
 }
 
+fn apply(lab: &Lab, file: &Path) -> Result<ExitCode> {
+    let manifests = manifest::parse(&read(file)?)?;
+    for warning in &manifests.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let mut failed = false;
+    for outcome in lab.apply(&manifests.pods, &mut |warning| say(&format!("warning: {warning}")))? {
+        let done = match outcome.result {
+            Ok(Applied::Created) => "created",
+            Ok(Applied::Configured) => "configured",
+            Ok(Applied::Unchanged) => "unchanged",
+            Err(error) => {
+                failed = true;
+                say(&format!("error: pod {}: {error:#}", outcome.name));
+                continue;
+            }
+        };
+        writeln!(io::stdout(), "pod/{} {done}", outcome.name.name)?;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn delete_pods(lab: &Lab, arguments: &DeleteArguments) -> Result<ExitCode> {
+    let mut failed = false;
+    for name in &arguments.names {
+        match lab.delete_pod(&PodName { namespace: arguments.namespace.clone(), name: name.clone() }) {
+            Ok(()) => writeln!(io::stdout(), "pod {name:?} deleted")?,
+            Err(error) => {
+                failed = true;
+                say(&format!("error: {error:#}"));
+            }
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Reads a file, or standard input when it is called `-`.
+fn read(path: &Path) -> Result<String> {
+    let text = if path.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+    text.with_context(|| format!("read {}", path.display()))
+}
+
 fn execute_in(lab: &Lab, arguments: ExecArguments) -> Result<ExitCode> {
     let exec = Exec {
         command: arguments.command,
@@ -87,6 +134,7 @@ fn execute_in(lab: &Lab, arguments: ExecArguments) -> Result<ExitCode> {
     };
     let status = match (arguments.node, arguments.pod) {
         (Some(node), None) => lab.exec_on_host(&node, &exec)?,
+        (None, Some(name)) => lab.exec_in_pod(&PodName { namespace: arguments.namespace, name }, &exec)?,
         _ => bail!("say where: a pod's name or --node NODE"),
     };
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
@@ -100,16 +148,17 @@ fn print_status(lab: &Lab, output: Option<StatusOutput>) -> Result<()> {
         return Ok(());
     }
     let shown = |pid: Option<i32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-    let mut rows = vec![["NAME", "ADDRESS", "INIT", "AGENT"].map(str::to_owned)];
-    rows.extend(status.nodes.into_iter().map(|node| [node.name, node.address, shown(node.init), shown(node.agent)]));
+    let mut rows = vec![["NAME", "ADDRESS", "INIT", "AGENT"].map(str::to_owned).to_vec()];
+    rows.extend(status.nodes.into_iter().map(|node| vec![node.name, node.address, shown(node.init), shown(node.agent)]));
     writeln!(stdout, "store: {}\n\n{}", shown(status.store.pid), columns(&rows))?;
     Ok(())
 }
 
 /// Lays out rows as kubectl does: columns as wide as their widest cell, three blanks between.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
-        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+        (0..count).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
@@ -164,7 +213,7 @@ mod tests {
 
     #[test]
     fn columns_are_padded_but_not_after_the_last() {
-        let rows = [["NAME", "READY"], ["a-long-name", "1/1"]].map(|row| row.map(str::to_owned));
+        let rows = [["NAME", "READY"], ["a-long-name", "1/1"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(columns(&rows), "NAME          READY\na-long-name   1/1");
     }
 }

@@ -1,0 +1,329 @@
+//! A node's pods: sandbox, network, container; what a container runtime and a kubelet do between them.
+//!
+//! A sandbox is a network namespace held by a mount in the node's `/run/netns`, so it survives its container's
+//! restarts. The record of each pod is a file that `lab get` reads; the table here is what counts.
+
+use crate::cni::{self, Network, Sandbox};
+use crate::isolate;
+use crate::mount;
+use crate::pod::{Pod, PodName, PodRecord, RestartPolicy, State};
+use crate::reaper::{Reaper, Running};
+use crate::rundir::write_json;
+use crate::service::report;
+use crate::wire;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where records are, in the node's view.
+pub(super) const RECORDS: &str = "/run/lab/pods";
+/// How long a killed process may take to be gone.
+const KILLED: Duration = Duration::from_secs(10);
+/// First pause before a container is started again, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The pods of this node.
+pub(super) struct Pods {
+    node: String,
+    reaper: Arc<Reaper>,
+    table: Mutex<BTreeMap<PodName, PodRecord>>,
+    /// Signalled when any record changes.
+    changed: Condvar,
+}
+
+impl Pods {
+    pub(super) fn new(node: &str, reaper: Arc<Reaper>) -> Result<Arc<Pods>> {
+        fs::create_dir_all(RECORDS)?;
+        Ok(Arc::new(Pods { node: node.to_owned(), reaper, table: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    /// Makes a pod; returns its record when its container runs. After an error nothing of it is left.
+    pub(super) fn add(self: &Arc<Pods>, pod: Pod, uid: String, container_id: String) -> Result<Value> {
+        let name = pod.name.clone();
+        let now = unix_time();
+        let record = PodRecord {
+            pod,
+            node: self.node.clone(),
+            uid,
+            container_id,
+            addresses: Vec::new(),
+            state: State::ContainerCreating,
+            pid: None,
+            restarts: 0,
+            created: now,
+            started: now,
+            network: Value::Null,
+        };
+        {
+            let mut table = self.lock();
+            ensure!(!table.contains_key(&name), "pod {name} is there already");
+            table.insert(name.clone(), record.clone());
+        }
+        if let Err(error) = self.start(&name, record) {
+            if let Some(record) = self.lock().get(&name).cloned() {
+                for undone in [self.detach(&record), release(&netns(&record))] {
+                    undone.unwrap_or_else(|also| report(&format!("pod {name}: undo a failed start: {also:#}")));
+                }
+            }
+            self.forget(&name);
+            return Err(error);
+        }
+        let record = self.lock().get(&name).cloned().context("the pod was deleted while it started")?;
+        Ok(serde_json::to_value(record)?)
+    }
+
+    fn start(self: &Arc<Pods>, name: &PodName, record: PodRecord) -> Result<()> {
+        let netns = netns(&record);
+        make_netns(&self.reaper, &netns)?;
+        let network = Network::configured()?;
+        let result = network.add(&self.reaper, &sandbox(&record, &netns))?;
+        let addresses = cni::addresses(&result);
+        self.change(name, |record| {
+            record.network = result;
+            record.addresses = addresses;
+        })?;
+        let running = self.start_container(name)?;
+        let pods = Arc::clone(self);
+        let name = name.clone();
+        thread::spawn(move || pods.keep(&name, running));
+        Ok(())
+    }
+
+    /// Starts a pod's container and returns when its program runs.
+    fn start_container(&self, name: &PodName) -> Result<Running> {
+        let record = self.lock().get(name).cloned().context("the pod is gone")?;
+        write_private_files(&record)?;
+        let netns = File::open(netns(&record))?;
+        let (mut started, starts) = io::pipe()?;
+        let starts_fd = starts.as_raw_fd();
+        let log = || File::options().create(true).append(true).open(file(name, "log"));
+        let mut command = Command::new("/run/tortie/bin/tortie");
+        command.arg0("tortie").args(super::SUBCOMMAND).arg("pod").arg(file(name, "json")).arg(starts_fd.to_string());
+        command.stdin(Stdio::null()).stdout(log()?).stderr(log()?).current_dir("/");
+        // SAFETY: setns and fcntl are bare system calls; both descriptors are open in the child.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&netns, CloneFlags::CLONE_NEWNET)?;
+                Errno::result(libc::fcntl(starts_fd, libc::F_SETFD, 0)).map(drop).map_err(io::Error::from)
+            });
+        }
+        let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+        let running =
+            self.reaper.spawn_by(&mut command, |command| isolate::spawn_in_new(command, namespaces)).context("start the container")?;
+        drop(starts);
+        // the pipe's end without a word says that the program has taken over
+        let mut failure = String::new();
+        started.read_to_string(&mut failure)?;
+        if !failure.is_empty() {
+            running.wait();
+            bail!("{failure}");
+        }
+        self.change(name, |record| {
+            record.pid = Some(running.pid());
+            record.state = State::Running;
+            record.started = unix_time();
+        })?;
+        Ok(running)
+    }
+
+    /// Follows a container through its ends and restarts until the pod is deleted.
+    fn keep(&self, name: &PodName, mut running: Running) {
+        let (mut pause, longest) = BACK_OFF;
+        loop {
+            let status = running.wait();
+            let failed = !matches!(status, WaitStatus::Exited(_, 0));
+            let restart = {
+                let mut table = self.lock();
+                let Some(record) = table.get_mut(name) else { return };
+                record.pid = None;
+                let policy = record.pod.restart;
+                let restart = policy == RestartPolicy::Always || policy == RestartPolicy::OnFailure && failed;
+                if record.state != State::Terminating {
+                    record.state = match (restart, failed) {
+                        (true, _) => State::CrashLoopBackOff,
+                        (false, true) => State::Error,
+                        (false, false) => State::Completed,
+                    };
+                }
+                self.persist(record);
+                self.changed.notify_all();
+                restart && record.state != State::Terminating
+            };
+            if !restart || !self.sleep_unless_terminating(name, pause) {
+                return;
+            }
+            pause = (pause * 2).min(longest);
+            loop {
+                let counted = self.change(name, |record| record.restarts += 1);
+                match counted.and_then(|()| self.start_container(name)) {
+                    Ok(again) => {
+                        running = again;
+                        break;
+                    }
+                    Err(error) => report(&format!("pod {name}: start again: {error:#}")),
+                }
+                if !self.sleep_unless_terminating(name, pause) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sleeps, and tells whether the pod is still wanted.
+    fn sleep_unless_terminating(&self, name: &PodName, pause: Duration) -> bool {
+        let wanted = |table: &BTreeMap<PodName, PodRecord>| {
+            table.get(name).is_some_and(|record| record.state != State::Terminating)
+        };
+        let (table, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), pause, |table| wanted(table))
+            .unwrap_or_else(PoisonError::into_inner);
+        wanted(&table)
+    }
+
+    /// Replaces what may change in a running pod: its manifest.
+    pub(super) fn update(&self, pod: Pod) -> Result<Value> {
+        let name = pod.name.clone();
+        self.change(&name, |record| record.pod = pod)?;
+        Ok(Value::Null)
+    }
+
+    /// Ends a pod's container, detaches its network and forgets it.
+    pub(super) fn delete(&self, name: &PodName) -> Result<Value> {
+        self.change(name, |record| record.state = State::Terminating)?;
+        let grace = Duration::from_secs(self.lock().get(name).context("the pod is gone")?.pod.grace_period);
+        if !self.signal_and_wait(name, Signal::SIGTERM, grace) && !self.signal_and_wait(name, Signal::SIGKILL, KILLED) {
+            bail!("pod {name}: its first process does not end");
+        }
+        let record = self.lock().get(name).cloned().with_context(|| format!("pod {name} is gone"))?;
+        self.detach(&record)?;
+        release(&netns(&record))?;
+        self.forget(name);
+        Ok(Value::Null)
+    }
+
+    /// Signals a pod's first process and waits for its end; with no time to wait, does not signal.
+    fn signal_and_wait(&self, name: &PodName, signal: Signal, within: Duration) -> bool {
+        let runs = |table: &BTreeMap<PodName, PodRecord>| table.get(name).and_then(|record| record.pid);
+        let table = self.lock();
+        let Some(pid) = runs(&table) else { return true };
+        if within.is_zero() {
+            return false;
+        }
+        // the table's lock is held: the process is not reaped, its id not used again
+        if let Err(errno) = kill(Pid::from_raw(pid), signal) {
+            report(&format!("pod {name}: {signal}: {}", errno.desc()));
+        }
+        let (table, _) = self
+            .changed
+            .wait_timeout_while(table, within, |table| runs(table) == Some(pid))
+            .unwrap_or_else(PoisonError::into_inner);
+        runs(&table).is_none()
+    }
+
+    /// Has the plugins detach a pod.
+    fn detach(&self, record: &PodRecord) -> Result<()> {
+        let netns = netns(record);
+        if netns.exists() {
+            Network::configured()?.del(&self.reaper, &sandbox(record, &netns), &record.network)?;
+        }
+        Ok(())
+    }
+
+    fn forget(&self, name: &PodName) {
+        self.lock().remove(name);
+        for kind in ["json", "hosts", "hostname", "log"] {
+            // a file that is not there need not be removed
+            let _ = fs::remove_file(file(name, kind));
+        }
+        self.changed.notify_all();
+    }
+
+    fn change(&self, name: &PodName, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
+        let mut table = self.lock();
+        let record = table.get_mut(name).with_context(|| format!("there is no pod {name} on {}", self.node))?;
+        change(record);
+        self.persist(record);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn persist(&self, record: &PodRecord) {
+        if let Err(error) = write_json(&file(&record.pod.name, "json"), record) {
+            report(&format!("pod {}: write its record: {error}", record.pod.name));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PodName, PodRecord>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file(name: &PodName, kind: &str) -> PathBuf {
+    Path::new(RECORDS).join(format!("{}.{kind}", name.file_stem()))
+}
+
+/// Returns where a pod's network namespace is held, named as containerd names them.
+fn netns(record: &PodRecord) -> PathBuf {
+    Path::new("/run/netns").join(format!("cni-{}", record.uid))
+}
+
+fn sandbox<'a>(record: &'a PodRecord, netns: &'a Path) -> Sandbox<'a> {
+    let PodName { namespace, name } = &record.pod.name;
+    Sandbox { container_id: &record.container_id, netns, namespace, pod: name }
+}
+
+/// Makes a network namespace with its loopback up, and holds it by a mount.
+fn make_netns(reaper: &Reaper, place: &Path) -> Result<()> {
+    File::create(place).with_context(|| format!("create {}", place.display()))?;
+    let make = || -> Result<()> {
+        unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
+        mount::bind(Path::new("/proc/thread-self/ns/net"), place)?;
+        wire::sysctls(false)?;
+        let up = reaper.spawn(Command::new("ip").args(["link", "set", "lo", "up"]).stdin(Stdio::null()))?.wait();
+        ensure!(matches!(up, WaitStatus::Exited(_, 0)), "set the loopback up: {up:?}");
+        Ok(())
+    };
+    // a thread of its own: it ends in the namespace that it made
+    thread::scope(|scope| scope.spawn(make).join()).map_err(|_| anyhow!("making a network namespace panicked"))?
+}
+
+/// Lets go of a network namespace.
+fn release(place: &Path) -> Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    match umount2(place, MntFlags::MNT_DETACH) {
+        // making it failed before the mount
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno).with_context(|| format!("umount {}", place.display())),
+    }
+    fs::remove_file(place).with_context(|| format!("remove {}", place.display()))
+}
+
+fn write_private_files(record: &PodRecord) -> Result<()> {
+    let name = &record.pod.name;
+    let own: String = record.addresses.iter().map(|address| format!("{address}\t{}\n", name.name)).collect();
+    fs::write(file(name, "hosts"), format!("127.0.0.1\tlocalhost\n{own}"))?;
+    fs::write(file(name, "hostname"), format!("{}\n", name.name))?;
+    Ok(())
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
