@@ -40,7 +40,7 @@ check: ## formatting, lints, documentation, licences, layout
 	$(CARGO) test --locked --package tortie --test tidy
 
 bench: build ## measure, beside its peers
-	@tools/setup build run test
+	@tools/setup build run bench
 	tools/bench
 
 dist: ## build the static binary, dist/tortie

@@ -1,0 +1,82 @@
+//! Routes to other nodes' blocks come from BGP alone, and outlive whoever wrote them.
+//!
+//! ```text
+//!  k8s-m ─┐
+//!  k8s-w1 ┼─ 192.168.10.0/24 ─ router ─ 192.168.20.0/24 ─ k8s-w0
+//!  k8s-w2 ┘                       └─ internet
+//! ```
+
+use crate::cluster::{Lab, eventually, signal};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+const SECOND_POOL: &str = "\
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: second}
+spec: {cidr: 10.50.0.0/16, blockSize: 26, ipipMode: Always, natOutgoing: true}
+";
+
+#[test]
+fn a_block_of_a_stopped_agent_gets_no_route() {
+    let lab = Lab::up(&[]);
+    let first = lab.calicoctl("k8s-m", &["get", "ippool", "default-ipv4-ippool", "-o", "yaml"], "").ok();
+    let disabled = first.replace("spec:\n", "spec:\n  disabled: true\n");
+    lab.calicoctl("k8s-m", &["apply", "-f", "-"], &format!("{disabled}---\n{SECOND_POOL}")).ok();
+    let agent = lab.agent("k8s-w1");
+    signal(agent, Signal::SIGSTOP);
+
+    lab.start_pods(&[("alpha", "k8s-w1"), ("beta", "k8s-w1")]);
+    let address = lab.address("alpha");
+    assert!(address.starts_with("10.50."), "{address} is of the second pool");
+    let blocks = lab.calicoctl("k8s-m", &["get", "workloadendpoints"], "").ok();
+    assert!(blocks.contains(&address), "{blocks}");
+    // what needs no BGP works: both pods are on one node
+    lab.reaches("beta", &address).expect("pods of one node talk while its agent is stopped");
+    for node in ["k8s-m", "k8s-w2", "k8s-w0"] {
+        let routes = lab.node(node, &["ip", "route"]).ok();
+        assert!(!routes.contains("10.50."), "{node} has a route that nobody announced:\n{routes}");
+    }
+
+    signal(agent, Signal::SIGCONT);
+    for node in ["k8s-m", "k8s-w2", "k8s-w0"] {
+        eventually(Duration::from_secs(5), "the block's route", || {
+            let routes = lab.node(node, &["ip", "route", "show", "proto", "bird"]).ok();
+            let found = routes.lines().any(|line| line.starts_with("10.50.") && line.contains("dev tunl0"));
+            if found { Ok(()) } else { Err(routes) }
+        });
+    }
+}
+
+#[test]
+fn pods_talk_while_the_store_is_away() {
+    let lab = Lab::up(&[]);
+    lab.start_pods(&[("alpha", "k8s-w1"), ("gamma", "k8s-w2")]);
+    let gamma = lab.address("gamma");
+    lab.reaches("alpha", &gamma).expect("before");
+    let store = lab.store();
+    signal(store, Signal::SIGSTOP);
+    let ping = lab.pod("alpha", &["ping", "-i", "0.02", "-c", "100", "-W", "1", &gamma]).ok();
+    assert!(ping.contains(" 0% packet loss"), "{ping}");
+    let routes = lab.node("k8s-m", &["ip", "route", "show", "proto", "bird"]).ok();
+    assert_eq!(routes.matches("dev tunl0").count(), 3, "{routes}");
+    signal(store, Signal::SIGCONT);
+    // and it is of use again: a change arrives
+    lab.start_pods(&[("delta", "k8s-w0")]);
+    let delta = lab.address("delta");
+    eventually(Duration::from_secs(10), "a new pod is reached", || lab.reaches("alpha", &delta));
+}
+
+#[test]
+fn the_killed_store_comes_back_with_its_data() {
+    let lab = Lab::up(&[]);
+    let before = lab.calicoctl("k8s-m", &["get", "nodes", "-o", "yaml"], "").ok();
+    let old = lab.store();
+    signal(old, Signal::SIGKILL);
+    let after = eventually(Duration::from_secs(10), "the store answers", || {
+        let ran = lab.calicoctl("k8s-m", &["get", "nodes", "-o", "yaml"], "");
+        if ran.code == 0 { Ok(ran.stdout) } else { Err(ran.stderr) }
+    });
+    assert_eq!(before, after);
+    assert_ne!(lab.store(), old);
+}

@@ -1,0 +1,210 @@
+//! A lab for one test, driven by the built binary's own command line.
+//!
+//! TORTIE_BIN names another binary than the one that cargo built beside the tests (an optimised one, on a slow
+//! machine). One lab runs at a time, since the tests measure time; it is taken down also when the test fails, after
+//! printing what every node knows.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("TORTIE_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tortie")), PathBuf::from)
+}
+
+/// Waits until `condition` yields something; the panic says what it last said instead.
+pub(crate) fn eventually<T>(within: Duration, what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        match condition() {
+            Ok(value) => return value,
+            Err(last) if Instant::now() >= deadline => panic!("{what}: not within {within:?}; last seen: {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ran {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: i32,
+}
+
+impl Ran {
+    fn new(output: Output) -> Ran {
+        Ran {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
+    /// The output of a command that must succeed.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// Both streams of a command that must fail.
+    #[track_caller]
+    pub(crate) fn refused(self) -> String {
+        assert_ne!(self.code, 0, "it succeeded: {}", self.stdout);
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// A lab that is up, or was.
+pub(crate) struct Lab {
+    pub(crate) name: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// A lab's name, and the only right to run one.
+    pub(crate) fn reserve() -> Lab {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Lab { name: format!("e2e{}x{number}", std::process::id()), _turn: turn }
+    }
+
+    /// The default cluster, with more arguments for `lab up`.
+    #[track_caller]
+    pub(crate) fn up(arguments: &[&str]) -> Lab {
+        let lab = Lab::reserve();
+        lab.run(&[&["up"], arguments].concat()).ok();
+        lab
+    }
+
+    /// A cluster of another shape.
+    #[track_caller]
+    pub(crate) fn up_with(topology: &str) -> Lab {
+        let lab = Lab::reserve();
+        lab.run_with(&["up", "--topology", "-"], topology).ok();
+        lab
+    }
+
+    /// `tortie lab …`.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "")
+    }
+
+    /// `tortie lab …` with standard input.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built binary runs");
+        // a command that does not read its input may have ended already
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        Ran::new(child.wait_with_output().expect("an output"))
+    }
+
+    /// `tortie lab …`, to be started by the caller.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("lab").args(arguments).env("TORTIE_LAB", &self.name);
+        command
+    }
+
+    /// A command on a node.
+    pub(crate) fn node(&self, node: &str, command: &[&str]) -> Ran {
+        self.run(&[&["exec", "--node", node, "--"], command].concat())
+    }
+
+    /// A command in a pod of namespace default.
+    pub(crate) fn pod(&self, pod: &str, command: &[&str]) -> Ran {
+        self.run(&[&["exec", pod, "--"], command].concat())
+    }
+
+    /// `calicoctl …` on a node, with standard input.
+    pub(crate) fn calicoctl(&self, node: &str, arguments: &[&str], input: &str) -> Ran {
+        self.run_with(&[&["exec", "-i", "--node", node, "--", "calicoctl"], arguments].concat(), input)
+    }
+
+    /// Starts pods in namespace default: name and node.
+    #[track_caller]
+    pub(crate) fn start_pods(&self, pods: &[(&str, &str)]) {
+        self.run_with(&["apply", "-f", "-"], &manifest(pods)).ok();
+    }
+
+    /// A pod's address.
+    #[track_caller]
+    pub(crate) fn address(&self, pod: &str) -> String {
+        let shown = self.pod(pod, &["ip", "-4", "-o", "addr", "show", "eth0"]).ok();
+        let (_, rest) = shown.split_once("inet ").expect("an address");
+        rest.split_once("/32").expect("a single address").0.to_owned()
+    }
+
+    /// Whether one ping out of a pod is answered.
+    pub(crate) fn reaches(&self, pod: &str, address: &str) -> Result<(), String> {
+        let ran = self.pod(pod, &["ping", "-c", "1", "-W", "1", address]);
+        if ran.code == 0 { Ok(()) } else { Err(ran.stdout) }
+    }
+
+    /// The process ids that `lab status` tells: (node, agent).
+    pub(crate) fn agents(&self) -> Vec<(String, Option<i32>)> {
+        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let pid = |node: &serde_json::Value| node["agent"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        nodes.iter().map(|node| (node["name"].as_str().expect("a name").to_owned(), pid(node))).collect()
+    }
+
+    /// One node's agent.
+    #[track_caller]
+    pub(crate) fn agent(&self, node: &str) -> i32 {
+        let agents = self.agents();
+        agents.iter().find(|(name, _)| name == node).and_then(|(_, pid)| *pid).expect("the agent runs")
+    }
+
+    /// The datastore's process.
+    #[track_caller]
+    pub(crate) fn store(&self) -> i32 {
+        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        status["store"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("the store runs")
+    }
+}
+
+/// Manifests of pods that do nothing.
+pub(crate) fn manifest(pods: &[(&str, &str)]) -> String {
+    pods.iter().fold(String::new(), |mut text, (name, node)| {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  nodeName: {node}\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: c, image: test, command: [tail, -f, /dev/null]}}]\n"
+        );
+        text
+    })
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (node, _) in std::panic::catch_unwind(|| self.agents()).unwrap_or_default() {
+                for command in [["ip", "route"].as_slice(), &["tail", "-n", "30", "/var/log/calico/node.log"]] {
+                    eprintln!("--- {node}: {}\n{}", command.join(" "), self.node(&node, command).stdout);
+                }
+            }
+        }
+        let down = self.run(&["down"]);
+        if down.code != 0 {
+            eprintln!("lab down: {}{}", down.stdout, down.stderr);
+        }
+    }
+}
+
+/// Sends a signal to a process that the lab started.
+pub(crate) fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("the process is there");
+}
