@@ -23,7 +23,7 @@ pub enum NetNsError {
         cause: io::Error,
     },
     /// The thread could not enter it.
-    #[error("enter network namespace: {}", .0.desc())]
+    #[error("enter network namespace: {}", io::Error::from(*.0))]
     Enter(Errno),
 }
 

@@ -8,7 +8,7 @@
 mod common;
 
 use common::{Namespace, eventually};
-use dataplane::netlink::{Netlink, Veth};
+use dataplane::netlink::{Change, Netlink, Veth};
 use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A tunnel that is only a device; what the BPF one does is tested where it is made.
+/// A tunnel that is only a device, for kernels without ipip; what the BPF one does is tested where it is made.
 #[derive(Clone, Default)]
 struct DeviceOnly(Arc<Mutex<Option<TunnelSpec>>>);
 
@@ -95,7 +95,7 @@ impl Node {
 }
 
 fn config(state: &Path) -> Config {
-    Config { tunnel: TunnelChoice::Bpf, state_directory: state.to_owned() }
+    Config { tunnel: TunnelChoice::Auto, state_directory: state.to_owned() }
 }
 
 fn start(namespace: &Namespace, state: &Path, tunnel: &DeviceOnly) -> Dataplane {
@@ -178,13 +178,28 @@ fn a_node_becomes_the_walkthroughs() {
     ] {
         assert_eq!(node.namespace.sysctl(key), expect, "{key}");
     }
-    let spec = node.tunnel.0.lock().unwrap().clone().expect("the tunnel was asked for");
+}
+
+#[test]
+fn a_tunnel_in_bpf_learns_who_is_where() {
+    let mut node = Node::new();
+    node.dataplane.on_learned(learned());
+    node.apply();
+    let spec = node.tunnel.0.lock().unwrap().clone();
+    let form = node.dataplane.tunnel().map(|status| status.form);
+    if node.namespace.is_born_with_tunl0() {
+        assert_eq!((form, spec), (Some(TunnelForm::Kernel), None));
+        return;
+    }
     let uplink = node.namespace.run(|| Netlink::open()?.link(&IfName::from("eth0"))).unwrap().unwrap();
-    assert_eq!(spec.mtu, Mtu(1480));
-    assert_eq!((spec.own_address, spec.uplink), (ip("192.168.10.10"), uplink.index));
-    assert_eq!(spec.peers, learned());
-    assert_eq!(spec.hosts, BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]));
-    assert_eq!(node.dataplane.tunnel().map(|status| status.form), Some(TunnelForm::Bpf));
+    let expect = TunnelSpec {
+        mtu: Mtu(1480),
+        own_address: ip("192.168.10.10"),
+        uplink: uplink.index,
+        peers: learned(),
+        hosts: BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]),
+    };
+    assert_eq!((form, spec), (Some(TunnelForm::Bpf), Some(expect)));
 }
 
 #[test]
@@ -225,15 +240,20 @@ fn drift_heals_at_the_refresh_interval() {
 }
 
 #[test]
-fn without_ipip_the_device_goes_and_pods_get_the_uplinks_mtu() {
+fn without_ipip_the_device_retires_and_pods_get_the_uplinks_mtu() {
     let mut node = Node::new();
     node.apply();
+    assert!(node.namespace.ip("addr show tunl0").contains("inet "));
     node.desired.ipip = None;
     node.desired.pools.values_mut().for_each(|pool| pool.ipip = Encapsulation::Never);
     node.dataplane.on_learned(learned());
-    node.dataplane.on_kernel(&dataplane::netlink::Change::Overrun);
+    node.dataplane.on_kernel(&Change::Overrun);
     node.apply();
-    node.namespace.ip_refused("link show tunl0");
+    if node.namespace.is_born_with_tunl0() {
+        assert!(!node.namespace.ip("addr show tunl0").contains("inet "));
+    } else {
+        node.namespace.ip_refused("link show tunl0");
+    }
     assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1500");
     assert!(node.namespace.routes().contains(&"172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird".to_owned()));
 }
@@ -241,12 +261,7 @@ fn without_ipip_the_device_goes_and_pods_get_the_uplinks_mtu() {
 #[test]
 fn the_form_is_the_kernels_where_it_has_one() {
     let mut node = Node::new();
-    // with the module, the namespace has a tunl0 already, and any other ipip device can be added
-    let try_it = Namespace::new("try");
-    let kernel_has_ipip = try_it.exec("ip", &["link", "add", "try0", "type", "ipip", "remote", "192.0.2.1"]);
-    let config = Config { tunnel: TunnelChoice::Auto, state_directory: node.state.path().to_owned() };
-    let tunnel = Box::new(node.tunnel.clone());
-    node.dataplane = node.namespace.run(|| Dataplane::new(config, tunnel)).unwrap();
+    let kernel_has_ipip = node.namespace.is_born_with_tunl0();
     node.apply();
     let status = node.dataplane.tunnel().unwrap();
     let shown = node.namespace.ip("-d link show tunl0");
@@ -263,14 +278,26 @@ fn the_form_is_the_kernels_where_it_has_one() {
 #[test]
 fn the_kernels_form_can_be_demanded() {
     let mut node = Node::new();
-    node.namespace.ip("link add tunl0 type bridge");
-    let config = Config { tunnel: TunnelChoice::Kernel, state_directory: node.state.path().to_owned() };
+    let config = Config { tunnel: TunnelChoice::Kernel, ..config(node.state.path()) };
     let tunnel = Box::new(node.tunnel.clone());
     node.dataplane = node.namespace.run(|| Dataplane::new(config, tunnel)).unwrap();
-    node.dataplane.on_desired(Box::new(node.desired.clone()));
-    let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
-    let messages: Vec<&str> = outcome.failures.iter().map(|failure| failure.message.as_str()).collect();
-    assert_eq!(messages, ["use tunl0 as an ipip device: it is a device of kind \"bridge\": remove or rename it"]);
+    if node.namespace.is_born_with_tunl0() {
+        node.apply();
+        return;
+    }
+    let complaints = |node: &mut Node| {
+        node.dataplane.on_desired(Box::new(node.desired.clone()));
+        let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
+        outcome.failures.into_iter().map(|failure| failure.message).collect::<Vec<String>>()
+    };
+    assert_eq!(
+        complaints(&mut node),
+        ["create ipip device tunl0: Operation not supported (os error 95): Unknown device type"]
+    );
+    node.namespace.ip("link add tunl0 type bridge");
+    node.dataplane.on_kernel(&Change::Overrun);
+    let complaint = "use tunl0 as an ipip device: it is a device of kind \"bridge\": remove or rename it";
+    assert_eq!(complaints(&mut node), [complaint]);
 }
 
 #[test]
@@ -322,7 +349,7 @@ fn a_failure_names_its_object_and_is_tried_again() {
     // the others were done
     assert!(node.namespace.routes().contains(&"172.16.116.1 dev cali1 scope link".to_owned()));
     node.namespace.ip("addr add 192.168.10.99/24 dev eth0");
-    node.dataplane.on_kernel(&dataplane::netlink::Change::Address);
+    node.dataplane.on_kernel(&Change::Address);
     node.apply_at(now);
     assert!(node.namespace.ip("-4 addr show tunl0").contains("inet 172.16.116.0/32 "));
 }

@@ -36,7 +36,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The kernel refused, with an explanation of its own where it has one.
-    #[error("{}{}", .errno.desc(), .explanation.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("{}{}", io::Error::from(*.errno), .explanation.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Refused {
         /// The kernel's error number.
         errno: Errno,
@@ -305,7 +305,7 @@ mod tests {
         let cause = refusal(-libc::ENETUNREACH, &[]).expect("not zero");
         assert_eq!(
             cause.during("add route 10.1.2.0/26 via 192.0.2.7").to_string(),
-            "add route 10.1.2.0/26 via 192.0.2.7: Network is unreachable"
+            "add route 10.1.2.0/26 via 192.0.2.7: Network is unreachable (os error 101)"
         );
     }
 }

@@ -88,6 +88,11 @@ impl Namespace {
         text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
+    /// Tells whether the namespace was born with the `tunl0` of a kernel that has the ipip module.
+    pub(crate) fn is_born_with_tunl0(&self) -> bool {
+        self.links().iter().any(|link| link.starts_with("tunl0@NONE"))
+    }
+
     /// Joins two namespaces by a veth pair with a name for each end, both up.
     pub(crate) fn join(&self, link: &str, other: &Namespace, other_link: &str) {
         self.ip(&format!("link add {link} type veth peer name {other_link} netns {}", other.name));
