@@ -2,7 +2,8 @@
 //! datastore.
 //!
 //! Field names, their order and what is omitted when empty are Calico's, since stored bytes and `calicoctl`
-//! output depend on them. Decoding is strict: an unknown field is an error. Nothing here does IO.
+//! output depend on them. What a user writes is read strictly; what a datastore holds may have fields of newer versions.
+//! Nothing here does IO.
 
 pub mod duration;
 pub mod event;

@@ -8,7 +8,7 @@ pub const API_VERSION: &str = "projectcalico.org/v3";
 
 /// `metadata` of a resource; field order is that of Go's `metav1.ObjectMeta`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectMeta {
     /// Name, a DNS-1123 subdomain.
     #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "crate::validate::text")]

@@ -28,7 +28,7 @@ pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + Dese
 
 /// A resource of one kind, in the order Go writes it: kind, apiVersion, metadata, spec, status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, bound = "S: Spec")]
+#[serde(rename_all = "camelCase", bound = "S: Spec")]
 pub struct Typed<S: Spec> {
     /// The kind's name.
     pub kind: String,
@@ -103,19 +103,17 @@ macro_rules! kinds {
             fn idle_fields(&self) -> Vec<String> {
                 match self { $(Resource::$variant(object) => Spec::idle_fields(object.as_ref()),)* }
             }
-            /// Decodes what a user wrote; the error names the field.
+            /// Decodes what a user wrote; an unknown field is an error, which names it.
             pub fn read(kind: Kind, value: serde_json::Value) -> Result<Resource, Unreadable> {
                 Ok(match kind {
-                    $(Kind::$variant => Resource::$variant(Box::new(
-                        serde_path_to_error::deserialize(value).map_err(|error| Unreadable::new(&error))?,
-                    )),)*
+                    $(Kind::$variant => Resource::$variant(Box::new(read_strictly(value)?)),)*
                 })
             }
-            /// Decodes a JSON object of a known kind; strict about fields.
+            /// Decodes an object of a known kind as a datastore holds it; fields of newer versions are passed over.
             pub fn decode(kind: Kind, value: serde_json::Value) -> Result<Resource, serde_json::Error> {
                 Ok(match kind { $(Kind::$variant => Resource::$variant(Box::new(serde_json::from_value(value)?)),)* })
             }
-            /// Decodes stored bytes of a known kind, which keeps the error's position.
+            /// As [`Resource::decode`], from bytes, which keeps the error's position.
             pub fn decode_slice(kind: Kind, bytes: &[u8]) -> Result<Resource, serde_json::Error> {
                 Ok(match kind { $(Kind::$variant => Resource::$variant(Box::new(serde_json::from_slice(bytes)?)),)* })
             }
@@ -174,11 +172,21 @@ pub enum Unreadable {
 
 impl Unreadable {
     fn new(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
-        let reason = error.inner().to_string();
-        match reason.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-            Some((field, _)) => Unreadable::UnknownField(field.to_owned()),
-            None => Unreadable::Value { field: error.path().to_string(), reason },
-        }
+        Unreadable::Value { field: error.path().to_string(), reason: error.inner().to_string() }
+    }
+}
+
+fn read_strictly<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Unreadable> {
+    let mut unknown = None;
+    let mut note = |path: serde_ignored::Path<'_>| {
+        let path = path.to_string();
+        unknown.get_or_insert_with(|| path.rsplit('.').next().unwrap_or_default().to_owned());
+    };
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    match T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note)) {
+        Ok(object) => unknown.map_or(Ok(object), |field| Err(Unreadable::UnknownField(field))),
+        Err(error) => Err(Unreadable::new(&serde_path_to_error::Error::new(track.path(), error))),
     }
 }
 

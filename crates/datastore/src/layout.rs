@@ -182,6 +182,14 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_newer_versions_are_passed_over() {
+        let stored = br#"{"kind":"IPPool","apiVersion":"projectcalico.org/v3","metadata":{"name":"p","newer":1},"spec":{"cidr":"10.0.0.0/16","newer":{"a":[]}}}"#;
+        let object = decode(&Key::global(Kind::IPPool, "p"), stored, &Revision::default()).expect("a pool");
+        let Object::Resource(Resource::IPPool(pool)) = object else { panic!("a pool") };
+        assert_eq!(pool.spec.cidr, "10.0.0.0/16");
+    }
+
+    #[test]
     fn an_empty_affinity_is_confirmed() {
         let key = Key::Affinity {
             owner_type: OwnerType::Host,

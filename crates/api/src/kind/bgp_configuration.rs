@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// `spec` of a BGPConfiguration (control reference §1.6), in stored order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct BgpConfigurationSpec {
     /// Log level.
     #[serde(skip_serializing_if = "String::is_empty")]

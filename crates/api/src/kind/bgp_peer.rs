@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// `spec` of a BGPPeer (control reference §1.6), in stored order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct BgpPeerSpec {
     /// The node that peers; with neither this nor `nodeSelector` all do.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "validate::text")]

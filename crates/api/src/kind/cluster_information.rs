@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `spec` of the ClusterInformation named `default`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ClusterInformationSpec {
     /// 32 hex digits.
     #[serde(rename = "clusterGUID", skip_serializing_if = "String::is_empty")]

@@ -12,7 +12,7 @@ const MODES: [&str; 3] = ["Never", "Always", "CrossSubnet"];
 
 /// `spec` of an IPPool (control reference §1.5).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct IpPoolSpec {
     /// The pool's CIDR; cannot be changed.
     pub cidr: String,

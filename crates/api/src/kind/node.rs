@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// `spec` of a Node (control reference §1.7).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeSpec {
     /// BGP identity.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct NodeSpec {
 
 /// BGP identity of a node; field order as in the stored form.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeBgpSpec {
     /// The node's own AS; else the cluster's. A number, or text `N` or `HI.LO`; written as a number.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::validate::as_number_option")]
@@ -63,7 +63,7 @@ pub struct NodeBgpSpec {
 
 /// An orchestrator's name for a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct OrchRef {
     /// The name.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -74,7 +74,7 @@ pub struct OrchRef {
 
 /// WireGuard addresses of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct NodeWireguardSpec {
     /// Address of `wireguard.cali`.
     #[serde(rename = "interfaceIPv4Address", skip_serializing_if = "String::is_empty")]
@@ -86,7 +86,7 @@ pub struct NodeWireguardSpec {
 
 /// One address of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeAddress {
     /// Address, with prefix length for `CalicoNodeIP`.
     pub address: String,
@@ -97,7 +97,7 @@ pub struct NodeAddress {
 
 /// One interface of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeInterface {
     /// Name.
     pub name: String,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// `spec` of a Profile. Rules are kept as written until policy is enforced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ProfileSpec {
     /// Rules for what comes in.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -9,7 +9,7 @@ use serde_json::{Number, Value, json};
 
 /// `spec` of a Tier.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct TierSpec {
     /// Lower comes first; none is 1,000,000. Kept as written, as Go prints a whole float without a point.
     #[serde(skip_serializing_if = "Option::is_none")]

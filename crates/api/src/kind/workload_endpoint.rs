@@ -19,7 +19,7 @@ const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
 
 /// `spec` of a WorkloadEndpoint (control reference §1.4), in stored order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEndpointSpec {
     /// `k8s`, `cni`, …
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -76,7 +76,7 @@ pub struct WorkloadEndpointSpec {
 
 /// A floating address and the endpoint's own that it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct IpNat {
     /// One of the endpoint's addresses.
     #[serde(rename = "internalIP")]
@@ -88,7 +88,7 @@ pub struct IpNat {
 
 /// A port of an endpoint: named for policies, or mapped to a port of the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct EndpointPort {
     /// Name that policies use.
     #[serde(skip_serializing_if = "String::is_empty")]
