@@ -222,31 +222,35 @@ impl Peer {
         if prefixes.is_empty() {
             return;
         }
-        let unusable = self.unusable(&attributes);
-        if let Some(reason) = unusable {
-            let next_hop = attributes.next_hop;
+        let next_hop = attributes.next_hop;
+        let unusable = if self.loops(&attributes) {
+            true // every route that comes back to us does; nothing to tell anyone
+        } else if let Some(reason) = self.invalid_next_hop(next_hop) {
             self.warn(format!("{} routes via {next_hop} left out: {reason}", prefixes.len()), changes);
-        }
+            true
+        } else {
+            false
+        };
         let attributes = Arc::new(attributes);
         for prefix in prefixes {
-            match unusable {
-                None => self.adj_in.announce(*prefix, Arc::clone(&attributes)),
-                Some(_) => self.adj_in.withdraw(prefix),
+            if unusable {
+                self.adj_in.withdraw(prefix);
+            } else {
+                self.adj_in.announce(*prefix, Arc::clone(&attributes));
             }
             changes.prefixes.insert(*prefix);
         }
     }
 
-    /// Says why a route must not be used: a loop (RFC 4271 §9.1.2, RFC 4456 §8) or a next hop that is none
-    /// (RFC 4271 §6.3).
-    fn unusable(&self, attributes: &Attributes) -> Option<&'static str> {
+    /// Whether a route has been here before (RFC 4271 §9.1.2, RFC 4456 §8).
+    fn loops(&self, attributes: &Attributes) -> bool {
         let local = &self.session.local;
-        let next_hop = attributes.next_hop;
-        if attributes.as_path.contains(local.asn) {
-            Some("our AS is in the path")
-        } else if attributes.originator_id == Some(local.router_id) {
-            Some("we originated them")
-        } else if next_hop == local.router_id || Some(next_hop) == self.local_address() {
+        attributes.as_path.contains(local.asn) || attributes.originator_id == Some(local.router_id)
+    }
+
+    /// Says why packets cannot be sent to a next hop (RFC 4271 §§5.1.3, 6.3).
+    fn invalid_next_hop(&self, next_hop: Ipv4Addr) -> Option<&'static str> {
+        if next_hop == self.session.local.router_id || Some(next_hop) == self.local_address() {
             Some("the next hop is this node")
         } else if next_hop.is_unspecified()
             || next_hop.is_loopback()
