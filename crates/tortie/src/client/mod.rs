@@ -129,6 +129,9 @@ impl Client {
             resources.push(default_allow_profile());
             resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
         }
+        if kind == Kind::Tier {
+            resources.sort_by(|a, b| tier_order(a).total_cmp(&tier_order(b)));
+        }
         Ok((resources, revision.0))
     }
 
@@ -144,6 +147,7 @@ impl Client {
             )));
         }
         prepare(&mut resource)?;
+        check_filters(&resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_new_pool(pool).await?;
         }
@@ -157,7 +161,10 @@ impl Client {
     pub async fn update(&self, mut resource: Resource) -> Result<Resource, ClientError> {
         self.refuse_built_in("Update", &resource)?;
         let metadata = resource.metadata();
-        for (field, value) in [("ResourceVersion", &metadata.resource_version), ("UID", &metadata.uid)] {
+        let created = metadata.creation_timestamp.clone().unwrap_or_default();
+        for (field, value) in
+            [("ResourceVersion", &metadata.resource_version), ("CreationTimestamp", &created), ("UID", &metadata.uid)]
+        {
             if value.is_empty() {
                 return Err(ClientError::Invalid(format!(
                     "error with field Metadata.{field} = '' (field must be set for an Update request)"
@@ -165,6 +172,7 @@ impl Client {
             }
         }
         prepare(&mut resource)?;
+        check_filters(&resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_changed_pool(pool).await?;
         }
@@ -228,7 +236,8 @@ impl Client {
             }
             (Kind::Profile, _) if name == api::initial::DEFAULT_ALLOW => refuse(""),
             (Kind::Tier, "Delete") if api::initial::TIERS.iter().any(|(tier, ..)| tier == name) => {
-                refuse(&format!("Cannot delete {name} tier"))
+                let reason = format!("Cannot delete {name} tier");
+                Err(ClientError::NotSupported { operation: "delete".to_owned(), key: name.clone(), reason })
             }
             _ => Ok(()),
         }
@@ -237,10 +246,35 @@ impl Client {
 
 /// The profile that every list has and nobody stores.
 fn default_allow_profile() -> Resource {
-    let allow = serde_json::json!({"action": "Allow", "source": {}, "destination": {}});
+    let allow = serde_json::json!({"action": "Allow"});
     let spec = ProfileSpec { ingress: vec![allow.clone()], egress: vec![allow], ..ProfileSpec::default() };
     let metadata = ObjectMeta { resource_version: "1".to_owned(), ..ObjectMeta::named(api::initial::DEFAULT_ALLOW) };
     Typed::new(metadata, spec).into()
+}
+
+/// What tiers are sorted by.
+fn tier_order(resource: &Resource) -> f64 {
+    match resource {
+        Resource::Tier(tier) => tier.spec.order.as_ref().and_then(serde_json::Number::as_f64).unwrap_or(f64::INFINITY),
+        Resource::BGPConfiguration(_)
+        | Resource::BGPPeer(_)
+        | Resource::ClusterInformation(_)
+        | Resource::FelixConfiguration(_)
+        | Resource::IPPool(_)
+        | Resource::Node(_)
+        | Resource::Profile(_)
+        | Resource::WorkloadEndpoint(_) => f64::INFINITY,
+    }
+}
+
+/// A peer's filters must exist; while there is no kind for them, none does.
+fn check_filters(resource: &Resource) -> Result<(), ClientError> {
+    let Resource::BGPPeer(peer) = resource else { return Ok(()) };
+    if peer.spec.filters.is_empty() {
+        return Ok(());
+    }
+    let filters = peer.spec.filters.join(" ");
+    Err(ClientError::Invalid(format!("error with field BGPPeer.Spec.Filters = '[{filters}]' (BGPFilter(s) not found)")))
 }
 
 fn prepare(resource: &mut Resource) -> Result<(), ClientError> {

@@ -7,6 +7,10 @@ use api::resource::{Kind, Resource, Typed};
 use datastore::Scope;
 use ipam::{Ipam, SystemClock};
 use ipnet::IpNet;
+use std::time::Duration;
+
+/// How long an allocation that read the pool as enabled may take to finish.
+const GRACE: Duration = Duration::from_millis(500);
 
 impl Client {
     /// Refuses a pool that overlaps another, or that existing blocks of another size lie in.
@@ -52,11 +56,14 @@ impl Client {
     }
 
     /// Disables a pool and lets go of its blocks, before it is deleted.
+    ///
+    /// Between the two there is time for whoever read the pool as enabled to finish with it.
     pub(super) async fn release_pool(&self, pool: &Typed<IpPoolSpec>) -> Result<(), ClientError> {
         if !pool.spec.disabled {
             let mut disabled = pool.clone();
             disabled.spec.disabled = true;
             self.update_as_is(disabled.into()).await?;
+            tokio::time::sleep(GRACE).await;
         }
         let Some(cidr) = cidr(pool) else { return Ok(()) };
         let ipam = Ipam::new(self.store(), &SystemClock);

@@ -1,0 +1,215 @@
+//! get: resources as tables, YAML or JSON (control reference §5.4).
+
+use super::args::{Cli, Get};
+use super::column::{self, Scene};
+use super::{Failed, Output, World, input, manage, table, yaml};
+use crate::client::Client;
+use api::kind::BgpConfigurationSpec;
+use api::meta::API_VERSION;
+use api::resource::{Kind, Resource, Typed};
+use serde::Serialize;
+
+/// How results are printed.
+enum Format {
+    Table(Columns),
+    Yaml,
+    Json,
+}
+
+enum Columns {
+    Short,
+    Wide,
+    Custom(Vec<String>),
+}
+
+/// What one request found: the resource that was named, or a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    One(Resource),
+    List(List),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    kind: String,
+    api_version: &'static str,
+    metadata: ListMetadata,
+    items: Vec<Resource>,
+    #[serde(skip)]
+    of: Kind,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
+}
+
+pub(super) async fn run(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Output, Failed> {
+    let format = format(&args.output)?;
+    if args.all_namespaces && args.common.namespace.is_some() {
+        return Err(Failed("cannot use both --namespace and --all-namespaces flags at the same time".to_owned()));
+    }
+    let (found, errors, client) = find(cli, args, world).await?;
+    let mut stdout = String::new();
+    if !found.is_empty() {
+        stdout = match format {
+            Format::Table(columns) => tables(&found, &columns, args, &client).await?,
+            Format::Yaml => yaml(&found)?,
+            Format::Json => json(&found)?,
+        };
+    }
+    let stderr: String = errors.iter().map(|error| format!("{error}\n")).collect();
+    Ok(Output { stdout, code: u8::from(!stderr.is_empty()), stderr })
+}
+
+fn format(text: &str) -> Result<Format, Failed> {
+    Ok(match text.split_once('=').unwrap_or((text, "")) {
+        ("ps" | "", "") => Format::Table(Columns::Short),
+        ("wide", "") => Format::Table(Columns::Wide),
+        ("yaml" | "yml", "") => Format::Yaml,
+        ("json", "") => Format::Json,
+        ("custom-columns", names) if !names.is_empty() => {
+            Format::Table(Columns::Custom(names.split(',').map(|name| name.trim().to_uppercase()).collect()))
+        }
+        ("custom-columns", _) => return Err(Failed("need to specify at least one column".to_owned())),
+        (template @ ("go-template" | "go-template-file"), _) => {
+            return Err(Failed(format!("output format '{template}' is not supported yet; use json or yaml")));
+        }
+        _ => return Err(Failed(format!("unrecognized output format '{text}'"))),
+    })
+}
+
+/// Reads what was asked for; with it, why the rest was not found.
+async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, Vec<String>, Client), Failed> {
+    let mut targets = Vec::new();
+    let mut errors = Vec::new();
+    let mut whole = None;
+    if let Some(path) = &args.filename {
+        for mut resource in input::read(path, &args.reading, world)? {
+            match manage::settle_namespace(&mut resource, &args.common) {
+                Ok(()) => {
+                    let metadata = resource.metadata();
+                    targets.push((resource.kind(), metadata.namespace.clone(), metadata.name.clone()));
+                }
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+    } else {
+        let word = args.kind.as_deref().unwrap_or_default();
+        let kind = manage::kind(word).map_err(|reason| Failed(format!("failed to get resources: {reason}")))?;
+        let mut namespace = manage::namespace(kind, &args.common)?;
+        if args.all_namespaces {
+            if !kind.namespaced() {
+                return Err(Failed(format!("{} is not namespaced", kind.name())));
+            }
+            if !args.names.is_empty() {
+                return Err(Failed("cannot use --all-namespace flag for getting a single resource".to_owned()));
+            }
+            namespace.clear();
+        }
+        if args.names.is_empty() {
+            whole = Some((kind, namespace.clone()));
+        }
+        targets.extend(args.names.iter().map(|name| (kind, namespace.clone(), name.clone())));
+    }
+    let client = world.client(cli, &args.common).await?;
+    let mut found = Vec::new();
+    if let Some((kind, namespace)) = whole {
+        let (items, resource_version) = client.list_with_revision(kind, &namespace).await?;
+        let metadata = ListMetadata { resource_version };
+        found.push(Found::List(List {
+            kind: format!("{}List", kind.name()),
+            api_version: API_VERSION,
+            metadata,
+            items,
+            of: kind,
+        }));
+    }
+    for (kind, namespace, name) in targets {
+        match client.get(kind, &namespace, &name).await {
+            Ok(mut resource) => {
+                if args.export {
+                    strip(&mut resource);
+                }
+                found.push(Found::One(resource));
+            }
+            Err(error) if error.unavailable() => return Err(error.into()),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    Ok((found, errors, client))
+}
+
+/// Leaves out what belongs to one cluster alone.
+fn strip(resource: &mut Resource) {
+    let metadata = resource.metadata_mut();
+    metadata.namespace.clear();
+    metadata.uid.clear();
+    metadata.resource_version.clear();
+    metadata.creation_timestamp = None;
+    metadata.deletion_timestamp = None;
+    metadata.deletion_grace_period_seconds = None;
+}
+
+fn json(found: &[Found]) -> Result<String, Failed> {
+    let text = match found {
+        [one] => serde_json::to_string_pretty(one),
+        several => serde_json::to_string_pretty(several),
+    };
+    // Go escapes these three, which in JSON can only be within strings.
+    let escape = |text: String| text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+    text.map(escape).map_err(|error| Failed(error.to_string()))
+}
+
+fn yaml(found: &[Found]) -> Result<String, Failed> {
+    let value = match found {
+        [one] => serde_json::to_value(one),
+        several => serde_json::to_value(several),
+    };
+    value.map(|value| yaml::write(&value)).map_err(|error| Failed(error.to_string()))
+}
+
+/// One table for each result, each followed by an empty line.
+async fn tables(found: &[Found], columns: &Columns, args: &Get, client: &Client) -> Result<String, Failed> {
+    let scene = Scene { cluster_as: cluster_as(client).await };
+    let mut text = String::new();
+    for result in found {
+        let (kind, items) = match result {
+            Found::One(resource) => (resource.kind(), std::slice::from_ref(resource)),
+            Found::List(list) => (list.of, list.items.as_slice()),
+        };
+        let mut headings: Vec<String> = match columns {
+            Columns::Short => column::short(kind).iter().map(|name| (*name).to_owned()).collect(),
+            Columns::Wide => column::wide(kind).iter().map(|name| (*name).to_owned()).collect(),
+            Columns::Custom(names) => names.clone(),
+        };
+        if kind.namespaced() && (args.all_namespaces || args.common.namespace.is_some()) {
+            headings.retain(|heading| heading != "NAMESPACE");
+            headings.insert(0, "NAMESPACE".to_owned());
+        }
+        let mut rows = vec![headings.clone()];
+        for resource in items {
+            let row = headings.iter().map(|heading| column::cell(resource, heading, &scene));
+            rows.push(row.collect::<Result<_, _>>().map_err(Failed)?);
+        }
+        column::check(kind, &headings).map_err(Failed)?;
+        text += &table::aligned(&rows);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The cluster's AS number as BGPConfiguration `default` has it; none where it cannot be read.
+async fn cluster_as(client: &Client) -> Option<u32> {
+    match client.get(Kind::BGPConfiguration, "", "default").await {
+        Ok(resource) => {
+            Typed::<BgpConfigurationSpec>::try_from(resource).ok().map(|it| it.spec.as_number.unwrap_or(DEFAULT_AS))
+        }
+        Err(error) => error.not_found().then_some(DEFAULT_AS),
+    }
+}
+
+const DEFAULT_AS: u32 = model::Asn::DEFAULT.0;

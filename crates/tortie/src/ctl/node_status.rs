@@ -1,0 +1,172 @@
+//! node status: whether the agent runs, and what it says of its BGP sessions (control reference §3.5, §5.8).
+
+use super::{Failed, Output, World, table};
+use crate::dispatch::{Mode, dispatch};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the agent may take for a line.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
+    if !agent_runs(&world.proc).map_err(|error| Failed(format!("list processes: {error}")))? {
+        return Err(Failed("Calico process is not running.".to_owned()));
+    }
+    let mut text = "Calico process is running.\n".to_owned();
+    let Some(stream) = world.bird.iter().find_map(|folder| UnixStream::connect(folder.join("bird.ctl")).ok()) else {
+        text += "\nThe BGP backend process (BIRD) is not running.\n";
+        return Ok(Output::success(text));
+    };
+    let failed =
+        |error: io::Error| Failed(format!("Error executing command: ask the agent for its BGP peers: {error}"));
+    text += &family("IPv4", &peers(&ask(stream).map_err(failed)?, '.'));
+    let rows = match world.bird.iter().find_map(|folder| UnixStream::connect(folder.join("bird6.ctl")).ok()) {
+        Some(stream) => peers(&ask(stream).map_err(failed)?, ':'),
+        None => Vec::new(),
+    };
+    text += &family("IPv6", &rows);
+    Ok(Output::success(text + "\n"))
+}
+
+/// Whether an agent's process, ours or Calico's, is among those shown at `proc`.
+fn agent_runs(proc: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(proc)? {
+        let Ok(line) = fs::read(entry?.path().join("cmdline")) else { continue };
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let program = Path::new(&words[0]).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let ours = matches!(program.as_str(), "tortie" | "calico") && dispatch(&words, None).0 == Mode::Node;
+        let felix = program == "calico-felix" || program == "calico-node" && words.iter().any(|word| word == "-felix");
+        if ours || felix {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks BIRD's control protocol for its protocols; returns the table's rows without their codes.
+fn ask(stream: UnixStream) -> io::Result<Vec<String>> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    let banner = read_line(&mut stream)?;
+    if !banner.starts_with("0001") {
+        return Err(io::Error::other(format!("unexpected greeting {banner:?}")));
+    }
+    stream.get_mut().write_all(b"show protocols\n")?;
+    let mut rows = Vec::new();
+    loop {
+        let line = read_line(&mut stream)?;
+        match line.get(..4) {
+            Some("0000") => return Ok(rows),
+            Some("2002") => {}
+            Some("1002") => rows.push(line.get(5..).unwrap_or_default().to_owned()),
+            Some(code) if code.starts_with(['8', '9']) => return Err(io::Error::other(line)),
+            _ if line.starts_with(' ') => rows.push(line.trim_start().to_owned()),
+            _ => return Err(io::Error::other(format!("unexpected line {line:?}"))),
+        }
+    }
+}
+
+fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
+    let mut line = String::new();
+    match stream.read_line(&mut line)? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
+        _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+    }
+}
+
+/// The BGP peers among the rows, as cells; `separator` stands for the underscores in a peer's name.
+fn peers(rows: &[String], separator: char) -> Vec<Vec<String>> {
+    let peer = |row: &String| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let [name, "BGP", _, state, since, info @ ..] = words.as_slice() else { return None };
+        let (kind, address) = name.split_once('_')?;
+        let kind = match kind {
+            "Mesh" => "node-to-node mesh",
+            "Node" => "node specific",
+            "Global" => "global",
+            _ => return None,
+        };
+        let address = address.replace('_', &separator.to_string());
+        Some(vec![address, kind.to_owned(), (*state).to_owned(), (*since).to_owned(), info.join(" ")])
+    };
+    rows.iter().filter_map(peer).collect()
+}
+
+fn family(name: &str, peers: &[Vec<String>]) -> String {
+    let title = format!("\n{name} BGP status\n");
+    if peers.is_empty() {
+        return format!("{title}No {name} peers found.\n");
+    }
+    let heading = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"].map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(peers.iter().cloned()).collect();
+    title + &table::boxed(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn which_processes_count() {
+        for (line, expect) in [
+            ("tortie\0node\0", true),
+            ("/usr/bin/tortie\0node\0--ip\0192.0.2.1\0", true),
+            ("calico\0node\0", true),
+            ("calico-felix\0", true),
+            ("calico-node\0-felix\0", true),
+            ("calicoctl\0node\0status\0", false),
+            ("tortie\0ctl\0node\0status\0", false),
+            ("tortie\0store\0", false),
+            ("sh\0node\0", false),
+            ("", false),
+        ] {
+            let proc = tempfile::tempdir().expect("a folder");
+            fs::create_dir(proc.path().join("7")).expect("a process");
+            fs::write(proc.path().join("7/cmdline"), line).expect("its command line");
+            assert_eq!(agent_runs(proc.path()).expect("a list"), expect, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_bird() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bird.ctl");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut lines = BufReader::new(stream);
+            lines.get_mut().write_all(b"0001 BIRD v0.3.3+birdv1.6.8 ready.\n").expect("the greeting");
+            let mut command = String::new();
+            lines.read_line(&mut command).expect("a command");
+            let answer = "2002-name     proto    table    state  since       info\n\
+                          1002-static1  Static   master   up     05:17:00    \n \
+                          kernel1  Kernel   master   up     05:17:00    \n \
+                          Mesh_192_168_10_101 BGP      master   up     05:17:26    Established   \n \
+                          Global_10_0_0_1 BGP      master   start  2026-11-24  Active        Socket: Connection refused\n\
+                          0000 \n";
+            lines.get_mut().write_all(answer.as_bytes()).expect("the answer");
+            command
+        });
+        let rows = ask(UnixStream::connect(&path).expect("a connection")).expect("rows");
+        assert_eq!(server.join().expect("the server ends"), "show protocols\n");
+        assert_eq!(
+            family("IPv4", &peers(&rows, '.')),
+            "
+IPv4 BGP status
++----------------+-------------------+-------+------------+-----------------------------------+
+|  PEER ADDRESS  |     PEER TYPE     | STATE |   SINCE    |               INFO                |
++----------------+-------------------+-------+------------+-----------------------------------+
+| 192.168.10.101 | node-to-node mesh | up    | 05:17:26   | Established                       |
+| 10.0.0.1       | global            | start | 2026-11-24 | Active Socket: Connection refused |
++----------------+-------------------+-------+------------+-----------------------------------+
+"
+        );
+        assert_eq!(family("IPv6", &[]), "\nIPv6 BGP status\nNo IPv6 peers found.\n");
+    }
+}
