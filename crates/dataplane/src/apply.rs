@@ -15,6 +15,7 @@ use ipnet::Ipv4Net;
 use model::Mtu;
 use model::desired::{Desired, Learned, PacketRules, Route};
 use model::name::IPIP_DEVICE;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -157,7 +158,9 @@ impl Dataplane {
         round.count("packet rules", self.rules.apply(desired));
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();
-        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, routes);
+        let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
+        let through_tunnel = through_tunnel.as_deref().unwrap_or(routes);
+        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through_tunnel);
         let tunnel_mtu = round.check(IPIP_DEVICE, tunnel).flatten();
         let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
         let Some(seen) = seen else { return };
@@ -176,6 +179,19 @@ impl Dataplane {
             round.count("mtu file", published.map(usize::from));
         }
         self.seen = Some(seen);
+    }
+
+    /// Adds, until BGP has spoken, what it taught an earlier process: the tunnel must go on carrying it.
+    fn with_retained<'a>(
+        &mut self,
+        desired: &Desired,
+        routes: &'a BTreeMap<Ipv4Net, Route>,
+    ) -> Result<Cow<'a, BTreeMap<Ipv4Net, Route>>, Error> {
+        if self.learned.is_some() {
+            return Ok(Cow::Borrowed(routes));
+        }
+        let pools = desired.pools.keys().copied().collect();
+        Ok(Cow::Owned(desired.routes(&routes::read_retained(&mut self.netlink, &pools)?)))
     }
 
     /// Forgets, where its time has come, what was known of a kind of objects.

@@ -199,7 +199,16 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
         peers: learned(),
         hosts: BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]),
     };
-    assert_eq!((form, spec), (Some(TunnelForm::Bpf), Some(expect)));
+    assert_eq!((form, spec.as_ref()), (Some(TunnelForm::Bpf), Some(&expect)));
+    // a new process knows no more than the kernel does until BGP speaks, and must not stop the traffic
+    node.restart();
+    node.apply();
+    assert_eq!(*node.tunnel.0.lock().unwrap(), Some(expect));
+    node.dataplane.on_learned(Learned::new());
+    node.apply();
+    let spec = node.tunnel.0.lock().unwrap().clone();
+    assert_eq!(spec.map(|spec| spec.peers), Some(Learned::new()));
+    assert_eq!(node.namespace.ip("route show proto bird"), "");
 }
 
 #[test]

@@ -51,8 +51,7 @@ impl Netlink {
         message.header.family = AddressFamily::Inet;
         message.header.ifindex = neighbour.link;
         message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(neighbour.address)));
-        self.change(RouteNetlinkMessage::DelNeighbour(message), 0).map_err(|cause| {
-            cause.during(format!("delete neighbour {} of link number {}", neighbour.address, neighbour.link))
-        })
+        self.change(RouteNetlinkMessage::DelNeighbour(message), 0)
+            .map_err(|cause| cause.during(format!("delete neighbour {} dev if{}", neighbour.address, neighbour.link)))
     }
 }
