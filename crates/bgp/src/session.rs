@@ -40,6 +40,7 @@ pub(crate) enum Loss {
 
 /// What a session tells the speaker.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most signals are UPDATEs, and none outlives the input it came from")]
 pub(crate) enum Signal {
     /// The session reached Established.
     Up(Negotiated),

@@ -69,6 +69,7 @@ pub struct RouteRefresh {
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most messages are UPDATEs, and none is stored")]
 pub enum Message {
     /// OPEN.
     Open(Open),

@@ -255,10 +255,11 @@ impl Scan {
             }
             self.aggregator = Some(four);
         }
-        if let (Some(two), Some(four)) = (&self.as_path, self.as4_path.take()) {
-            if let Some(extra) = two.hops().checked_sub(four.hops()) {
-                self.as_path = Some(AsPath(leading(two, extra).into_iter().chain(four.0).collect()));
-            }
+        // more numbers in AS4_PATH than in AS_PATH: an old speaker shortened the path, which leaves it alone
+        if let (Some(two), Some(four)) = (&self.as_path, self.as4_path.take())
+            && let Some(extra) = two.hops().checked_sub(four.hops())
+        {
+            self.as_path = Some(AsPath(leading(two, extra).into_iter().chain(four.0).collect()));
         }
     }
 
