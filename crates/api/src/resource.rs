@@ -207,3 +207,44 @@ impl Kind {
         Kind::ALL.iter().copied().find(|kind| kind.plural() == plural)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(spec: Value) -> Result<Resource, Unreadable> {
+        let metadata = json!({"name": "p"});
+        let value = json!({"kind": "IPPool", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec});
+        Resource::read(Kind::IPPool, value)
+    }
+
+    #[test]
+    fn what_a_user_wrote_is_read_strictly() {
+        assert!(read(json!({"cidr": "10.0.0.0/16"})).is_ok());
+        let error = read(json!({"cidr": "10.0.0.0/16", "natoutgoing": true})).expect_err("a misspelt field");
+        assert_eq!(error, Unreadable::UnknownField("natoutgoing".to_owned()));
+        let error = read(json!({"blockSize": "big"})).expect_err("a text for a number");
+        assert_eq!(error.to_string(), "spec.blockSize: invalid type: string \"big\", expected u8");
+    }
+
+    #[test]
+    fn what_is_stored_is_read_leniently() {
+        let stored = json!({"kind": "Tier", "apiVersion": API_VERSION, "spec": {"order": 1, "later": true}});
+        assert!(Resource::decode(Kind::Tier, stored).is_ok());
+    }
+
+    #[test]
+    fn kinds_by_every_word() {
+        for (word, kind) in
+            [("workloadEndpoint", Kind::WorkloadEndpoint), ("WEP", Kind::WorkloadEndpoint), ("no", Kind::Node)]
+        {
+            assert_eq!(Kind::by_alias(word), Some(kind), "{word}");
+        }
+        for kind in Kind::ALL {
+            assert_eq!(Kind::by_alias(kind.name()), Some(*kind));
+            assert_eq!(Kind::by_plural(kind.plural()), Some(*kind));
+        }
+        assert_eq!(Kind::by_alias("all"), None);
+    }
+}

@@ -4,6 +4,7 @@ use crate::peering::peering;
 use crate::settings::{Overrides, Parameters};
 use crate::tables::Tables;
 use api::Event;
+use api::resource::Typed;
 use ipnet::{IpNet, Ipv4Net};
 use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
 use model::name::{IfName, NodeName};
@@ -110,20 +111,7 @@ impl Graph {
     }
 
     fn pools(&self) -> BTreeMap<Ipv4Net, Pool> {
-        let pools = self.tables.pools.values();
-        pools
-            .filter_map(|spec| {
-                let pool = Pool {
-                    ipip: encapsulation(&spec.ipip_mode),
-                    vxlan: encapsulation(&spec.vxlan_mode),
-                    nat_outgoing: spec.nat_outgoing,
-                    disabled: spec.disabled,
-                    disable_bgp_export: spec.disable_bgp_export,
-                    load_balancer_only: spec.allowed_uses == ["LoadBalancer"],
-                };
-                Some((spec.cidr.parse::<Ipv4Net>().ok()?.trunc(), pool))
-            })
-            .collect()
+        self.tables.pools.values().filter_map(Typed::to_model).collect()
     }
 
     /// Local workloads by interface; an address that two endpoints claim goes to the first by name.
@@ -151,14 +139,6 @@ impl Graph {
             }
         }
         workloads
-    }
-}
-
-fn encapsulation(mode: &str) -> Encapsulation {
-    match mode {
-        "Always" => Encapsulation::Always,
-        "CrossSubnet" => Encapsulation::CrossSubnet,
-        _ => Encapsulation::Never,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::tables::Tables;
 use api::kind::BgpPeerSpec;
+use api::resource::Typed;
 use ipnet::{IpNet, Ipv4Net};
 use model::Asn;
+use model::desired::Pool;
 use model::peering::{Peer, PeerSource, Peering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -118,15 +120,11 @@ fn add_explicit(
 ///
 /// A borrowed address is announced only while its pool is enabled (control reference §3.4, steps 1, 5 and 8).
 fn originated(tables: &Tables, node: &str) -> BTreeSet<Ipv4Net> {
-    let pools: Vec<(Ipv4Net, bool, bool)> = tables
-        .pools
-        .values()
-        .filter_map(|spec| Some((spec.cidr.parse().ok()?, spec.disabled, spec.disable_bgp_export)))
-        .collect();
-    let pool_of = |prefix: &Ipv4Net| pools.iter().find(|(cidr, ..)| cidr.contains(prefix));
+    let pools: Vec<(Ipv4Net, Pool)> = tables.pools.values().filter_map(Typed::to_model).collect();
+    let pool_of = |prefix: &Ipv4Net| pools.iter().find(|(cidr, _)| cidr.contains(prefix)).map(|(_, pool)| pool);
     let mut prefixes: BTreeSet<Ipv4Net> =
         tables.affinities.iter().filter(|(_, owner)| owner == node).map(|(block, _)| *block).collect();
-    prefixes.retain(|block| !pool_of(block).is_some_and(|(_, _, kept)| *kept));
+    prefixes.retain(|block| !pool_of(block).is_some_and(|pool| pool.disable_bgp_export));
     let borrowed: Vec<Ipv4Net> = tables
         .endpoints
         .values()
@@ -136,7 +134,7 @@ fn originated(tables: &Tables, node: &str) -> BTreeSet<Ipv4Net> {
             Ok(IpNet::V6(_)) | Err(_) => None,
         })
         .filter(|address| !tables.affinities.iter().any(|(block, owner)| owner == node && block.contains(address)))
-        .filter(|address| pool_of(address).is_some_and(|(_, disabled, kept)| !disabled && !kept))
+        .filter(|address| pool_of(address).is_some_and(|pool| !pool.disabled && !pool.disable_bgp_export))
         .collect();
     prefixes.extend(borrowed);
     prefixes

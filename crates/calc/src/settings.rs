@@ -33,7 +33,8 @@ impl<'a> Parameters<'a> {
         if let Some(text) = self.overrides.get(&name.to_lowercase()) {
             return Some(text.clone());
         }
-        let value = self.layers.iter().rev().find_map(|layer| layer.0.get(name))?;
+        let value =
+            self.layers.iter().rev().filter_map(|layer| layer.0.get(name)).find(|value| !no_opinion(name, value))?;
         Some(if let Value::String(text) = value { text.clone() } else { value.to_string() })
     }
 
@@ -113,4 +114,9 @@ impl<'a> Parameters<'a> {
         settings.route_sync_disabled = self.flag("routeSyncDisabled").unwrap_or(false);
         settings
     }
+}
+
+/// Writing any FelixConfiguration fills in `nftablesMode: Auto`; that must not hide what a weaker layer decides.
+fn no_opinion(name: &str, value: &Value) -> bool {
+    name == "nftablesMode" && value == "Auto"
 }

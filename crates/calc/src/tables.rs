@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(crate) nodes: BTreeMap<String, Typed<NodeSpec>>,
-    pub(crate) pools: BTreeMap<String, IpPoolSpec>,
+    pub(crate) pools: BTreeMap<String, Typed<IpPoolSpec>>,
     pub(crate) endpoints: BTreeMap<Key, WorkloadEndpointSpec>,
     pub(crate) blocks: BTreeMap<Ipv4Net, Block>,
     /// Confirmed affinities of all nodes: block → node.
@@ -59,7 +59,7 @@ impl Tables {
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
                 Resource::Node(it) => replace(&mut self.nodes, name, *it),
-                Resource::IPPool(it) => replace(&mut self.pools, name, it.spec),
+                Resource::IPPool(it) => replace(&mut self.pools, name, *it),
                 Resource::WorkloadEndpoint(it) if it.spec.node == node => {
                     self.endpoints.insert(key, it.spec.clone()).as_ref() != Some(&it.spec)
                 }

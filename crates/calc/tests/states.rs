@@ -295,7 +295,7 @@ fn settings_layer_and_bad_ones_are_named() {
             resource(
                 Kind::FelixConfiguration,
                 "node.n1",
-                json!({"routeRefreshInterval": "3s", "deviceRouteProtocol": 300}),
+                json!({"routeRefreshInterval": "3s", "deviceRouteProtocol": 300, "nftablesMode": "Auto"}),
             ),
             resource(Kind::FelixConfiguration, "node.n2", json!({"routeRefreshInterval": "4s"})),
         ],

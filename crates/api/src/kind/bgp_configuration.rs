@@ -1,5 +1,6 @@
 //! BGPConfiguration: cluster-wide (`default`) and per-node (`node.NAME`) BGP settings.
 
+use super::BgpPassword;
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Spec, Typed};
 use crate::validate;
@@ -42,7 +43,7 @@ pub struct BgpConfigurationSpec {
     pub listen_port: Option<u16>,
     /// TCP-MD5 secret of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node_mesh_password: Option<Value>,
+    pub node_mesh_password: Option<BgpPassword>,
     /// Graceful restart time of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_mesh_max_restart_time: Option<String>,

@@ -38,7 +38,7 @@ pub struct BgpPeerSpec {
     pub keep_original_next_hop: bool,
     /// TCP-MD5 secret.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<Value>,
+    pub password: Option<BgpPassword>,
     /// `UseNodeIP` or `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_address: Option<String>,
@@ -69,6 +69,29 @@ pub struct BgpPeerSpec {
     /// `Auto` or `Manual`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reverse_peering: Option<String>,
+}
+
+/// Where a TCP-MD5 secret is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BgpPassword {
+    /// The Kubernetes secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKeyRef>,
+}
+
+/// One key of a Kubernetes secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecretKeyRef {
+    /// The secret.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The key in it.
+    pub key: String,
+    /// Whether it may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optional: Option<bool>,
 }
 
 impl Spec for BgpPeerSpec {

@@ -25,13 +25,32 @@ impl Serialize for FelixConfigurationSpec {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for parameter in PARAMETERS {
             if let Some(value) = self.0.get(parameter.name) {
-                map.serialize_entry(parameter.name, value)?;
+                map.serialize_entry(parameter.name, &Ordered(value))?;
             }
         }
         for (name, value) in self.0.iter().filter(|(name, _)| Parameter::by_name(name).is_none()) {
             map.serialize_entry(name, value)?;
         }
         map.end()
+    }
+}
+
+/// Writes the objects within a parameter's value with their fields in Calico's order.
+struct Ordered<'a>(&'a Value);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const FIRST: [&str; 7] = ["protocol", "port", "net", "name", "timeout", "min", "max"];
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Ordered)),
+            Value::Object(object) => {
+                let place = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
+                let mut entries: Vec<(&String, &Value)> = object.iter().collect();
+                entries.sort_by_key(|(name, _)| (place(name), name.as_str()));
+                serializer.collect_map(entries)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => self.0.serialize(serializer),
+        }
     }
 }
 
@@ -138,6 +157,7 @@ mod tests {
         let places: Vec<Option<usize>> = order.iter().map(|name| text.find(&format!("\"{name}\":"))).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
         assert!(text.contains(r#""reportingTTL":"1m39s""#), "{text}");
+        assert!(text.contains(r#""routeTableRanges":[{"min":1,"max":250}]"#), "{text}");
     }
 
     #[test]

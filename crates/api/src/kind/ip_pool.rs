@@ -22,9 +22,10 @@ pub struct IpPoolSpec {
     /// `Never`, `Always` or `CrossSubnet`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ipip_mode: String,
-    /// Masquerade what leaves for outside every pool.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub nat_outgoing: bool,
+    /// Masquerade what leaves for outside every pool. A written `false` is kept, so that editing `true` and back works
+    /// on what `get` prints; Calico drops it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat_outgoing: Option<bool>,
     /// Give out no more addresses.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
@@ -99,7 +100,7 @@ impl Spec for IpPoolSpec {
         if !matches!(spec.vxlan_mode.as_str(), "" | "Never") {
             idle.push("spec.vxlanMode".to_owned());
         }
-        if !spec.namespace_selector.is_empty() {
+        if !matches!(spec.namespace_selector.as_str(), "" | "all()") {
             idle.push("spec.namespaceSelector".to_owned());
         }
         idle
@@ -185,7 +186,7 @@ impl Typed<IpPoolSpec> {
         let pool = Pool {
             ipip: encapsulation(&spec.ipip_mode),
             vxlan: encapsulation(&spec.vxlan_mode),
-            nat_outgoing: spec.nat_outgoing,
+            nat_outgoing: spec.nat_outgoing.unwrap_or(false),
             disabled: spec.disabled,
             disable_bgp_export: spec.disable_bgp_export,
             load_balancer_only: spec.allowed_uses == ["LoadBalancer"],
@@ -301,7 +302,7 @@ mod tests {
         let spec = IpPoolSpec {
             cidr: "172.16.0.0/16".to_owned(),
             ipip_mode: "Always".to_owned(),
-            nat_outgoing: true,
+            nat_outgoing: Some(true),
             ..IpPoolSpec::default()
         };
         let pool = Typed::new(crate::ObjectMeta::named("p"), spec);
