@@ -152,7 +152,7 @@ async fn ensure_default_pool(client: &Client, options: &Options) -> anyhow::Resu
     let spec = IpPoolSpec {
         cidr,
         ipip_mode: ipip_mode.to_owned(),
-        nat_outgoing: truthy(&options.ipv4pool_nat_outgoing),
+        nat_outgoing: Some(truthy(&options.ipv4pool_nat_outgoing)),
         block_size: Some(options.ipv4pool_block_size),
         ..IpPoolSpec::default()
     };

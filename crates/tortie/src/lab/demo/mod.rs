@@ -162,18 +162,22 @@ fn own_path() -> Result<PathBuf> {
     std::env::current_exe().context("find this program's path")
 }
 
-/// Which packet rules the demo's lab runs with.
-pub(super) fn rules_of(dataplane: &str) -> Rules {
-    if dataplane == "nftables" { Rules::Nftables } else { Rules::Iptables }
-}
-
 /// Performs every scene on a lab that is up; returns how many checks passed and failed.
-pub(super) fn perform_all(lab: &str, rules: Rules, pcap: Option<&Path>, out: &mut dyn Write) -> Result<(usize, usize)> {
+///
+/// `tick` is called before every command; its error ends the demo.
+pub(super) fn perform_all(
+    lab: &str,
+    rules: Rules,
+    pcap: Option<&Path>,
+    out: &mut dyn Write,
+    tick: &mut dyn FnMut() -> Result<()>,
+) -> Result<(usize, usize)> {
     let mut stage = Stage::new(lab, pcap.map(Path::to_owned))?;
     let (mut passed, mut failed) = (0, 0);
     for scene in SCENES {
         writeln!(out, "\n=== {}\n", scene.heading)?;
         for exhibit in scene.exhibits.iter().filter(|exhibit| exhibit.rules == Rules::Any || exhibit.rules == rules) {
+            tick()?;
             if let Some(capture) = exhibit.capture {
                 writeln!(out, "$ {capture} &")?;
             }
