@@ -4,6 +4,8 @@
 mod initialize;
 mod node;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use api::event::{Key, Object};
 use api::kind::ProfileSpec;
@@ -28,7 +30,7 @@ pub enum ClientError {
     #[error("{0}")]
     Invalid(String),
     /// The kind does not allow it.
-    #[error("operation {operation} is not supported on {key}{}", if reason.is_empty() { String::new() } else { format!(": {reason}") })]
+    #[error("operation {operation} is not supported on {key}{}", after_colon(reason))]
     NotSupported {
         /// `Create`, `delete`, …
         operation: String,
@@ -43,6 +45,10 @@ pub enum ClientError {
     /// Releasing addresses failed.
     #[error("{0}")]
     Ipam(String),
+}
+
+fn after_colon(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 impl ClientError {
@@ -146,8 +152,8 @@ impl Client {
                 "error with field Metadata.ResourceVersion = '{version}' (field must not be set for a Create request)"
             )));
         }
-        prepare(&mut resource)?;
         check_filters(&resource)?;
+        prepare(&mut resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_new_pool(pool).await?;
         }
@@ -171,8 +177,8 @@ impl Client {
                 )));
             }
         }
-        prepare(&mut resource)?;
         check_filters(&resource)?;
+        prepare(&mut resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_changed_pool(pool).await?;
         }

@@ -16,18 +16,19 @@ const NOT_YET: [&str; 8] =
 ///
 /// The datastore is that of the configuration file, or else of the environment: DATASTORE_TYPE and ETCD_ENDPOINTS.
 #[derive(Debug, Parser)]
-#[command(
-    after_help = "Examples:
+#[command(after_help = "Examples:
   calicoctl get ippools -o wide
   calicoctl get workloadendpoints -A
   calicoctl apply -f pool.yaml
   calicoctl patch bgpconfig default -p '{\"spec\":{\"nodeToNodeMeshEnabled\":false}}'
-  calicoctl node status"
-)]
+  calicoctl node status")]
 pub(super) struct Cli {
     /// panic, fatal, error, warn, info or debug; accepted for calicoctl's sake.
     #[arg(short, long, global = true, default_value = "panic", value_name = "LEVEL")]
     log_level: String,
+    /// Context of a kubeconfig; refused while there is no Kubernetes datastore.
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    pub(super) context: Option<String>,
     /// Work on a cluster of another version too.
     #[arg(long, global = true)]
     pub(super) allow_version_mismatch: bool,
@@ -225,11 +226,12 @@ impl Cli {
         }
         let all = std::iter::once("calicoctl").chain(arguments.iter().map(String::as_str));
         let parsed = command.try_get_matches_from(all).and_then(|matches| Cli::from_arg_matches(&matches));
-        parsed.map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp => Output::success(error.to_string()),
-            _ => {
-                Output { stderr: format!("{}\n{}", reason(&error), usage(program, verb)), code: 1, ..Output::default() }
+        parsed.map_err(|error| {
+            if error.kind() == ErrorKind::DisplayHelp {
+                return Output::success(error.to_string());
             }
+            let stderr = format!("{}\n{}", reason(&error), usage(program, verb));
+            Output { stderr, code: 1, ..Output::default() }
         })
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn cell(resource: &Resource, heading: &str, scene: &Scene) -> Result<
             it.spec.datastore_ready.map(|ready| ready.to_string()).unwrap_or_default()
         }
         (Resource::IPPool(it), "CIDR") => it.spec.cidr.clone(),
-        (Resource::IPPool(it), "NAT") => it.spec.nat_outgoing.to_string(),
+        (Resource::IPPool(it), "NAT") => it.spec.nat_outgoing.unwrap_or(false).to_string(),
         (Resource::IPPool(it), "IPIPMODE") => it.spec.ipip_mode.clone(),
         (Resource::IPPool(it), "VXLANMODE") => it.spec.vxlan_mode.clone(),
         (Resource::IPPool(it), "DISABLED") => it.spec.disabled.to_string(),

@@ -186,8 +186,8 @@ async fn tables(found: &[Found], columns: &Columns, args: &Get, client: &Client)
             Columns::Wide => column::wide(kind).iter().map(|name| (*name).to_owned()).collect(),
             Columns::Custom(names) => names.clone(),
         };
-        if kind.namespaced() && (args.all_namespaces || args.common.namespace.is_some()) {
-            headings.retain(|heading| heading != "NAMESPACE");
+        let chosen = matches!(columns, Columns::Custom(_));
+        if !chosen && kind.namespaced() && (args.all_namespaces || args.common.namespace.is_some()) {
             headings.insert(0, "NAMESPACE".to_owned());
         }
         let mut rows = vec![headings.clone()];

@@ -74,11 +74,9 @@ fn collect(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failed {
-    let reason = match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    };
+    // Rust's text with the number of the error taken off is Go's, but for its first letter.
+    let text = error.to_string();
+    let reason = lower_first(text.split(" (os error").next().unwrap_or_default().to_owned());
     Failed(format!("failed to execute command: open {}: {reason}", path.display()))
 }
 
@@ -111,10 +109,10 @@ fn documents(file: &str, text: &str) -> Result<Vec<Map<String, Value>>, String> 
             }
         };
         for item in items {
-            match item {
-                Value::Object(object) => objects.push(object),
-                other => return Err(format!("{file}: an item must be an object, not {other}")),
-            }
+            let Value::Object(object) = item else {
+                return Err(format!("{file}: an item must be an object, not {item}"));
+            };
+            objects.push(object);
         }
     }
     Ok(objects)
@@ -165,10 +163,20 @@ fn resource(object: Map<String, Value>, several: bool) -> Result<Resource, Faile
     })
 }
 
-/// Decodes an object of a kind; a null is as good as nothing, as in Go.
+/// Decodes an object of a kind with Go's latitude: a null is as good as nothing, and `Order` means `order`.
 pub(super) fn decode(kind: Kind, mut value: Value) -> Result<Resource, Unreadable> {
     drop_nulls(&mut value);
+    if let Some(Value::Object(spec)) = value.get_mut("spec") {
+        *spec = std::mem::take(spec).into_iter().map(|(name, value)| (lower_first(name), value)).collect();
+    }
     Resource::read(kind, value)
+}
+
+fn lower_first(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    text
 }
 
 fn drop_nulls(value: &mut Value) {
@@ -189,7 +197,8 @@ mod tests {
 
     #[test]
     fn documents_lists_and_sequences() {
-        let text = "kind: A\n--- # comment\nkind: BList\nitems:\n- metadata: {name: x}\n- kind: B\n---\n---\n[{\"kind\": \"C\"}]\n";
+        let text = "kind: A\n--- # comment\nkind: BList\nitems:\n- metadata: {name: x}\n- kind: B\n---\n---\n\
+                    [{\"kind\": \"C\"}]\n";
         let found = documents("f", text).expect("three documents");
         assert_eq!(
             Value::from(found.into_iter().map(Value::Object).collect::<Vec<_>>()),

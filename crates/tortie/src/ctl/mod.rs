@@ -110,6 +110,9 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
         Ok(cli) => cli,
         Err(output) => return output,
     };
+    if cli.context.is_some() {
+        return Output::failure("--context is not supported yet: it belongs to the Kubernetes datastore");
+    }
     let done = match &cli.verb {
         Verb::Create(args) => write::create(&cli, args, world).await,
         Verb::Apply(args) => write::apply(&cli, args, world).await,

@@ -10,7 +10,8 @@ use api::resource::{Kind, Typed};
 const OWN_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
 pub(super) async fn run(args: &Version, world: &World<'_>) -> Result<Output, Failed> {
-    let mut stdout = format!("Client Version:    {OWN_VERSION}\nCompatible with:   Calico {CALICO_VERSION}\n");
+    let mut stdout = format!("Client Version:    {OWN_VERSION}\nGit commit:        \n");
+    stdout += &format!("Compatible with:   Calico {CALICO_VERSION}\n");
     if args.client {
         return Ok(Output::success(stdout));
     }

@@ -1,0 +1,167 @@
+//! The client on a datastore in memory: what one write entails.
+
+use super::{Client, ClientError};
+use api::event::Key;
+use api::resource::{Kind, Resource};
+use datastore::Store;
+use datastore::memory::Memory;
+use ipam::block::Holder;
+use ipam::{AssignIp, Ipam, Owner, SystemClock};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn client() -> (Client, Memory) {
+    let memory = Memory::new();
+    (Client::new(Arc::new(memory.clone())), memory)
+}
+
+fn resource(kind: Kind, name: &str, spec: Value) -> Resource {
+    let namespace = if kind.namespaced() { "default" } else { "" };
+    let metadata = json!({"name": name, "namespace": namespace});
+    let value = json!({"kind": kind.name(), "apiVersion": api::meta::API_VERSION, "metadata": metadata, "spec": spec});
+    Resource::read(kind, value).expect("a resource")
+}
+
+/// The paths below `/calico/` that hold something, without the initial objects.
+fn paths(memory: &Memory) -> Vec<String> {
+    let all = memory.dump().into_keys().map(|path| path.replace("/calico/resources/v3/projectcalico.org/", ""));
+    all.filter(|path| !path.starts_with("tiers/") && !path.starts_with("clusterinformations/")).collect()
+}
+
+async fn assign(memory: &Memory, address: &str, host: &str, handle: &str) {
+    let holder = Holder { handle: Some(handle.to_owned()), attributes: BTreeMap::new() };
+    let request = AssignIp { address: address.parse().expect("an address"), holder, host: host.to_owned() };
+    Ipam::new(memory, &SystemClock).assign_ip(&request).await.expect("a free address");
+}
+
+#[tokio::test]
+async fn a_cluster_is_initialised_once_and_completed_later() {
+    let (client, memory) = client();
+    client.ensure_initialized("", "").await.expect("an empty datastore");
+    let first = client.get(Kind::ClusterInformation, "", "default").await.expect("it is there");
+    client.ensure_initialized("v1.2.3", "bird,k8s").await.expect("a second client");
+    client.ensure_initialized("v1.2.3", "k8s,lab").await.expect("a third client");
+    let (Resource::ClusterInformation(first), Resource::ClusterInformation(last)) =
+        (first, client.get(Kind::ClusterInformation, "", "default").await.expect("it is there"))
+    else {
+        panic!("another kind");
+    };
+    assert_eq!(first.spec.cluster_guid, last.spec.cluster_guid);
+    assert_eq!(first.spec.cluster_guid.len(), 32);
+    assert_eq!(last.spec.cluster_type, "bird,k8s,lab");
+    assert_eq!(last.spec.calico_version, "v1.2.3");
+    assert_eq!(last.spec.datastore_ready, Some(true));
+    assert_eq!(memory.dump().keys().filter(|path| path.contains("/tiers/")).count(), 3);
+}
+
+#[tokio::test]
+async fn an_update_needs_what_only_a_reader_knows() {
+    let (client, _) = client();
+    let created = client.create(resource(Kind::Tier, "t", json!({"order": 1}))).await.expect("a new tier");
+    let updated = client.update(created.clone()).await.expect("the revision is current");
+    assert_eq!(updated.metadata().uid, created.metadata().uid);
+    assert!(matches!(client.update(created.clone()).await, Err(ClientError::Conflict(key)) if key == "Tier(t)"));
+    let error = client.update(resource(Kind::Tier, "t", json!({"order": 1}))).await.expect_err("no revision");
+    assert_eq!(
+        error.to_string(),
+        "error with field Metadata.ResourceVersion = '' (field must be set for an Update request)"
+    );
+    let error = client.create(created).await.expect_err("a revision");
+    assert!(error.to_string().starts_with("error with field Metadata.ResourceVersion = '"), "{error}");
+    assert!(client.create(resource(Kind::Tier, "t", json!({}))).await.expect_err("it is there").exists());
+}
+
+#[tokio::test]
+async fn a_pool_keeps_out_of_others_and_of_blocks_of_another_size() {
+    let (client, memory) = client();
+    let pool =
+        |name: &str, cidr: &str, size: u8| resource(Kind::IPPool, name, json!({"cidr": cidr, "blockSize": size}));
+    client.create(pool("a", "10.0.0.0/16", 26)).await.expect("the first pool");
+    let error = client.create(pool("b", "10.0.128.0/17", 26)).await.expect_err("it overlaps");
+    assert_eq!(
+        error.to_string(),
+        "error with field IPPool.Spec.CIDR = '10.0.128.0/17' (IPPool(b) CIDR overlaps with IPPool(a) CIDR 10.0.0.0/16)"
+    );
+    assign(&memory, "10.0.0.1", "n1", "h1").await;
+    memory.delete(&Key::global(Kind::IPPool, "a"), None).await.expect("gone without a trace");
+    let error = client.create(pool("b", "10.0.0.0/16", 24)).await.expect_err("a /26 is there");
+    assert!(error.to_string().contains("IPPool.Spec.BlockSize = '24'"), "{error}");
+    client.create(pool("b", "10.0.0.0/16", 26)).await.expect("the same size");
+}
+
+#[tokio::test]
+async fn deleting_a_pool_lets_go_of_its_blocks() {
+    let (client, memory) = client();
+    client.create(resource(Kind::IPPool, "a", json!({"cidr": "10.0.0.0/16"}))).await.expect("a pool");
+    client.create(resource(Kind::IPPool, "b", json!({"cidr": "10.1.0.0/16"}))).await.expect("another");
+    let ipam = Ipam::new(&memory, &SystemClock);
+    for block in ["10.0.0.0/26", "10.1.0.0/26"] {
+        ipam.claim_affinity(block.parse().expect("a CIDR"), &Owner::host("n1")).await.expect("a free block");
+    }
+    client.delete(Kind::IPPool, "", "a", "").await.expect("the pool is there");
+    let left = paths(&memory);
+    assert!(left.contains(&"ippools/b".to_owned()) && !left.contains(&"ippools/a".to_owned()), "{left:?}");
+    assert!(left.iter().any(|path| path.ends_with("10.1.0.0-26")), "{left:?}");
+    assert!(!left.iter().any(|path| path.ends_with("10.0.0.0-26")), "{left:?}");
+}
+
+#[tokio::test]
+async fn deleting_a_node_takes_along_what_is_its_own() {
+    let (client, memory) = client();
+    client.create(resource(Kind::IPPool, "a", json!({"cidr": "10.0.0.0/16"}))).await.expect("a pool");
+    for node in ["n1", "n2"] {
+        let last = &node[1..];
+        client.create(resource(Kind::Node, node, json!({"bgp": {"asNumber": 1}}))).await.expect("a node");
+        let address = format!("10.0.{last}.1");
+        assign(&memory, &address, node, &format!("net.{node}")).await;
+        assign(&memory, &format!("10.0.{last}.2"), node, &format!("ipip-tunnel-addr-{node}")).await;
+        let endpoint = json!({
+            "orchestrator": "k8s", "node": node, "pod": "p", "endpoint": "eth0", "interfaceName": "cali1",
+            "ipNetworks": [format!("{address}/32")],
+        });
+        client.create(resource(Kind::WorkloadEndpoint, "", endpoint)).await.expect("an endpoint");
+        let peer = json!({"node": node, "peerIP": "192.0.2.1", "asNumber": 2});
+        client.create(resource(Kind::BGPPeer, &format!("peer-{node}"), peer)).await.expect("a peer");
+        let own = format!("node.{node}");
+        client.create(resource(Kind::FelixConfiguration, &own, json!({}))).await.expect("settings");
+        client.create(resource(Kind::BGPConfiguration, &own, json!({}))).await.expect("settings");
+    }
+    let before = paths(&memory);
+    client.delete(Kind::Node, "", "n1", "").await.expect("the node is there");
+    let after = paths(&memory);
+    let gone: Vec<&String> = before.iter().filter(|path| !after.contains(path)).collect();
+    assert_eq!(
+        gone,
+        [
+            "/calico/ipam/v2/assignment/ipv4/block/10.0.1.0-26",
+            "/calico/ipam/v2/handle/ipip-tunnel-addr-n1",
+            "/calico/ipam/v2/handle/net.n1",
+            "/calico/ipam/v2/host/n1/ipv4/block/10.0.1.0-26",
+            "bgpconfigurations/node.n1",
+            "bgppeers/peer-n1",
+            "felixconfigurations/node.n1",
+            "nodes/n1",
+            "workloadendpoints/default/n1-k8s-p-eth0",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_default_profile_is_everywhere_and_nowhere() {
+    let (client, memory) = client();
+    client.create(resource(Kind::Profile, "a", json!({}))).await.expect("a profile");
+    let names: Vec<String> = client
+        .list(Kind::Profile, "")
+        .await
+        .expect("a list")
+        .iter()
+        .map(|profile| profile.metadata().name.clone())
+        .collect();
+    assert_eq!(names, ["a", "projectcalico-default-allow"]);
+    assert_eq!(paths(&memory), ["profiles/a"]);
+    let own = resource(Kind::Profile, "projectcalico-default-allow", json!({}));
+    assert!(client.create(own).await.expect_err("it is built in").exists());
+    let error = client.delete(Kind::Profile, "", "projectcalico-default-allow", "").await.expect_err("it is built in");
+    assert!(matches!(error, ClientError::NotSupported { .. }), "{error}");
+}
