@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 /// Registers the node and makes sure that the cluster's default objects exist.
 pub(crate) async fn register(client: &Client, node: &str, options: &Options) -> anyhow::Result<()> {
-    client.ensure_initialized(env!("CARGO_PKG_VERSION"), &options.cluster_type).await?;
+    client.ensure_initialized(crate::ctl::CALICO_VERSION, &options.cluster_type).await?;
     register_node(client, node, options).await?;
     ensure_default_pool(client, options).await?;
     let felix = [("reportingInterval", json!("0s")), ("logSeverityScreen", json!("Info"))];
