@@ -1,6 +1,7 @@
 //! [`Graph`]: the tables and what follows from them.
 
 use crate::peering::peering;
+use crate::reporting::{Reporting, Totals};
 use crate::settings::{Overrides, Parameters};
 use crate::tables::Tables;
 use api::Event;
@@ -19,6 +20,8 @@ pub struct Output {
     pub desired: Desired,
     /// For the BGP speaker; none while the node is not registered or has no IPv4 address.
     pub peering: Option<Peering>,
+    /// Where metrics and health are served.
+    pub reporting: Reporting,
     /// What is wrong with the datastore's content, a line each; worth a warning when it changes.
     pub problems: Vec<String>,
 }
@@ -59,6 +62,15 @@ impl Graph {
         Some(output)
     }
 
+    /// Counts what has been seen so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            hosts: self.tables.nodes.len(),
+            workload_endpoints: self.tables.endpoints_held,
+            local_endpoints: self.tables.endpoints.len(),
+        }
+    }
+
     fn output(&self) -> Output {
         let tables = &self.tables;
         let mut parameters = Parameters::new(&tables.felix_configurations, &self.node.0, &self.overrides);
@@ -70,6 +82,7 @@ impl Graph {
         if settings.route_metric == 0 {
             settings.route_metric = metric.unwrap_or(0);
         }
+        let reporting = parameters.reporting();
         let mut problems = parameters.problems;
         let workloads = self.workloads(&mut problems);
         let desired = Desired {
@@ -82,7 +95,7 @@ impl Graph {
             hosts: self.hosts(),
             settings,
         };
-        Output { desired, peering: peering(tables, &self.node.0), problems }
+        Output { desired, peering: peering(tables, &self.node.0), reporting, problems }
     }
 
     fn own_address(&self) -> Option<(Ipv4Addr, Ipv4Net)> {

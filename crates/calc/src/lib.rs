@@ -7,7 +7,9 @@
 
 mod graph;
 mod peering;
+mod reporting;
 mod settings;
 mod tables;
 
 pub use graph::{Graph, Output};
+pub use reporting::{Endpoint, Reporting, Totals};

@@ -1,5 +1,6 @@
 //! FelixConfiguration to the dataplane's settings: `default`, overlaid by `node.NAME`, overlaid by the environment.
 
+use crate::reporting::{Endpoint, Reporting};
 use api::kind::FelixConfigurationSpec;
 use model::desired::{PacketRules, Settings};
 use model::{Mtu, RouteProtocol};
@@ -77,6 +78,30 @@ impl<'a> Parameters<'a> {
     /// `ipipMTU`, where set and not zero.
     pub(crate) fn ipip_mtu(&mut self) -> Option<Mtu> {
         self.number("ipipMTU").filter(|mtu| *mtu != 0).map(Mtu)
+    }
+
+    /// Where metrics and health are served; not at all by default.
+    pub(crate) fn reporting(&mut self) -> Reporting {
+        let mut reporting = Reporting { metrics: None, health: None };
+        if self.flag("healthEnabled").unwrap_or(false) {
+            reporting.health = Some(self.endpoint("healthHost", "localhost", "healthPort", 9099));
+        }
+        if self.flag("prometheusMetricsEnabled").unwrap_or(false) {
+            reporting.metrics = Some(self.endpoint("prometheusMetricsHost", "", "prometheusMetricsPort", 9091));
+        }
+        let secrets = ["prometheusMetricsCertFile", "prometheusMetricsKeyFile", "prometheusMetricsCAFile"];
+        let set = |name: &&str| self.text(name).is_some_and(|text| !text.is_empty());
+        if let Some(name) = secrets.into_iter().find(set).filter(|_| reporting.metrics.is_some()) {
+            // whoever asks for TLS does not want them in the clear
+            self.problems.push(format!("felixconfiguration {name}: TLS is not supported yet; metrics are not served"));
+            reporting.metrics = None;
+        }
+        reporting
+    }
+
+    fn endpoint(&mut self, host: &str, default_host: &str, port: &str, default_port: u16) -> Endpoint {
+        let host = self.text(host).unwrap_or_else(|| default_host.to_owned());
+        Endpoint { host, port: self.number(port).unwrap_or(default_port) }
     }
 
     /// Everything else.

@@ -25,6 +25,8 @@ pub(crate) struct Tables {
     resync: Option<BTreeSet<Key>>,
     /// Every key held, to find what a snapshot no longer names.
     held: BTreeSet<Key>,
+    /// How many of them are workload endpoints, on whatever node.
+    pub(crate) endpoints_held: usize,
     pub(crate) in_sync: bool,
 }
 
@@ -45,8 +47,11 @@ impl Tables {
             Event::InitDone => {
                 let named = self.resync.take().unwrap_or_default();
                 let gone: Vec<Key> = self.held.difference(&named).cloned().collect();
-                let changed = gone.iter().fold(false, |changed, key| self.remove(key) || changed);
-                !std::mem::replace(&mut self.in_sync, true) || changed
+                let mut changed = !std::mem::replace(&mut self.in_sync, true);
+                for key in &gone {
+                    changed |= self.remove(key);
+                }
+                changed
             }
             Event::Apply(entry) => self.put(entry, node),
             Event::Delete(key) => self.remove(&key),
@@ -55,7 +60,9 @@ impl Tables {
 
     fn put(&mut self, entry: Entry, node: &str) -> bool {
         let Entry { key, object, .. } = entry;
-        self.held.insert(key.clone());
+        if self.held.insert(key.clone()) && is_endpoint(&key) {
+            self.endpoints_held += 1;
+        }
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
                 Resource::Node(it) => replace(&mut self.nodes, name, *it),
@@ -82,7 +89,9 @@ impl Tables {
     }
 
     fn remove(&mut self, key: &Key) -> bool {
-        self.held.remove(key);
+        if self.held.remove(key) && is_endpoint(key) {
+            self.endpoints_held -= 1;
+        }
         match key {
             Key::Resource { kind, name, .. } => match kind {
                 Kind::Node => self.nodes.remove(name).is_some(),
@@ -100,6 +109,10 @@ impl Tables {
             Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
         }
     }
+}
+
+fn is_endpoint(key: &Key) -> bool {
+    matches!(key, Key::Resource { kind: Kind::WorkloadEndpoint, .. })
 }
 
 fn replace<T: PartialEq + Clone>(table: &mut BTreeMap<String, T>, name: &str, value: T) -> bool {
