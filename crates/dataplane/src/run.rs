@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 /// How long changes in the kernel are gathered: another daemon's thousand routes are one look at the table.
 const SETTLE: Duration = Duration::from_millis(50);
+/// How long the thread is silent at most: who watches over it must tell sleep from a standstill.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How the node's kernel stands, after each apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the node's kernel stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether the kernel has been made to agree with the datastore's content at least once.
     pub in_sync: bool,
@@ -24,6 +26,8 @@ pub struct Status {
     pub failures: Vec<Failure>,
     /// The form of `tunl0`, once there is one.
     pub tunnel: Option<TunnelStatus>,
+    /// How long the apply took that this is about; none where nothing was applied since the last report.
+    pub applied_in: Option<Duration>,
 }
 
 /// Everything that can happen to the dataplane.
@@ -38,16 +42,17 @@ enum Event {
 /// Keeps the calling thread's network namespace as told by the mailbox, until told to stop.
 ///
 /// Blocks its thread: give it one of its own, with the capabilities to write routes, links and packet rules.
-/// `status` is called from the same thread after every apply.
-pub fn run(config: Config, mailbox: Mailbox, mut status: impl FnMut(Status)) -> Result<(), Error> {
+/// `report` is called from the same thread after every apply, and at least every ten seconds.
+pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> Result<(), Error> {
     let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new()))?;
     let mut events = Events { monitor: Monitor::open(dataplane.netlink_port())?, mailbox };
     let mut schedule = Schedule::default();
     let mut log = Log::default();
-    let mut in_sync = false;
+    let mut status = Status::default();
+    let (mut in_sync, mut reported) = (false, Instant::now());
     loop {
         let mut told = Told::Nothing;
-        for event in events.wait(schedule.next())? {
+        for event in events.wait(schedule.next(), reported + HEARTBEAT)? {
             match event {
                 Event::Desired(desired) => {
                     dataplane.on_desired(desired);
@@ -67,10 +72,17 @@ pub fn run(config: Config, mailbox: Mailbox, mut status: impl FnMut(Status)) -> 
             }
         }
         if told == Told::ToApply {
-            let outcome = dataplane.apply(Instant::now());
+            let begun = Instant::now();
+            let outcome = dataplane.apply(begun);
             schedule.replace(outcome.next_due);
             log.note(&outcome);
-            status(Status { in_sync, failures: outcome.failures, tunnel: dataplane.tunnel().cloned() });
+            let (tunnel, applied_in) = (dataplane.tunnel().cloned(), in_sync.then(|| begun.elapsed()));
+            status = Status { in_sync, failures: outcome.failures, tunnel, applied_in };
+        }
+        if told == Told::ToApply || reported.elapsed() >= HEARTBEAT {
+            report(status.clone());
+            status.applied_in = None;
+            reported = Instant::now();
         }
     }
 }
@@ -107,13 +119,12 @@ struct Events {
 }
 
 impl Events {
-    /// Waits until something happens or `due` comes; returns all that happened, what was told first.
-    fn wait(&mut self, due: Option<Instant>) -> Result<Vec<Event>, Error> {
-        let timeout = due.map_or(PollTimeout::NONE, |due| {
-            // rounded up, or the last millisecond would be spent awake
-            let left = due.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
+    /// Waits until something happens, `due` comes, or `latest`; returns all that happened, what was told first.
+    fn wait(&mut self, due: Option<Instant>, latest: Instant) -> Result<Vec<Event>, Error> {
+        let end = due.map_or(latest, |due| due.min(latest));
+        // rounded up, or the last millisecond would be spent awake
+        let left = end.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut sources = [
             PollFd::new(self.mailbox.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
