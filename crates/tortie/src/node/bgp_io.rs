@@ -1,23 +1,31 @@
 //! Sockets and sleeps around [`bgp::Speaker`]: nothing here knows what a message means.
 //!
-//! One task owns the speaker. Each connection has a reader task; writes go through a bounded queue per connection,
-//! and a peer that does not read is cut off when it is full, which its speaker learns as a lost connection.
+//! One task owns the speaker. Each connection has a task that reads and one that writes from a bounded queue. A peer
+//! that does not read is cut off when its queue is full, which the speaker learns as a lost connection; a connection
+//! that the speaker closes has a moment to deliver its last words.
 
 use bgp::{Config, ConnId, Event, Input, NextHopMode, PeerConfig, PeerKind, Speaker, Transmit};
 use model::desired::Learned;
 use model::peering::{PeerSource, Peering};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Messages that may wait for a peer to read them.
 const QUEUE: usize = 1024;
+/// How long a closed connection may take to deliver what was sent on it.
+const LINGER: Duration = Duration::from_secs(2);
+/// Pause before a port that could not be had is tried again.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
+/// Pause after the listener was refused a connection, such as for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What the agent tells the speaker's task.
 pub(crate) enum Command {
@@ -38,23 +46,52 @@ enum Io {
 
 struct Connection {
     outgoing: mpsc::Sender<Vec<u8>>,
-    tasks: Vec<JoinHandle<()>>,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+impl Connection {
+    /// Lets what was sent go out, then closes.
+    ///
+    /// The reader goes on until the peer has closed too: a socket closed with unread octets would be reset, and the
+    /// reset overtakes a NOTIFICATION.
+    fn close(self) {
+        let Connection { outgoing, mut reader, mut writer } = self;
+        drop(outgoing);
+        tokio::spawn(async move {
+            let delivered = async {
+                let _ = (&mut writer).await;
+                let _ = (&mut reader).await;
+            };
+            if tokio::time::timeout(LINGER, delivered).await.is_err() {
+                writer.abort();
+                reader.abort();
+            }
+        });
     }
+
+    /// Gives up what still waits.
+    fn cut(self) {
+        self.writer.abort();
+        self.reader.abort();
+    }
+}
+
+/// The port that peers connect to.
+struct Listening {
+    port: u16,
+    /// None while the port cannot be had.
+    task: Option<JoinHandle<()>>,
+    retry_at: Instant,
 }
 
 /// The speaker and its sockets.
 pub(crate) struct Shell {
     speaker: Speaker,
+    config: Config,
     connections: BTreeMap<ConnId, Connection>,
     dialling: BTreeMap<ConnId, JoinHandle<()>>,
-    listener: Option<(u16, JoinHandle<()>)>,
+    listening: Option<Listening>,
     accepted: u64,
     io: mpsc::Sender<Io>,
     events: mpsc::Receiver<Io>,
@@ -68,12 +105,14 @@ impl Shell {
     pub(crate) fn new(first: &Peering, retained: Learned, learned: Box<dyn Fn(Learned) + Send>) -> Shell {
         let (io, events) = mpsc::channel(256);
         let seed = u64::from(u32::from(first.address)) ^ u64::from(std::process::id());
-        let speaker = Speaker::new(config(first), retained, Instant::now(), seed);
+        let config = config(first);
+        let speaker = Speaker::new(config.clone(), retained, Instant::now(), seed);
         Shell {
             speaker,
+            config,
             connections: BTreeMap::new(),
             dialling: BTreeMap::new(),
-            listener: None,
+            listening: None,
             accepted: 0,
             io,
             events,
@@ -83,10 +122,11 @@ impl Shell {
 
     /// Runs until `commands` ends; then the sessions close without a word, so that peers keep our routes.
     pub(crate) async fn run(mut self, first: Peering, mut commands: mpsc::UnboundedReceiver<Command>) {
-        self.configure(first);
+        self.configure(Some(first));
         loop {
-            self.drain().await;
-            let timeout = self.speaker.poll_timeout().map(|(at, _)| at);
+            self.drain();
+            let retry = self.listening.as_ref().filter(|listening| listening.task.is_none()).map(|l| l.retry_at);
+            let timeout = self.speaker.poll_timeout().map(|(at, _)| at).into_iter().chain(retry).min();
             let sleep = async move {
                 match timeout {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -96,15 +136,17 @@ impl Shell {
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Configure(Some(peering))) => self.configure(peering),
-                    Some(Command::Configure(None)) => self.handle(Input::Shutdown),
+                    Some(Command::Configure(peering)) => self.configure(peering),
                     Some(Command::Status(answer)) => drop(answer.send(self.speaker.status())),
                 },
                 event = self.events.recv() => {
                     let event = event.expect("the shell holds a sender of this channel itself");
                     self.on_io(event);
                 }
-                () = sleep => self.handle(Input::Timeout),
+                () = sleep => {
+                    self.listen_again();
+                    self.handle(Input::Timeout);
+                }
             }
         }
     }
@@ -113,31 +155,45 @@ impl Shell {
         self.speaker.handle(input, Instant::now());
     }
 
-    fn configure(&mut self, peering: Peering) {
-        if self.listener.as_ref().is_none_or(|(port, task)| *port != peering.listen_port || task.is_finished()) {
-            self.listen(peering.listen_port);
+    /// Follows the datastore; a node that lost its address parts from its peers and announces nothing.
+    fn configure(&mut self, peering: Option<Peering>) {
+        match peering {
+            Some(peering) => {
+                self.listen(peering.listen_port);
+                self.config = config(&peering);
+                self.handle(Input::Configure(self.config.clone()));
+                self.handle(Input::Originate(peering.originate));
+            }
+            None => {
+                self.config.peers.clear();
+                self.handle(Input::Configure(self.config.clone()));
+                self.handle(Input::Originate(BTreeSet::new()));
+            }
         }
-        self.handle(Input::Configure(config(&peering)));
-        self.handle(Input::Originate(peering.originate));
     }
 
     fn listen(&mut self, port: u16) {
-        if let Some((_, task)) = self.listener.take() {
-            task.abort();
+        match &self.listening {
+            Some(listening) if listening.port == port => return,
+            Some(Listening { task: Some(task), .. }) => task.abort(),
+            Some(_) | None => {}
         }
-        match listener(port) {
-            Ok(listener) => {
-                let io = self.io.clone();
-                let task = tokio::spawn(async move {
-                    while let Ok((stream, from)) = listener.accept().await {
-                        if io.send(Io::Accepted(stream, from)).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-                self.listener = Some((port, task));
-            }
-            Err(error) => tracing::error!(port, %error, "cannot listen for BGP; only peers that we dial are reached"),
+        let task = accept_on(port, &self.io);
+        let task = task.inspect_err(|error| {
+            tracing::error!(port, %error, "cannot listen for BGP, trying again; only peers that we dial are reached");
+        });
+        self.listening = Some(Listening { port, task: task.ok(), retry_at: Instant::now() + LISTEN_RETRY });
+    }
+
+    fn listen_again(&mut self) {
+        let now = Instant::now();
+        let Some(listening) = self.listening.as_mut().filter(|l| l.task.is_none() && l.retry_at <= now) else {
+            return;
+        };
+        listening.retry_at = now + LISTEN_RETRY;
+        if let Ok(task) = accept_on(listening.port, &self.io) {
+            tracing::info!(port = listening.port, "listening for BGP");
+            listening.task = Some(task);
         }
     }
 
@@ -171,7 +227,8 @@ impl Shell {
                 }
             }
             Io::Closed(conn, reason) => {
-                if self.connections.remove(&conn).is_some() {
+                if let Some(connection) = self.connections.remove(&conn) {
+                    connection.close();
                     self.handle(Input::Closed { conn, reason });
                 }
             }
@@ -180,13 +237,13 @@ impl Shell {
 
     fn adopt(&mut self, conn: ConnId, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
-        let (mut reader, mut writer) = stream.into_split();
+        let (mut incoming, mut sending) = stream.into_split();
         let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(QUEUE);
         let io = self.io.clone();
-        let read = tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut buffer = vec![0; 64 * 1024];
             let reason = loop {
-                match reader.read(&mut buffer).await {
+                match incoming.read(&mut buffer).await {
                     Ok(0) => break "the peer closed the connection".to_owned(),
                     Ok(count) => {
                         if io.send(Io::Received(conn, buffer[..count].to_vec())).await.is_err() {
@@ -198,16 +255,16 @@ impl Shell {
             };
             let _ = io.send(Io::Closed(conn, reason)).await;
         });
-        let write = tokio::spawn(async move {
+        // a write that fails is no news: the reader hears of it too
+        let writer = tokio::spawn(async move {
             while let Some(bytes) = queue.recv().await {
-                if writer.write_all(&bytes).await.is_err() {
+                if sending.write_all(&bytes).await.is_err() {
                     return;
                 }
             }
-            let _ = writer.shutdown().await;
+            let _ = sending.shutdown().await;
         });
-        drop(write);
-        self.connections.insert(conn, Connection { outgoing, tasks: vec![read] });
+        self.connections.insert(conn, Connection { outgoing, reader, writer });
     }
 
     fn dial(&mut self, conn: ConnId, peer: SocketAddr, local: Option<IpAddr>) {
@@ -222,7 +279,7 @@ impl Shell {
         self.dialling.insert(conn, task);
     }
 
-    async fn drain(&mut self) {
+    fn drain(&mut self) {
         let mut learned = None;
         loop {
             while let Some(transmit) = self.speaker.poll_transmit() {
@@ -247,14 +304,15 @@ impl Shell {
         match transmit {
             Transmit::Connect { conn, peer, local } => self.dial(conn, peer, local),
             Transmit::Send { conn, bytes } => {
-                let full = self.connections.get(&conn).is_some_and(|c| c.outgoing.try_send(bytes).is_err());
-                if full {
-                    self.connections.remove(&conn);
+                let Some(connection) = self.connections.get(&conn) else { return };
+                // a writer that ended leaves it to the reader to say why
+                if let Err(TrySendError::Full(_)) = connection.outgoing.try_send(bytes) {
+                    self.connections.remove(&conn).into_iter().for_each(Connection::cut);
                     self.handle(Input::Closed { conn, reason: "the peer does not read".to_owned() });
                 }
             }
             Transmit::Close { conn } => {
-                self.connections.remove(&conn);
+                self.connections.remove(&conn).into_iter().for_each(Connection::close);
                 if let Some(task) = self.dialling.remove(&conn) {
                     task.abort();
                 }
@@ -280,6 +338,26 @@ fn config(peering: &Peering) -> Config {
         config.peers.insert(IpAddr::V4(*address), wanted);
     }
     config
+}
+
+/// Listens on every address, as BIRD does, and passes on who connects until it is aborted.
+fn accept_on(port: u16, io: &mpsc::Sender<Io>) -> io::Result<JoinHandle<()>> {
+    let (listener, io) = (listener(port)?, io.clone());
+    Ok(tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    if io.send(Io::Accepted(stream, from)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(port, %error, "accept");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }))
 }
 
 fn listener(port: u16) -> io::Result<TcpListener> {

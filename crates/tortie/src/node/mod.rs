@@ -7,37 +7,43 @@
 mod bgp_io;
 mod bird_socket;
 mod detect;
+mod followers;
+mod health;
+mod http;
+mod metrics;
 mod options;
 mod register;
+mod reporter;
 mod sessions;
 mod tunnel_address;
 
 use crate::client::Client;
 use anyhow::{Context, bail};
+use api::Event;
 use api::event::OwnerType;
 use api::resource::Kind;
-use bgp_io::Command;
-use calc::{Graph, Output};
+use calc::{Graph, Reporting};
 use clap::Parser;
-use dataplane::{Input, TunnelChoice};
+use dataplane::TunnelChoice;
 use datastore::{Scope, Store};
-use ipnet::Ipv4Net;
-use model::desired::Learned;
+use followers::{Followers, spawn_dataplane};
 use model::name::NodeName;
 use options::Options;
-use std::collections::BTreeSet;
+use reporter::Reporter;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::SignalKind;
+use tokio::sync::{Notify, mpsc};
 
 /// Where BIRD's control socket is expected.
 const CONTROL_SOCKET: &str = "/var/run/calico/bird.ctl";
-/// Where the CNI plugin reads the pods' MTU, in the file `mtu`.
-const STATE_DIRECTORY: &str = "/var/lib/calico";
 /// Pause before the datastore is tried again at start.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often the agent shows that it is alive.
+const TICK: Duration = Duration::from_secs(10);
 
 /// Runs the agent until it is told to stop; `arguments` come after `tortie node`.
 pub fn run(arguments: &[String]) -> ExitCode {
@@ -80,33 +86,54 @@ async fn agent(options: Options) -> anyhow::Result<()> {
         bail!("the agent changes routes and rules: run it as root");
     }
     let node = options.node_name().context("find this node's name")?;
+    let overrides = options::felix_overrides(std::env::vars());
+    let mut reporter = Reporter::new(&node)?;
+    reporter.serve(&Reporting::of_environment(&overrides));
     let store = open_store(&options).await?;
     let client = Client::new(Arc::clone(&store));
     start(&client, &node, &options).await?;
+    reporter.started();
 
-    let dataplane = spawn_dataplane(tunnel)?;
-    let (pools_changed, tunnel_changes) = watch::channel(0_u64);
-    tokio::spawn(tunnel_address::run(client.clone(), node.clone(), tunnel_changes));
+    let (dataplane, mut kernel) = spawn_dataplane(tunnel)?;
+    let tunnel_address = Rc::new(Notify::new());
+    tokio::task::spawn_local(tunnel_address::run(client, node.clone(), Rc::clone(&tunnel_address)));
     let (events, mut batches) = mpsc::channel(16);
     tokio::task::spawn_local(datastore::syncer::run(store, scopes(&node), events));
-    let speaker = Speaker::new(speaks_bgp, &dataplane);
-    let mut graph = Graph::new(NodeName(node.clone()), options::felix_overrides(std::env::vars()));
-    let mut followers = Followers { dataplane, speaker, pools_changed, last: None };
+    let mut graph = Graph::new(NodeName(node.clone()), overrides);
+    let mut followers = Followers::new(speaks_bgp, dataplane);
+    let take = |batch: Vec<Event>, graph: &mut Graph, reporter: &Reporter| {
+        if batch.iter().any(|event| tunnel_address::is_concerned(event, &node)) {
+            tunnel_address.notify_one();
+        }
+        reporter.batch(&batch);
+        graph.on_events(batch);
+    };
 
-    let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
-    let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             batch = batches.recv() => {
                 let Some(batch) = batch else { bail!("the datastore's watcher ended") };
-                graph.on_events(batch);
+                let begun = Instant::now();
+                take(batch, &mut graph, &reporter);
                 while let Ok(batch) = batches.try_recv() {
-                    graph.on_events(batch);
+                    take(batch, &mut graph, &reporter);
                 }
-                if let Some(output) = graph.flush() {
+                let output = graph.flush();
+                reporter.graph_updated(begun, graph.totals());
+                if let Some(output) = output {
+                    reporter.serve(&output.reporting);
                     followers.tell(output);
                 }
             }
+            changed = kernel.changed() => {
+                changed.context("the dataplane's thread ended")?;
+                let status = kernel.borrow_and_update().clone();
+                reporter.dataplane(&status);
+            }
+            _ = tick.tick() => reporter.tick(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -115,7 +142,7 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn signal(kind: tokio::signal::unix::SignalKind) -> anyhow::Result<tokio::signal::unix::Signal> {
+fn signal(kind: SignalKind) -> anyhow::Result<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(kind).context("listen for signals")
 }
 
@@ -166,104 +193,4 @@ fn scopes(node: &str) -> Vec<Scope> {
     let mut scopes: Vec<Scope> = kinds.map(Scope::Kind).into();
     scopes.extend([Scope::Blocks, Scope::AffinitiesOf(OwnerType::Host, node.to_owned())]);
     scopes
-}
-
-/// Starts the dataplane's thread; its inputs are cheap to send and never block.
-fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<dataplane::Sender> {
-    let config = dataplane::Config { tunnel, state_directory: STATE_DIRECTORY.into() };
-    let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
-    std::thread::Builder::new()
-        .name("dataplane".to_owned())
-        .spawn(move || {
-            let mut tunnel = None;
-            let status = move |status: dataplane::Status| {
-                if status.tunnel != tunnel {
-                    tunnel = status.tunnel;
-                    tracing::info!(?tunnel, "tunl0");
-                }
-            };
-            if let Err(error) = dataplane::run(config, mailbox, status) {
-                tracing::error!("dataplane: {error}");
-                std::process::exit(1);
-            }
-        })
-        .context("start the dataplane's thread")?;
-    Ok(sender)
-}
-
-/// Who follows the graph.
-struct Followers {
-    dataplane: dataplane::Sender,
-    speaker: Speaker,
-    pools_changed: watch::Sender<u64>,
-    last: Option<Output>,
-}
-
-impl Followers {
-    fn tell(&mut self, output: Output) {
-        let last = self.last.as_ref();
-        for problem in output.problems.iter().filter(|problem| last.is_none_or(|last| !last.problems.contains(problem)))
-        {
-            tracing::warn!("{problem}");
-        }
-        if last.is_none_or(|last| last.desired != output.desired) {
-            self.dataplane.send(Input::Desired(Box::new(output.desired.clone())));
-            self.pools_changed.send_modify(|generation| *generation += 1);
-        }
-        if last.is_none_or(|last| last.peering != output.peering) {
-            let pools = output.desired.pools.keys().copied().collect();
-            self.speaker.configure(output.peering.clone(), &pools);
-        }
-        self.last = Some(output);
-    }
-}
-
-/// The BGP task: it starts once the node has an address, since that is its identifier.
-struct Speaker {
-    enabled: bool,
-    dataplane: dataplane::Sender,
-    task: Option<mpsc::UnboundedSender<Command>>,
-}
-
-impl Speaker {
-    fn new(enabled: bool, dataplane: &dataplane::Sender) -> Speaker {
-        if !enabled {
-            dataplane.send(Input::Learned(Learned::new()));
-        }
-        Speaker { enabled, dataplane: dataplane.clone(), task: None }
-    }
-
-    fn configure(&mut self, peering: Option<model::peering::Peering>, pools: &BTreeSet<Ipv4Net>) {
-        if !self.enabled {
-            return;
-        }
-        match (&self.task, peering) {
-            (Some(task), peering) => drop(task.send(Command::Configure(peering))),
-            (None, None) => {}
-            (None, Some(first)) => self.task = Some(self.start(first, pools)),
-        }
-    }
-
-    fn start(&self, first: model::peering::Peering, pools: &BTreeSet<Ipv4Net>) -> mpsc::UnboundedSender<Command> {
-        let retained = dataplane::read_retained(pools).unwrap_or_else(|error| {
-            tracing::warn!("cannot read the routes that an earlier agent left: {error}");
-            Learned::new()
-        });
-        tracing::info!(peers = first.peers.len(), retained = retained.len(), "BGP starts");
-        let dataplane = self.dataplane.clone();
-        dataplane.send(Input::Learned(retained.clone()));
-        let learned = move |routes| dataplane.send(Input::Learned(routes));
-        let shell = bgp_io::Shell::new(&first, retained, Box::new(learned));
-        let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(shell.run(first, receiver));
-        let asking = commands.clone();
-        tokio::task::spawn_local(async move {
-            let path = Path::new(CONTROL_SOCKET);
-            let rows = async || sessions::rows(&asking).await;
-            if let Err(error) = bird_socket::serve(path, rows).await {
-                tracing::error!("{}: {error}", path.display());
-            }
-        });
-        commands
-    }
 }

@@ -1,26 +1,44 @@
 //! Keeps the node's IPIP address allocated while a pool wants one (dataplane reference §2.8).
 
 use crate::client::Client;
+use api::Event;
+use api::event::Key;
 use api::kind::NodeSpec;
 use api::resource::{Kind, Resource, Typed};
 use ipam::{Ipam, SystemClock};
+use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Pause before another try.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Allocates, keeps or releases the address each time `changes` says that pools or the node changed.
-pub(crate) async fn run(client: Client, node: String, mut changes: watch::Receiver<u64>) {
+/// Whether an event may change which address the node should have.
+pub(crate) fn is_concerned(event: &Event, node: &str) -> bool {
+    let key = match event {
+        Event::Init | Event::InitApply(_) => return false,
+        Event::InitDone => return true,
+        Event::Apply(entry) => &entry.key,
+        Event::Delete(key) => key,
+    };
+    matches!(key, Key::Resource { kind: Kind::IPPool, .. }) || *key == Key::global(Kind::Node, node)
+}
+
+/// Allocates, keeps or releases the address, at once and each time `changes` says that pools or the node changed.
+pub(crate) async fn run(client: Client, node: String, changes: Rc<Notify>) {
+    let mut failed = String::new();
     loop {
         match ensure(&client, &node).await {
             Ok(()) => {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+                failed.clear();
+                changes.notified().await;
             }
             Err(error) => {
-                tracing::warn!(node, "tunnel address: {error:#}");
+                let error = format!("{error:#}");
+                if error != failed {
+                    tracing::warn!(node, "tunnel address, trying again: {error}");
+                    failed = error;
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }

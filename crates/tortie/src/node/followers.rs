@@ -1,0 +1,125 @@
+//! Those who follow the graph: the dataplane's thread, and the speaker's task once the node has an address.
+
+use super::bgp_io::{self, Command};
+use super::metrics::DataplaneSeries;
+use super::{CONTROL_SOCKET, bird_socket, sessions};
+use anyhow::Context;
+use calc::Output;
+use dataplane::{Input, Status, TunnelChoice};
+use ipnet::Ipv4Net;
+use model::desired::Learned;
+use model::peering::Peering;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+use tokio::sync::{mpsc, watch};
+
+/// Where the CNI plugin reads the pods' MTU, in the file `mtu`.
+const STATE_DIRECTORY: &str = "/var/lib/calico";
+
+/// Starts the dataplane's thread: what it is told never blocks the teller, and it says how the kernel stands.
+pub(crate) fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
+    let config = dataplane::Config { tunnel, state_directory: STATE_DIRECTORY.into() };
+    let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
+    let (said, status) = watch::channel(Status::default());
+    std::thread::Builder::new()
+        .name("dataplane".to_owned())
+        .spawn(move || {
+            let mut series = DataplaneSeries::new(Instant::now());
+            let report = move |status: Status| {
+                series.note(&status);
+                let before = said.send_replace(status.clone());
+                if status.tunnel != before.tunnel {
+                    tracing::info!(tunnel = ?status.tunnel, "tunl0");
+                }
+            };
+            if let Err(error) = dataplane::run(config, mailbox, report) {
+                tracing::error!("dataplane: {error}");
+                std::process::exit(1);
+            }
+        })
+        .context("start the dataplane's thread")?;
+    Ok((sender, status))
+}
+
+/// Who follows the graph.
+pub(crate) struct Followers {
+    dataplane: dataplane::Sender,
+    speaker: Speaker,
+    last: Option<Output>,
+}
+
+impl Followers {
+    /// Nobody follows before the first output.
+    pub(crate) fn new(speaks_bgp: bool, dataplane: dataplane::Sender) -> Followers {
+        Followers { speaker: Speaker::new(speaks_bgp, &dataplane), dataplane, last: None }
+    }
+
+    /// Passes on what changed.
+    pub(crate) fn tell(&mut self, output: Output) {
+        let last = self.last.as_ref();
+        for problem in output.problems.iter().filter(|problem| last.is_none_or(|last| !last.problems.contains(problem)))
+        {
+            tracing::warn!("{problem}");
+        }
+        // first of all: the routes that an earlier agent learned must be known before the tunnel is gone over
+        if last.is_none_or(|last| last.peering != output.peering) {
+            let pools = output.desired.pools.keys().copied().collect();
+            self.speaker.configure(output.peering.clone(), &pools);
+        }
+        if last.is_none_or(|last| last.desired != output.desired) {
+            self.dataplane.send(Input::Desired(Box::new(output.desired.clone())));
+        }
+        self.last = Some(output);
+    }
+}
+
+/// The BGP task: it starts once the node has an address, since that is its identifier.
+struct Speaker {
+    enabled: bool,
+    dataplane: dataplane::Sender,
+    task: Option<mpsc::UnboundedSender<Command>>,
+}
+
+impl Speaker {
+    fn new(enabled: bool, dataplane: &dataplane::Sender) -> Speaker {
+        if !enabled {
+            dataplane.send(Input::Learned(Learned::new()));
+        }
+        Speaker { enabled, dataplane: dataplane.clone(), task: None }
+    }
+
+    fn configure(&mut self, peering: Option<Peering>, pools: &BTreeSet<Ipv4Net>) {
+        if !self.enabled {
+            return;
+        }
+        match (&self.task, peering) {
+            (Some(task), peering) => drop(task.send(Command::Configure(peering))),
+            (None, None) => {}
+            (None, Some(first)) => self.task = Some(self.start(first, pools)),
+        }
+    }
+
+    fn start(&self, first: Peering, pools: &BTreeSet<Ipv4Net>) -> mpsc::UnboundedSender<Command> {
+        let retained = dataplane::read_retained(pools).unwrap_or_else(|error| {
+            tracing::warn!("cannot read the routes that an earlier agent left: {error}");
+            Learned::new()
+        });
+        tracing::info!(peers = first.peers.len(), retained = retained.len(), "BGP starts");
+        let dataplane = self.dataplane.clone();
+        dataplane.send(Input::Learned(retained.clone()));
+        let learned = move |routes| dataplane.send(Input::Learned(routes));
+        let shell = bgp_io::Shell::new(&first, retained, Box::new(learned));
+        let (commands, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(shell.run(first, receiver));
+        let asking = commands.clone();
+        tokio::task::spawn_local(async move {
+            let path = Path::new(CONTROL_SOCKET);
+            let rows = async || sessions::rows(&asking).await;
+            if let Err(error) = bird_socket::serve(path, rows).await {
+                tracing::error!("{}: {error}", path.display());
+            }
+        });
+        commands
+    }
+}

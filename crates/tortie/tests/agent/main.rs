@@ -1,0 +1,19 @@
+//! The node agent: the built binary in hosts made of network and mount namespaces, with a datastore of their own.
+//!
+//! ```text
+//!  n1 192.168.10.1 eth0 ─┐                 every host: its own /run, /var/lib, /var/log
+//!  n2 192.168.10.2 eth0 ─┼─ br0, the wire
+//!  …                     ─┘                 tortie store: a unix socket that all of them see
+//! ```
+//!
+//! The kernel is read with `ip`, sessions over the agents' control sockets, packets are counted by `ping`. Everything
+//! needs root.
+
+mod bird;
+mod cluster;
+mod datastore;
+mod host;
+mod mesh;
+mod refusals;
+mod reporting;
+mod restart;
