@@ -160,6 +160,10 @@ impl Settings {
         if endpoints.is_empty() {
             return Err(setting("etcdEndpoints", "at least one endpoint is needed (ETCD_ENDPOINTS)".to_owned()));
         }
+        let known = |endpoint: &&String| ["http://", "https://", "unix:"].iter().any(|it| endpoint.starts_with(it));
+        if let Some(endpoint) = endpoints.iter().find(|endpoint| !known(endpoint)) {
+            return Err(setting("etcdEndpoints", format!("{endpoint:?} is not http://, https:// or unix:")));
+        }
         if endpoints.len() > 1 && endpoints.iter().any(|endpoint| endpoint.starts_with("unix:")) {
             return Err(setting("etcdEndpoints", "a unix: endpoint must be the only one".to_owned()));
         }
@@ -202,11 +206,16 @@ mod tests {
     fn the_environment_names_the_datastore() {
         let two = Config { etcd_endpoints: vec!["http://a:1".into(), "http://b:2".into()], ..Config::default() };
         assert_eq!(env(&[("ETCD_ENDPOINTS", "http://a:1, http://b:2")]), Ok(two.clone()));
-        assert_eq!(env(&[("CALICO_ETCD_ENDPOINTS", "http://a:1,http://b:2"), ("ETCD_ENDPOINTS", "x")]), Ok(two));
+        assert_eq!(
+            env(&[("CALICO_ETCD_ENDPOINTS", "http://a:1,http://b:2"), ("ETCD_ENDPOINTS", "http://x:1")]),
+            Ok(two)
+        );
         let error = env(&[]).expect_err("nothing is set");
         assert!(error.starts_with("datastoreType: kubernetes is not supported yet"), "{error}");
         let error = env(&[("ETCD_ENDPOINTS", "unix:/a,http://b:2")]).expect_err("a socket and a host");
         assert_eq!(error, "etcdEndpoints: a unix: endpoint must be the only one");
+        let error = env(&[("ETCD_ENDPOINTS", "http://a:1,b:2")]).expect_err("a scheme is missing");
+        assert_eq!(error, "etcdEndpoints: \"b:2\" is not http://, https:// or unix:");
     }
 
     #[test]

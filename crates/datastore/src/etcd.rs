@@ -9,6 +9,7 @@ use etcd_client::{
     Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
 };
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 use tonic::transport::Endpoint;
@@ -37,7 +38,8 @@ impl Etcd {
         if let Some(files) = &config.tls {
             options = options.with_tls(tls(files)?);
         }
-        let unavailable = |error: etcd_client::Error| Error::Unavailable(format!("etcd at {endpoints}: {error}"));
+        let unavailable =
+            |error: etcd_client::Error| Error::Unavailable(format!("etcd at {endpoints}: {}", reason(&error)));
         let client = match config.etcd_endpoints.as_slice() {
             [unix] if unix.starts_with("unix:") => {
                 let endpoint = Endpoint::from_shared(unix.clone())
@@ -64,25 +66,24 @@ impl Etcd {
     }
 
     fn unavailable(&self, error: &etcd_client::Error) -> Error {
-        Error::Unavailable(format!("etcd at {}: {}", self.endpoints, Chain(error)))
+        Error::Unavailable(format!("etcd at {}: {}", self.endpoints, reason(error)))
     }
 }
 
-/// An error and its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = self.0.to_string();
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            let more = error.to_string();
-            if !text.contains(&more) {
-                text = format!("{text}: {more}");
-            }
-            cause = error.source();
-        }
-        f.write_str(&text)
+/// What went wrong, in a line for an operator: what the server or the transport said, and the last cause.
+fn reason(error: &etcd_client::Error) -> String {
+    let (text, mut cause) = if let etcd_client::Error::GRpcStatus(status) = error {
+        let message = Some(status.message()).filter(|message| !message.is_empty());
+        (message.map_or_else(|| status.code().to_string(), str::to_owned), status.source())
+    } else {
+        (error.to_string(), error.source())
+    };
+    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
+        cause = Some(deeper);
+    }
+    match cause.map(ToString::to_string) {
+        Some(root) if !text.contains(&root) => format!("{text}: {root}"),
+        _ => text,
     }
 }
 
@@ -238,7 +239,7 @@ impl Watch for EtcdWatch {
                 return Ok(self.ready.drain(..).collect());
             }
             let lost = |reason: String| Error::Unavailable(format!("etcd at {}: watch {reason}", self.endpoints));
-            let answer = self.stream.message().await.map_err(|error| lost(format!("failed: {}", Chain(&error))))?;
+            let answer = self.stream.message().await.map_err(|error| lost(format!("failed: {}", reason(&error))))?;
             let answer = answer.ok_or_else(|| lost("ended".to_owned()))?;
             if answer.canceled() {
                 return Err(lost(format!("cancelled: {}", answer.cancel_reason())));
