@@ -54,7 +54,7 @@ impl Call {
             let msg = format!("required env variables [{}] missing", missing.join(","));
             return Err(CniError::new(Code::INVALID_ENVIRONMENT, msg));
         }
-        let raw_args = value("CNI_ARGS");
+        let raw_args = if command == Command::Version { String::new() } else { value("CNI_ARGS") };
         let call = Call {
             command,
             container_id: value("CNI_CONTAINERID"),
@@ -90,12 +90,12 @@ impl Call {
     }
 }
 
-/// Reads `KEY=VALUE;…`; a pair without `=` is an error unless `IgnoreUnknown` is set.
+/// Reads `KEY=VALUE;…`. Keys that mean nothing here are passed over, `IgnoreUnknown` or not, as in Calico.
 fn parse_args(text: &str) -> Result<BTreeMap<String, String>, CniError> {
     let mut args = BTreeMap::new();
     for pair in text.split(';').filter(|pair| !pair.is_empty()) {
         let Some((key, value)) = pair.split_once('=') else {
-            return Err(CniError::new(Code::INVALID_ENVIRONMENT, format!("ARGS: invalid pair {pair:?}")));
+            return Err(CniError::new(Code::INVALID_ENVIRONMENT, format!("CNI_ARGS: invalid pair {pair:?}")));
         };
         args.insert(key.to_owned(), value.to_owned());
     }
@@ -129,5 +129,20 @@ mod tests {
         assert_eq!(call.args["K8S_POD_NAME"], "my-pod");
         assert_eq!(call.path, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(call.netns, None);
+    }
+
+    #[test]
+    fn bad_values_are_explained() {
+        for (name, value, expect) in [
+            ("CNI_CONTAINERID", "a b", "invalid characters in containerID: \"a b\""),
+            ("CNI_CONTAINERID", "-a", "invalid characters in containerID: \"-a\""),
+            ("CNI_IFNAME", "a/b", "interface name contains / or : or whitespace characters: \"a/b\""),
+            ("CNI_ARGS", "IgnoreUnknown=1;K8S", "CNI_ARGS: invalid pair \"K8S\""),
+        ] {
+            let mut pairs = vec![("CNI_COMMAND", "DEL"), (name, value)];
+            let rest = [("CNI_CONTAINERID", "c"), ("CNI_IFNAME", "eth0"), ("CNI_PATH", "/x")];
+            pairs.extend(rest.into_iter().filter(|(other, _)| *other != name));
+            assert_eq!(call(&pairs), Err(CniError::new(Code(4), expect)), "{name}={value}");
+        }
     }
 }

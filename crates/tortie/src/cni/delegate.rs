@@ -27,6 +27,8 @@ struct Address {
 #[derive(Deserialize)]
 struct Old {
     ip: String,
+    #[serde(default)]
+    routes: Vec<Route>,
 }
 
 #[derive(Deserialize)]
@@ -34,20 +36,37 @@ struct Route {
     dst: String,
 }
 
-/// Runs `plugin` with `command` and the same environment and input; DEL's result is empty.
-pub(crate) fn run(plugin: &str, command: &str, call: &Call, input: &[u8]) -> Result<Added, CniError> {
+/// Has `plugin` assign addresses; nothing stays assigned if its answer makes no sense.
+pub(crate) fn add(plugin: &str, call: &Call, input: &[u8]) -> Result<Added, CniError> {
+    let output = run(plugin, "ADD", call, input)?;
+    let answer = parse(&output);
+    answer.map_err(|reason| {
+        let undone = del(plugin, call, input).map_or_else(|error| format!("; DEL: {}", error.msg), |()| String::new());
+        CniError::failed(format!("IPAM plugin {plugin}: {reason}{undone}"))
+    })
+}
+
+/// Has `plugin` release a container's addresses.
+pub(crate) fn del(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
+    run(plugin, "DEL", call, input).map(|_| ())
+}
+
+/// Runs `plugin` with `command` and the same environment and input; returns what it printed.
+fn run(plugin: &str, command: &str, call: &Call, input: &[u8]) -> Result<Vec<u8>, CniError> {
     let path = find(plugin, call)?;
     let failed = |reason: String| CniError::failed(format!("IPAM plugin {}: {reason}", path.display()));
+    // it does not know Kubernetes' arguments, and refuses an empty one
+    let own = call.raw_args.split(';').filter(|pair| !pair.is_empty());
+    let args = std::iter::once("IgnoreUnknown=1").chain(own).collect::<Vec<_>>().join(";");
     let mut child = Command::new(&path)
         .env("CNI_COMMAND", command)
-        .env("CNI_ARGS", format!("IgnoreUnknown=1;{}", call.raw_args))
+        .env("CNI_ARGS", args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input).map_err(|error| failed(error.to_string()))?;
-    }
+    // the write's own failure says little: the plugin's answer tells why it did not read
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input));
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         #[derive(Deserialize)]
@@ -59,19 +78,17 @@ pub(crate) fn run(plugin: &str, command: &str, call: &Call, input: &[u8]) -> Res
             serde_json::from_str::<Failure>(&text).map_or_else(|_| text.trim().to_owned(), |failure| failure.msg);
         return Err(CniError::failed(reason));
     }
-    if output.stdout.is_empty() {
-        return Ok(Added::default());
-    }
-    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
-    let texts = answer
-        .ips
-        .into_iter()
-        .map(|ip| ip.address)
-        .chain([answer.ip4, answer.ip6].into_iter().flatten().map(|old| old.ip));
-    let parse =
-        |text: String| text.parse().map_err(|_| failed(format!("{text:?} is not an address with prefix length")));
-    let ips = texts.map(parse).collect::<Result<_, _>>()?;
-    Ok(Added { ips, routes: answer.routes.into_iter().map(|route| route.dst).collect(), ..Added::default() })
+    written.map_err(|error| failed(error.to_string()))?;
+    Ok(output.stdout)
+}
+
+fn parse(output: &[u8]) -> Result<Added, String> {
+    let answer: Answer = serde_json::from_slice(output).map_err(|error| error.to_string())?;
+    let old: Vec<Old> = [answer.ip4, answer.ip6].into_iter().flatten().collect();
+    let routes = old.iter().flat_map(|old| &old.routes).chain(&answer.routes).map(|route| route.dst.clone()).collect();
+    let texts = answer.ips.into_iter().map(|ip| ip.address).chain(old.into_iter().map(|old| old.ip));
+    let parse = |text: String| text.parse().map_err(|_| format!("{text:?} is not an address with prefix length"));
+    Ok(Added { ips: texts.map(parse).collect::<Result<_, _>>()?, routes, ..Added::default() })
 }
 
 fn find(plugin: &str, call: &Call) -> Result<PathBuf, CniError> {

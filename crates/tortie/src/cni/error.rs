@@ -7,14 +7,12 @@ use serde::Serialize;
 /// | code | meaning |
 /// |---|---|
 /// | 1 | incompatible CNI version |
-/// | 3 | container unknown |
 /// | 4 | invalid environment variables |
 /// | 5 | standard input cannot be read |
 /// | 6 | standard input is not JSON, or not a network configuration |
 /// | 7 | invalid network configuration |
 /// | 8 | the namespace is the plugin's own |
-/// | 11 | try again later |
-/// | 100 | a flag or the connection test failed |
+/// | 100 | an unknown flag, or the connection test failed |
 /// | 999 | the operation failed |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code(pub(crate) u32);
@@ -26,6 +24,7 @@ impl Code {
     pub(crate) const DECODING: Code = Code(6);
     pub(crate) const INVALID_CONFIG: Code = Code(7);
     pub(crate) const INVALID_NETNS: Code = Code(8);
+    pub(crate) const USAGE: Code = Code(100);
     pub(crate) const FAILED: Code = Code(999);
 }
 
@@ -46,11 +45,5 @@ impl CniError {
     /// An ordinary failure.
     pub(crate) fn failed(msg: impl Into<String>) -> Self {
         CniError::new(Code::FAILED, msg)
-    }
-}
-
-impl From<datastore::Error> for CniError {
-    fn from(error: datastore::Error) -> Self {
-        CniError::failed(error.to_string())
     }
 }

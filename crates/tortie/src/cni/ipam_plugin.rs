@@ -13,11 +13,17 @@ use api::event::Object;
 use api::resource::{Kind, Resource};
 use datastore::{Scope, Store};
 use ipam::block::Holder;
-use ipam::{AssignIp, AutoAssign, Clock, Ipam, ReleaseError, SystemClock, attribute_timestamp};
+use ipam::{
+    AssignIp, AssignIpError, AutoAssign, AutoAssignError, Clock, Ipam, Release, ReleaseError, SystemClock,
+    attribute_timestamp,
+};
 use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::OpenOptions;
 use std::net::IpAddr;
+
+/// The plugin's name, as network configurations have it.
+pub(crate) const NAME: &str = "calico-ipam";
 
 /// Assigns addresses to a container; each comes with its block's prefix length, and a route to itself.
 pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Added, CniError> {
@@ -31,7 +37,7 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         Some(text) => {
             let address: IpAddr = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
             let holder = Holder { handle, attributes };
-            ipam.assign_ip(&AssignIp { address, holder, host: workload.node.clone() }).await.map_err(failed)?;
+            ipam.assign_ip(&AssignIp { address, holder, host: workload.node.clone() }).await.map_err(assign_failed)?;
             vec![IpNet::from(address)]
         }
         None => {
@@ -46,12 +52,10 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
                 pools: requested_pools(store, conf).await?,
                 ..AutoAssign::default()
             };
-            let assigned = ipam.auto_assign(&request).await.map_err(failed)?;
+            let assigned = ipam.auto_assign(&request).await.map_err(auto_assign_failed)?;
             let ips: Vec<IpNet> = assigned.v4.into_iter().chain(assigned.v6).collect();
             if let Some(shortage) = assigned.shortages.first() {
-                if !ips.is_empty() {
-                    ipam.release_by_handle(request.handle.as_deref().unwrap_or_default()).await.map_err(failed)?;
-                }
+                release(&ipam, &ips, request.handle.as_deref()).await?;
                 let family = shortage.family;
                 return Err(CniError::failed(format!("failed to request {family} addresses: {shortage}")));
             }
@@ -60,6 +64,24 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
     };
     log.write(Level::Info, &format!("assigned {ips:?}"));
     Ok(Added { routes: ips.iter().map(ToString::to_string).collect(), ips, ..Added::default() })
+}
+
+/// Releases the addresses that one ADD was given; others of the same container stay.
+pub(crate) async fn give_back(
+    store: &dyn Store,
+    call: &Call,
+    conf: &NetConf,
+    addresses: &[IpNet],
+    log: &Log,
+) -> Result<(), CniError> {
+    let _lock = lock(conf, log);
+    release(&Ipam::new(store, &SystemClock), addresses, Some(&handle(call, conf))).await
+}
+
+async fn release(ipam: &Ipam<'_>, addresses: &[IpNet], handle: Option<&str>) -> Result<(), CniError> {
+    let release = |net: &IpNet| Release { address: net.addr(), handle: handle.map(str::to_owned), sequence: None };
+    let releases: Vec<Release> = addresses.iter().map(release).collect();
+    ipam.release_ips(&releases).await.map_err(release_failed).map(|_| ())
 }
 
 /// Releases a container's addresses; having none is success.
@@ -75,14 +97,22 @@ pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         match ipam.release_by_handle(&handle).await {
             Ok(released) => log.write(Level::Debug, &format!("released {released:?} of {handle}")),
             Err(ReleaseError::NoSuchHandle(_)) => log.write(Level::Debug, &format!("{handle} holds no address")),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(release_failed(error)),
         }
     }
     Ok(())
 }
 
-fn failed(error: impl std::fmt::Display) -> CniError {
-    CniError::failed(error.to_string())
+fn auto_assign_failed(error: AutoAssignError) -> CniError {
+    if let AutoAssignError::Store(error) = error { error.into() } else { CniError::failed(error.to_string()) }
+}
+
+fn assign_failed(error: AssignIpError) -> CniError {
+    if let AssignIpError::Store(error) = error { error.into() } else { CniError::failed(error.to_string()) }
+}
+
+fn release_failed(error: ReleaseError) -> CniError {
+    if let ReleaseError::Store(error) = error { error.into() } else { CniError::failed(error.to_string()) }
 }
 
 /// `NETWORK.CONTAINER`.
@@ -98,9 +128,9 @@ async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec
     }
     let (entries, _) = store.list(&Scope::Kind(Kind::IPPool)).await?;
     let named = |word: &str| {
-        entries.iter().find_map(|entry| match &entry.object {
-            Object::Resource(Resource::IPPool(pool)) if pool.metadata.name == word => pool.spec.cidr.parse().ok(),
-            _ => None,
+        entries.iter().find_map(|entry| {
+            let Object::Resource(Resource::IPPool(pool)) = &entry.object else { return None };
+            (pool.metadata.name == word).then(|| pool.spec.cidr.parse().ok()).flatten()
         })
     };
     let mut pools = Vec::new();
@@ -111,7 +141,7 @@ async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec
                 cidr.ok_or_else(|| CniError::failed(format!("error parsing pool {word:?}: no such pool, nor a CIDR")))?;
             if matches!(cidr, IpNet::V6(_)) != v6 {
                 let family = if v6 { "IPv6" } else { "IPv4" };
-                return Err(CniError::failed(format!("{cidr:?} isn't a {family} address pool")));
+                return Err(CniError::failed(format!("{cidr} isn't a {family} address pool")));
             }
             pools.push(cidr);
         }

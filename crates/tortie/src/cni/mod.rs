@@ -3,22 +3,30 @@
 //! One process, one thread: netlink is blocking, and the datastore client runs on a current-thread runtime that
 //! lives as long as the call. A call that fails leaves nothing behind.
 
+mod add;
 mod call;
+mod cluster;
+mod del;
 mod delegate;
 mod error;
 mod ipam_plugin;
+mod labels;
 mod log;
 mod netconf;
 mod output;
-mod plugin;
+mod undo;
 mod workload;
 
 use call::{Call, Command};
+use dataplane::netns::NetNs;
 use error::{CniError, Code};
 use log::{Level, Log};
 use netconf::{NetConf, VERSIONS};
+use std::future::Future;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Which of the two plugins a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,96 +37,139 @@ pub enum Role {
     Ipam,
 }
 
+/// How long `-t` waits for the datastore.
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Serves one call, from the environment and standard input; `arguments` come after the program's name.
+///
+/// `-v` prints the version, `-t` (main plugin) tests the connection to the datastore that standard input names.
 pub fn run(role: Role, arguments: &[String]) -> ExitCode {
-    if arguments.first().is_some_and(|word| word == "-v" || word == "--version") {
-        return print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
-    }
-    if std::env::var("CNI_COMMAND").unwrap_or_default().is_empty() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "Calico CNI plugin {}\nCNI protocol versions supported: {}\nA container runtime calls it; see CNI_COMMAND in the CNI specification.",
-            env!("CARGO_PKG_VERSION"),
-            VERSIONS.join(", ")
-        );
-        return ExitCode::SUCCESS;
-    }
-    match serve(role) {
-        Ok(text) => print(&text),
-        Err(error) => {
-            let text = output::pretty(&error).unwrap_or_else(|_| error.msg.clone());
-            print(&text);
-            ExitCode::FAILURE
+    let flag = arguments.first().map(|word| word.trim_start_matches('-'));
+    let outcome = match (flag, role) {
+        (Some("v" | "version"), _) => Ok(format!("{}\n", env!("CARGO_PKG_VERSION"))),
+        (Some("t"), Role::Main) => test_connection(),
+        (Some("upgrade"), Role::Ipam) => {
+            Err(CniError::new(Code::USAGE, "-upgrade (from host-local to calico-ipam) is not supported yet"))
         }
+        (Some(_), _) => Err(CniError::new(Code::USAGE, format!("unknown arguments: {}", arguments.join(" ")))),
+        (None, _) if std::env::var("CNI_COMMAND").unwrap_or_default().is_empty() => {
+            introduce(role);
+            return ExitCode::SUCCESS;
+        }
+        (None, _) => serve(role),
+    };
+    let (text, status) = match outcome {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(error) => (output::pretty(&error).unwrap_or(error.msg), ExitCode::FAILURE),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => status,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+/// Says what this is to somebody who runs it by hand.
+fn introduce(role: Role) {
+    let name = match role {
+        Role::Main => "Calico CNI plugin",
+        Role::Ipam => "Calico CNI IPAM",
+    };
+    let _ = writeln!(
+        std::io::stderr(),
+        "{name} {}\nCNI protocol versions supported: {}\nA container runtime calls it; see CNI_COMMAND in the CNI specification.",
+        env!("CARGO_PKG_VERSION"),
+        VERSIONS.join(", ")
+    );
+}
+
+fn test_connection() -> Result<String, CniError> {
+    let conf = NetConf::parse(&read_input()?)?;
+    let probe = async {
+        let client = cluster::connect(&conf).await?;
+        cluster::require_ready(&client).await
+    };
+    let outcome = block_on(async {
+        let late = || CniError::failed(format!("no answer within {} s", TEST_TIMEOUT.as_secs()));
+        tokio::time::timeout(TEST_TIMEOUT, probe).await.unwrap_or_else(|_| Err(late()))
+    });
+    outcome.map(|()| String::new()).map_err(|error| CniError {
+        details: error.msg,
+        ..CniError::new(Code::USAGE, "data store connection failed")
+    })
 }
 
 fn serve(role: Role) -> Result<String, CniError> {
     let call = Call::from_env(&|name| std::env::var(name).ok())?;
     if call.command == Command::Version {
-        let versions: Vec<String> = VERSIONS.iter().map(|version| format!("{version:?}")).collect();
-        let newest = VERSIONS.last().unwrap_or(&"");
-        return Ok(format!("{{\"cniVersion\":\"{newest}\",\"supportedVersions\":[{}]}}\n", versions.join(",")));
+        return Ok(output::versions());
     }
-    let mut input = Vec::new();
-    let read = std::io::stdin().read_to_end(&mut input);
-    read.map_err(|error| CniError::new(Code::IO, format!("error reading from stdin: {error}")))?;
+    let input = read_input()?;
     let conf = NetConf::parse(&input)?;
     let log = Log::open(&conf, &call.container_id);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CniError::failed(format!("start the runtime: {error}")))?;
-    let outcome = runtime.block_on(perform(role, &call, &conf, &input, &log));
+    let outcome = block_on(perform(role, &call, &conf, &input, &log));
     if let Err(error) = &outcome {
         log.write(Level::Error, &format!("{:?} failed: {}", call.command, error.msg));
     }
     outcome
 }
 
+fn read_input() -> Result<Vec<u8>, CniError> {
+    let mut input = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut input);
+    read.map_err(|error| CniError::new(Code::IO, format!("error reading from stdin: {error}")))?;
+    Ok(input)
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, CniError>>) -> Result<T, CniError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CniError::failed(format!("start the runtime: {error}")))?.block_on(work)
+}
+
 async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Log) -> Result<String, CniError> {
     log.write(Level::Debug, &format!("{:?} as {role:?}, interface {:?}", call.command, call.ifname));
     match (role, call.command) {
         (Role::Main, Command::Add) => {
-            refuse_own_netns(call)?;
-            plugin::add(call, conf, input, log).await.map(|added| output::render(&added, conf.version()))
+            let netns = call.netns.as_deref().unwrap_or(Path::new(""));
+            NetNs::open(netns)
+                .and_then(|netns| netns.run(|| ()))
+                .map_err(|error| CniError::failed(format!("failed to open netns {netns:?}: {error}")))?;
+            refuse_own_netns(netns)?;
+            let added = add::add(call, netns, conf, input, log).await?;
+            Ok(output::render(&added, conf.version()))
         }
-        (Role::Main, Command::Del) => plugin::del(call, conf, input, log).await.map(|()| String::new()),
+        (Role::Main, Command::Del) => {
+            call.netns.as_deref().map_or(Ok(()), refuse_own_netns)?;
+            del::del(call, conf, input, log).await.map(|()| String::new())
+        }
         (Role::Ipam, Command::Add) => {
-            let store = plugin::open(conf).await?;
-            let added = ipam_plugin::add(store.as_ref(), call, conf, log).await?;
+            let client = cluster::connect(conf).await?;
+            let added = ipam_plugin::add(client.store(), call, conf, log).await?;
             Ok(output::render(&added, conf.version()))
         }
         (Role::Ipam, Command::Del) => {
-            let store = plugin::open(conf).await?;
-            ipam_plugin::del(store.as_ref(), call, conf, log).await.map(|()| String::new())
+            let client = cluster::connect(conf).await?;
+            ipam_plugin::del(client.store(), call, conf, log).await.map(|()| String::new())
         }
-        (_, Command::Check | Command::Gc | Command::Status) => {
-            let command = format!("{:?}", call.command).to_uppercase();
-            Err(CniError::failed(format!("CNI_COMMAND {command} is not supported yet; ADD, DEL and VERSION are")))
+        (_, Command::Check) => {
+            Err(CniError::failed("CNI_COMMAND CHECK is not supported yet; ADD, DEL and VERSION are"))
         }
-        (_, Command::Version) => Ok(String::new()),
+        (_, Command::Gc | Command::Status) => Err(CniError {
+            details: format!("config is {:?}, {:?} needs \"1.1.0\"", conf.version(), call.command),
+            ..CniError::new(Code::INCOMPATIBLE_VERSION, "incompatible CNI versions")
+        }),
+        (_, Command::Version) => Ok(output::versions()),
     }
 }
 
-/// A pod cannot share the plugin's own namespace: its routes would become the node's.
-fn refuse_own_netns(call: &Call) -> Result<(), CniError> {
-    let Some(path) = &call.netns else { return Ok(()) };
-    let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| {
-        use std::os::unix::fs::MetadataExt;
-        a.dev() == b.dev() && a.ino() == b.ino()
-    };
-    match (std::fs::metadata(path), std::fs::metadata("/proc/self/ns/net")) {
-        (Ok(theirs), Ok(ours)) if same(&theirs, &ours) => Err(CniError::new(
+/// A pod cannot share the plugin's own namespace: its routes would become the node's, its interface be the node's.
+fn refuse_own_netns(path: &Path) -> Result<(), CniError> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    match (identity(path), identity(Path::new("/proc/self/ns/net"))) {
+        (Some(theirs), Some(ours)) if theirs == ours => Err(CniError::new(
             Code::INVALID_NETNS,
             format!("plugin's netns and netns from CNI_NETNS should not be the same: {}", path.display()),
         )),
-        (Err(error), _) => Err(CniError::failed(format!("failed to open netns {:?}: {error}", path.display()))),
         _ => Ok(()),
     }
 }

@@ -3,8 +3,12 @@
 //! A key that Calico has and Tortie does not act on is an error that names it, never silence.
 
 use super::error::{CniError, Code};
+use super::ipam_plugin;
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Specification versions that the plugin speaks.
@@ -42,6 +46,7 @@ pub(crate) struct NetConf {
     pub(crate) feature_control: FeatureControl,
     pub(crate) container_settings: ContainerSettings,
     pub(crate) require_mtu_file: bool,
+    pub(crate) include_default_routes: bool,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
 }
@@ -56,6 +61,45 @@ pub(crate) struct IpamConf {
     pub(crate) assign_ipv6: String,
     pub(crate) ipv4_pools: Vec<String>,
     pub(crate) ipv6_pools: Vec<String>,
+    /// Of another IPAM plugin: what its containers reach through their gateway.
+    pub(crate) routes: Vec<RouteConf>,
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
+}
+
+/// One of `ipam.routes`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RouteConf {
+    pub(crate) dst: String,
+}
+
+impl IpamConf {
+    /// The destinations of `routes`.
+    pub(crate) fn route_destinations(&self) -> Result<Vec<IpNet>, CniError> {
+        let parse = |route: &RouteConf| {
+            let dst = &route.dst;
+            dst.parse().map_err(|_| CniError::new(Code::INVALID_CONFIG, format!("ipam.routes: {dst:?} is not a CIDR")))
+        };
+        self.routes.iter().map(parse).collect()
+    }
+
+    /// What is wrong with it, if something is.
+    fn mistake(&self) -> Option<String> {
+        for (key, value) in [("assign_ipv4", &self.assign_ipv4), ("assign_ipv6", &self.assign_ipv6)] {
+            if !matches!(value.as_str(), "" | "true" | "false") {
+                return Some(format!("ipam.{key} {value:?} is neither \"true\" nor \"false\""));
+            }
+        }
+        if self.plugin == ipam_plugin::NAME {
+            let routes = (!self.routes.is_empty()).then_some("routes");
+            let unknown: Vec<String> =
+                self.other.keys().map(String::as_str).chain(routes).map(|key| format!("ipam.{key}")).collect();
+            return (!unknown.is_empty()).then(|| format!("{} not supported yet", unknown.join(", ")));
+        }
+        let text = Value::Object(self.other.clone()).to_string().to_lowercase();
+        text.contains("\"usepodcidr").then(|| "ipam usePodCidr (the Kubernetes datastore) not supported yet".to_owned())
+    }
 }
 
 /// `policy`.
@@ -104,10 +148,11 @@ pub(crate) const LOG_ONLY: [&str; 3] = ["log_file_max_size", "log_file_max_age",
 impl NetConf {
     /// Parses and checks the configuration.
     pub(crate) fn parse(bytes: &[u8]) -> Result<NetConf, CniError> {
-        let decoding = |error: serde_json::Error| {
-            CniError::new(Code::DECODING, format!("error unmarshall network config: {error}"))
-        };
-        let conf: NetConf = serde_json::from_slice(bytes).map_err(decoding)?;
+        let decoding =
+            |error: &dyn Display| CniError::new(Code::DECODING, format!("error unmarshall network config: {error}"));
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let conf: NetConf = serde_path_to_error::deserialize(&mut json).map_err(|error| decoding(&error))?;
+        json.end().map_err(|error| decoding(&error))?;
         conf.check()?;
         Ok(conf)
     }
@@ -134,13 +179,17 @@ impl NetConf {
         if !unknown.is_empty() {
             return invalid(format!("network {:?}: {} not supported yet", self.name, unknown.join(", ")));
         }
-        if self.policy.policy_type == "k8s" {
-            let name = &self.name;
-            return invalid(format!(
-                "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
-            ));
+        let name = &self.name;
+        match self.policy.policy_type.as_str() {
+            "" => {}
+            "k8s" => {
+                return invalid(format!(
+                    "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
+                ));
+            }
+            other => return invalid(format!("network {name:?}: policy.type {other:?} is unknown")),
         }
-        Ok(())
+        self.ipam.mistake().map_or(Ok(()), |mistake| invalid(format!("network {name:?}: {mistake}")))
     }
 
     /// The version that results are printed in; none given means 0.2.0.
@@ -152,9 +201,11 @@ impl NetConf {
     pub(crate) fn node(&self) -> Result<String, CniError> {
         let file = if self.nodename_file.is_empty() { NODENAME_FILE } else { &self.nodename_file };
         let read = std::fs::read_to_string(file);
-        if read.is_err() && !self.nodename_file_optional {
+        if let (Err(error), false) = (&read, self.nodename_file_optional) {
+            let missing = error.kind() == ErrorKind::NotFound;
+            let reason = if missing { "no such file or directory".to_owned() } else { error.to_string() };
             return Err(CniError::failed(format!(
-                "stat {file}: no such file or directory: check that the node agent is running and has mounted /var/lib/calico/"
+                "stat {file}: {reason}: check that the node agent is running and has mounted /var/lib/calico/"
             )));
         }
         if !self.nodename.is_empty() {
@@ -178,9 +229,10 @@ impl NetConf {
             "ETCD_CA_CERT_FILE" => Some(&self.etcd_ca_cert_file),
             _ => None,
         };
-        let env = |name: &str| match given(name).filter(|value| !value.is_empty()) {
-            Some(value) => Some(value.clone()),
-            None => std::env::var(name).ok().filter(|value| !value.is_empty()),
+        let env = |name: &str| {
+            let plain = name.strip_prefix("CALICO_").unwrap_or(name);
+            let given = given(plain).filter(|value| !value.is_empty()).cloned();
+            given.or_else(|| std::env::var(name).ok()).filter(|value| !value.is_empty())
         };
         datastore::config::Config::from_env(&env).map_err(|error| CniError::failed(error.to_string()))
     }
@@ -219,6 +271,34 @@ mod tests {
             refused(&format!(r#"{{"name":"n","policy":{{"type":"k8s"}},{plugin}}}"#)),
             (7, "network \"n\": policy.type \"k8s\" (the Kubernetes datastore) not supported yet".to_owned())
         );
+        assert_eq!(
+            refused(r#"{"name":"n","ipam":{"type":"calico-ipam","subnet":"10.0.0.0/8","routes":[{"dst":"::/0"}]}}"#),
+            (7, "network \"n\": ipam.subnet, ipam.routes not supported yet".to_owned())
+        );
+        assert_eq!(
+            refused(r#"{"name":"n","ipam":{"type":"host-local","ranges":[[{"subnet":"usePodCidr"}]]}}"#),
+            (7, "network \"n\": ipam usePodCidr (the Kubernetes datastore) not supported yet".to_owned())
+        );
+        assert_eq!(
+            refused(r#"{"name":"n","ipam":{"type":"calico-ipam","assign_ipv6":"yes"}}"#),
+            (7, "network \"n\": ipam.assign_ipv6 \"yes\" is neither \"true\" nor \"false\"".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        let prefix = "error unmarshall network config: ";
+        for (json, expect) in [
+            (r#"{"name":"n","mtu":"1400"}"#, "mtu: invalid type: string \"1400\", expected u32"),
+            (r#"{"name":"n","mtu":-1}"#, "mtu: invalid value: integer `-1`, expected u32"),
+            (r#"{"name":"n","ipam":{"ipv4_pools":"p"}}"#, "ipam.ipv4_pools: invalid type: string \"p\""),
+            (r#"{"name":7}"#, "name: invalid type: integer `7`, expected a string"),
+            (r#"{"name":"n"} x"#, "trailing characters"),
+        ] {
+            let (code, text) = refused(json);
+            assert_eq!(code, 6, "{json}");
+            assert!(text.starts_with(&format!("{prefix}{expect}")), "{json}: {text}");
+        }
     }
 
     #[test]

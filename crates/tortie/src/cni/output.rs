@@ -1,5 +1,6 @@
 //! A call's result, printed as each specification version wants it.
 
+use super::netconf::VERSIONS;
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,7 +24,7 @@ pub(crate) struct Interface {
 /// A route's destination as text, since Calico's result has host bits in it.
 pub(crate) type Destination = String;
 
-/// Renders the result in a version of [`super::netconf::VERSIONS`].
+/// Renders the result in one of [`VERSIONS`].
 ///
 /// The interface index of every address is 1, the container's; an IPAM plugin's result has no interfaces.
 pub(crate) fn render(added: &Added, version: &str) -> String {
@@ -33,6 +34,13 @@ pub(crate) fn render(added: &Added, version: &str) -> String {
         _ => pretty(&Ordered::new(added, version)),
     };
     text.expect("a result is text and numbers, which JSON can hold")
+}
+
+/// Renders the answer to VERSION: the newest version, and all.
+pub(crate) fn versions() -> String {
+    let newest = VERSIONS.last().expect("some version is spoken");
+    let words: Vec<String> = VERSIONS.iter().map(|version| format!("{version:?}")).collect();
+    format!("{{\"cniVersion\":{newest:?},\"supportedVersions\":[{}]}}\n", words.join(","))
 }
 
 /// JSON indented by four blanks, as the CNI library prints it.
