@@ -108,6 +108,19 @@ fn the_profile_cannot_be_written() {
 }
 
 #[test]
+fn the_datastore_dies_meanwhile() {
+    let mut node = used(Node::new());
+    let container = node.container("cid1");
+    let kernel = node.namespace.state().and(container.state());
+    let blocked = Blocked::on_lock(&node, node.call("ADD", &container));
+    node.datastore.kill();
+    let (code, message) = blocked.release().failure();
+    assert_eq!(code, 999);
+    assert!(message.starts_with(&format!("etcd at {}: ", node.datastore.endpoint)), "{message}");
+    node.namespace.state().and(container.state()).is_still(&kernel, &message);
+}
+
+#[test]
 fn somebody_else_writes_the_endpoint_meanwhile() {
     let node = used(Node::new());
     let container = node.container("cid1");

@@ -68,6 +68,12 @@ impl Datastore {
         self.root = Some("root:r");
     }
 
+    /// Ends it, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("the datastore runs");
+        self.process.wait().expect("the datastore ends");
+    }
+
     fn etcdctl(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.display())).args(["etcdctl", "--endpoints", &self.endpoint]);
