@@ -20,12 +20,12 @@ use std::process::{Command, Stdio};
 
 /// Commands that build the router's own part.
 pub(crate) fn router(topology: &Topology) -> String {
-    let mut batch = "link set lo up\n".to_owned();
+    let mut batch = "link set dev lo up\n".to_owned();
     for (index, subnet) in topology.subnets.iter().enumerate() {
         batch += &format!(
             "link add subnet{index} type bridge forward_delay 0 mcast_snooping 0\n\
              address add {}/{} dev subnet{index}\n\
-             link set subnet{index} up\n",
+             link set dev subnet{index} up\n",
             subnet.gateway,
             subnet.cidr.prefix_len()
         );
@@ -40,8 +40,8 @@ pub(crate) fn node_link(topology: &Topology, index: usize, pid: i32) -> String {
     let subnet = topology.subnets.iter().position(|subnet| subnet.cidr.contains(&node.address));
     let subnet = subnet.expect("a checked topology has a subnet for every node");
     format!(
-        "link add {port} type veth peer name eth0 address {} netns {pid}\n\
-         link set {port} master subnet{subnet} up\n",
+        "link add name {port} type veth peer name eth0 address {} netns {pid}\n\
+         link set dev {port} master subnet{subnet} up\n",
         mac(node.address)
     )
 }
@@ -51,9 +51,9 @@ pub(crate) fn outside_link(topology: &Topology, pid: i32) -> String {
     let port = port(&topology.outside.name, topology.nodes.len());
     let (net, router) = topology.outside_link();
     format!(
-        "link add {port} type veth peer name eth0 address {} netns {pid}\n\
+        "link add name {port} type veth peer name eth0 address {} netns {pid}\n\
          address add {router}/{} dev {port}\n\
-         link set {port} up\n",
+         link set dev {port} up\n",
         mac(topology.outside.address),
         net.prefix_len()
     )
@@ -62,9 +62,9 @@ pub(crate) fn outside_link(topology: &Topology, pid: i32) -> String {
 /// Commands that give a host its address and default route, to be run on it.
 pub(crate) fn host(address: Ipv4Addr, prefix_len: u8, gateway: Ipv4Addr) -> String {
     format!(
-        "link set lo up\n\
+        "link set dev lo up\n\
          address add {address}/{prefix_len} dev eth0\n\
-         link set eth0 up\n\
+         link set dev eth0 up\n\
          route add default via {gateway}\n"
     )
 }
@@ -119,14 +119,14 @@ mod tests {
         let topology = Topology::walkthrough();
         assert_eq!(
             node_link(&topology, 3, 42),
-            "link add k8s-w0 type veth peer name eth0 address 02:00:c0:a8:14:64 netns 42\n\
-             link set k8s-w0 master subnet1 up\n"
+            "link add name k8s-w0 type veth peer name eth0 address 02:00:c0:a8:14:64 netns 42\n\
+             link set dev k8s-w0 master subnet1 up\n"
         );
         assert_eq!(
             outside_link(&topology, 43),
-            "link add internet type veth peer name eth0 address 02:00:cb:00:71:0a netns 43\n\
+            "link add name internet type veth peer name eth0 address 02:00:cb:00:71:0a netns 43\n\
              address add 203.0.113.1/24 dev internet\n\
-             link set internet up\n"
+             link set dev internet up\n"
         );
     }
 

@@ -17,35 +17,50 @@ metadata: {name: second}
 spec: {cidr: 10.50.0.0/16, blockSize: 26, ipipMode: Always, natOutgoing: true}
 ";
 
+const OTHERS: [&str; 3] = ["k8s-m", "k8s-w2", "k8s-w0"];
+
 #[test]
 fn a_block_of_a_stopped_agent_gets_no_route() {
     let lab = Lab::up(&[]);
+    let agent = lab.agent("k8s-w1");
+    signal(agent, Signal::SIGSTOP);
     let first = lab.calicoctl("k8s-m", &["get", "ippool", "default-ipv4-ippool", "-o", "yaml"], "").ok();
     let disabled = first.replace("spec:\n", "spec:\n  disabled: true\n");
     lab.calicoctl("k8s-m", &["apply", "-f", "-"], &format!("{disabled}---\n{SECOND_POOL}")).ok();
-    let agent = lab.agent("k8s-w1");
-    signal(agent, Signal::SIGSTOP);
 
     lab.start_pods(&[("alpha", "k8s-w1"), ("beta", "k8s-w1")]);
     let address = lab.address("alpha");
-    assert!(address.starts_with("10.50."), "{address} is of the second pool");
-    let blocks = lab.calicoctl("k8s-m", &["get", "workloadendpoints"], "").ok();
-    assert!(blocks.contains(&address), "{blocks}");
+    let block = block_of(&address);
+    let endpoints = lab.calicoctl("k8s-m", &["get", "workloadendpoints"], "").ok();
+    assert!(endpoints.contains(&address), "{endpoints}");
     // what needs no BGP works: both pods are on one node
     lab.reaches("beta", &address).expect("pods of one node talk while its agent is stopped");
-    for node in ["k8s-m", "k8s-w2", "k8s-w0"] {
+    // the others' new blocks, which their agents claim for their tunnels, say that the news has been round
+    for node in OTHERS {
+        eventually(Duration::from_secs(10), "the other running agents' blocks have routes", || {
+            let routes = lab.node(node, &["ip", "route", "show", "proto", "bird"]).ok();
+            if routes.matches("10.50.").count() == 2 { Ok(()) } else { Err(routes) }
+        });
         let routes = lab.node(node, &["ip", "route"]).ok();
-        assert!(!routes.contains("10.50."), "{node} has a route that nobody announced:\n{routes}");
+        assert!(!routes.contains(&block), "{node} has a route to {block}, which nobody announced:\n{routes}");
     }
 
     signal(agent, Signal::SIGCONT);
-    for node in ["k8s-m", "k8s-w2", "k8s-w0"] {
+    for node in OTHERS {
         eventually(Duration::from_secs(5), "the block's route", || {
             let routes = lab.node(node, &["ip", "route", "show", "proto", "bird"]).ok();
-            let found = routes.lines().any(|line| line.starts_with("10.50.") && line.contains("dev tunl0"));
+            let found = routes.lines().any(|line| line.starts_with(&block) && line.contains("dev tunl0"));
             if found { Ok(()) } else { Err(routes) }
         });
     }
+}
+
+/// The /26 block that an address lies in.
+fn block_of(address: &str) -> String {
+    let (head, last) = address.rsplit_once('.').expect("an IPv4 address");
+    assert!(head.starts_with("10.50."), "{address} is of the second pool");
+    let last: u8 = last.parse().expect("a number");
+    format!("{head}.{}/26", last & 0b1100_0000)
 }
 
 #[test]

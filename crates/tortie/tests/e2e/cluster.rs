@@ -31,6 +31,12 @@ pub(crate) fn eventually<T>(within: Duration, what: &str, mut condition: impl Fn
     }
 }
 
+/// Waits until something holds.
+#[track_caller]
+pub(crate) fn until(within: Duration, what: &str, holds: impl Fn() -> bool) {
+    eventually(within, what, || if holds() { Ok(()) } else { Err("not so".to_owned()) });
+}
+
 /// What a command printed, and how it ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {
@@ -85,6 +91,12 @@ impl Lab {
         lab
     }
 
+    /// Machines on a wire, without store and agents.
+    #[track_caller]
+    pub(crate) fn bare() -> Lab {
+        Lab::up(&["--no-agents"])
+    }
+
     /// A cluster of another shape.
     #[track_caller]
     pub(crate) fn up_with(topology: &str) -> Lab {
@@ -127,6 +139,23 @@ impl Lab {
     /// A command in a pod of namespace default.
     pub(crate) fn pod(&self, pod: &str, command: &[&str]) -> Ran {
         self.run(&[&["exec", pod, "--"], command].concat())
+    }
+
+    /// What a shell command on a node prints; it must succeed.
+    #[track_caller]
+    pub(crate) fn on(&self, node: &str, shell: &str) -> String {
+        self.node(node, &["sh", "-c", shell]).ok()
+    }
+
+    /// What a shell command in a pod of namespace default prints; it must succeed.
+    #[track_caller]
+    pub(crate) fn inside(&self, pod: &str, shell: &str) -> String {
+        self.pod(pod, &["sh", "-c", shell]).ok()
+    }
+
+    /// `lab apply` of a manifest.
+    pub(crate) fn apply(&self, manifest: &str) -> Ran {
+        self.run_with(&["apply", "-f", "-"], manifest)
     }
 
     /// `calicoctl …` on a node, with standard input.
@@ -175,6 +204,11 @@ impl Lab {
         let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
         status["store"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("the store runs")
     }
+}
+
+/// The manifest of one pod that does nothing.
+pub(crate) fn pod(name: &str, node: &str) -> String {
+    manifest(&[(name, node)])
 }
 
 /// Manifests of pods that do nothing.
