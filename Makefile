@@ -35,7 +35,7 @@ check: ## formatting, lints, documentation, licences, layout
 	@tools/setup build check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	$(CARGO) deny --log-level error check bans licenses sources
 	$(CARGO) test --locked --package tortie --test tidy
 

@@ -4,7 +4,7 @@
 //! objects by their looks alone, and writes the difference. Nothing here has seen a resource or a datastore.
 //! Everything is blocking and acts on the network namespace of the calling thread.
 //!
-//! The agent gives [`run`] a thread and talks to it through a [`mailbox`](mailbox()); the CNI plugin uses
+//! The agent gives [`run()`] a thread and talks to it through a [`mailbox`](mailbox()); the CNI plugin uses
 //! [`podnet`] alone.
 
 pub mod apply;

@@ -93,11 +93,14 @@ fn every_dependency_is_used() {
     let metadata = metadata();
     for (name, package) in members(&metadata) {
         let folder = package.manifest_path.parent().expect("a manifest lies in a folder").as_std_path();
-        let text: String = ["src", "tests", "benches", "examples"].iter().map(|part| sources(&folder.join(part))).collect();
+        let text: String =
+            ["src", "tests", "benches", "examples"].iter().map(|part| sources(&folder.join(part))).collect();
         let text = text + &fs::read_to_string(folder.join("build.rs")).unwrap_or_default();
         for dependency in &package.dependencies {
             let word = dependency.rename.as_ref().unwrap_or(&dependency.name).replace('-', "_");
-            let used = [format!("{word}::"), format!("use {word};"), format!("{word} as ")].iter().any(|form| text.contains(form));
+            let used = [format!("{word}::"), format!("use {word};"), format!("{word} as ")]
+                .iter()
+                .any(|form| text.contains(form));
             assert!(used, "{name} does not use {}", dependency.name);
         }
     }
@@ -107,10 +110,17 @@ fn every_dependency_is_used() {
 fn the_project_speaks_of_itself_alone() {
     let metadata = metadata();
     let root = metadata.workspace_root.as_std_path();
-    let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().expect("git runs");
+    let listed =
+        std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().expect("git runs");
     let files = String::from_utf8(listed.stdout).expect("file names are UTF-8");
     // spelt in two halves, so that this file does not name them
-    let words = [("/work", "/"), ("shared", "/reference"), ("shared", "/vectors"), ("index.crates", ".io"), ("deb.debian", ".org")];
+    let words = [
+        ("/work", "/"),
+        ("shared", "/reference"),
+        ("shared", "/vectors"),
+        ("index.crates", ".io"),
+        ("deb.debian", ".org"),
+    ];
     for file in files.split('\0').filter(|file| !file.is_empty() && !file.ends_with("Cargo.lock")) {
         let Ok(text) = fs::read_to_string(root.join(file)) else { continue };
         for (head, tail) in words {

@@ -1,6 +1,6 @@
 //! Packet rules: one representation, and two drivers that make the kernel agree with it.
 //!
-//! [`compose`] turns intent into a [`Ruleset`]: tables, chains, rules and sets, without a word of any tool's
+//! [`compose()`] turns intent into a [`Ruleset`]: tables, chains, rules and sets, without a word of any tool's
 //! syntax. [`Driver`] is what writes one: with `iptables-restore` and `ipset`, or with nftables over netlink.
 //! Chains, sets and hash comments are named as Calico v3.32 names them, so that what operators read is what
 //! they know, and what Calico left on a node is recognised as ours.
