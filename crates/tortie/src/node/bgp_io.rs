@@ -1,10 +1,10 @@
 //! Sockets and sleeps around [`bgp::Speaker`]: nothing here knows what a message means.
 //!
-//! One task owns the speaker. Each connection has a task that reads and one that writes from a bounded queue. A peer
-//! that does not read is cut off when its queue is full, which the speaker learns as a lost connection; a connection
-//! that the speaker closes has a moment to deliver its last words.
+//! One task owns the speaker; what happens to sockets comes to it over a channel. A peer that does not read is cut off
+//! when its [`Connection`] is full, which the speaker learns as a lost connection.
 
-use bgp::{Config, ConnId, Event, Input, NextHopMode, PeerConfig, PeerKind, Speaker, Transmit};
+use super::connection::{Connection, Sent};
+use bgp::{Config, ConnId, Event, Input, NextHopMode, PeerConfig, PeerKind, Speaker, State, Transmit};
 use model::desired::Learned;
 use model::peering::{PeerSource, Peering};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,16 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// Messages that may wait for a peer to read them.
-const QUEUE: usize = 1024;
-/// How long a closed connection may take to deliver what was sent on it.
-const LINGER: Duration = Duration::from_secs(2);
 /// Pause before a port that could not be had is tried again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// Pause after the listener was refused a connection, such as for want of file descriptors.
@@ -36,45 +30,12 @@ pub(crate) enum Command {
 }
 
 /// What comes from sockets.
-enum Io {
+pub(super) enum Io {
     Accepted(TcpStream, SocketAddr),
     Connected(ConnId, TcpStream),
     ConnectFailed(ConnId, String),
     Received(ConnId, Vec<u8>),
     Closed(ConnId, String),
-}
-
-struct Connection {
-    outgoing: mpsc::Sender<Vec<u8>>,
-    reader: JoinHandle<()>,
-    writer: JoinHandle<()>,
-}
-
-impl Connection {
-    /// Lets what was sent go out, then closes.
-    ///
-    /// The reader goes on until the peer has closed too: a socket closed with unread octets would be reset, and the
-    /// reset overtakes a NOTIFICATION.
-    fn close(self) {
-        let Connection { outgoing, mut reader, mut writer } = self;
-        drop(outgoing);
-        tokio::spawn(async move {
-            let delivered = async {
-                let _ = (&mut writer).await;
-                let _ = (&mut reader).await;
-            };
-            if tokio::time::timeout(LINGER, delivered).await.is_err() {
-                writer.abort();
-                reader.abort();
-            }
-        });
-    }
-
-    /// Gives up what still waits.
-    fn cut(self) {
-        self.writer.abort();
-        self.reader.abort();
-    }
 }
 
 /// The port that peers connect to.
@@ -96,6 +57,7 @@ pub(crate) struct Shell {
     io: mpsc::Sender<Io>,
     events: mpsc::Receiver<Io>,
     learned: Box<dyn Fn(Learned) + Send>,
+    said: Said,
 }
 
 impl Shell {
@@ -117,6 +79,7 @@ impl Shell {
             io,
             events,
             learned,
+            said: Said::default(),
         }
     }
 
@@ -236,35 +199,7 @@ impl Shell {
     }
 
     fn adopt(&mut self, conn: ConnId, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let (mut incoming, mut sending) = stream.into_split();
-        let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(QUEUE);
-        let io = self.io.clone();
-        let reader = tokio::spawn(async move {
-            let mut buffer = vec![0; 64 * 1024];
-            let reason = loop {
-                match incoming.read(&mut buffer).await {
-                    Ok(0) => break "the peer closed the connection".to_owned(),
-                    Ok(count) => {
-                        if io.send(Io::Received(conn, buffer[..count].to_vec())).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => break error.to_string(),
-                }
-            };
-            let _ = io.send(Io::Closed(conn, reason)).await;
-        });
-        // a write that fails is no news: the reader hears of it too
-        let writer = tokio::spawn(async move {
-            while let Some(bytes) = queue.recv().await {
-                if sending.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            let _ = sending.shutdown().await;
-        });
-        self.connections.insert(conn, Connection { outgoing, reader, writer });
+        self.connections.insert(conn, Connection::start(conn, stream, self.io.clone()));
     }
 
     fn dial(&mut self, conn: ConnId, peer: SocketAddr, local: Option<IpAddr>) {
@@ -288,10 +223,7 @@ impl Shell {
             let Some(event) = self.speaker.poll_event() else { break };
             match event {
                 Event::Learned(routes) => learned = Some(routes),
-                Event::PeerState { peer, state, reason: Some(reason) } => {
-                    tracing::info!(%peer, %state, reason, "BGP session");
-                }
-                Event::PeerState { peer, state, reason: None } => tracing::info!(%peer, %state, "BGP session"),
+                Event::PeerState { peer, state, reason } => self.said.note(peer, state, reason),
                 Event::Warning { peer, text } => tracing::warn!(%peer, "{text}"),
             }
         }
@@ -304,9 +236,7 @@ impl Shell {
         match transmit {
             Transmit::Connect { conn, peer, local } => self.dial(conn, peer, local),
             Transmit::Send { conn, bytes } => {
-                let Some(connection) = self.connections.get(&conn) else { return };
-                // a writer that ended leaves it to the reader to say why
-                if let Err(TrySendError::Full(_)) = connection.outgoing.try_send(bytes) {
+                if self.connections.get(&conn).is_some_and(|connection| connection.send(bytes) == Sent::Full) {
                     self.connections.remove(&conn).into_iter().for_each(Connection::cut);
                     self.handle(Input::Closed { conn, reason: "the peer does not read".to_owned() });
                 }
@@ -317,6 +247,23 @@ impl Shell {
                     task.abort();
                 }
             }
+        }
+    }
+}
+
+/// What was last logged of each peer: every attempt has its states, but only the outcome is news.
+#[derive(Default)]
+struct Said(BTreeMap<IpAddr, (bool, Option<String>)>);
+
+impl Said {
+    fn note(&mut self, peer: IpAddr, state: State, reason: Option<String>) {
+        let outcome = (state == State::Established, reason.clone());
+        let reason = reason.as_deref().unwrap_or_default();
+        if self.0.get(&peer).is_none_or(|said| *said != outcome) {
+            tracing::info!(%peer, %state, reason, "BGP session");
+            self.0.insert(peer, outcome);
+        } else {
+            tracing::debug!(%peer, %state, reason, "BGP session");
         }
     }
 }

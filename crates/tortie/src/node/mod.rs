@@ -1,11 +1,12 @@
 //! `tortie node`, the agent: registers the node, then keeps kernel and BGP in step with the datastore.
 //!
 //! Three owners of state and nothing shared: the graph (this task), the dataplane (a thread of its own, since
-//! netlink blocks), the speaker ([`bgp_io`]'s task). The syncer feeds the graph; the speaker's routes go to the
+//! netlink blocks), the speaker (`bgp_io`'s task). The syncer feeds the graph; the speaker's routes go to the
 //! dataplane directly. When the agent dies the kernel keeps forwarding; when it comes back it adopts what it finds.
 
 mod bgp_io;
 mod bird_socket;
+mod connection;
 mod detect;
 mod followers;
 mod health;

@@ -107,3 +107,28 @@ fn a_port_in_use_is_tried_again() {
     one.established(&["Mesh_192_168_10_2"], SOON);
     two.learns(&["172.16.1.0/24"], SOON);
 }
+
+#[test]
+fn a_node_that_is_not_there_yet() {
+    let cluster = Cluster::new();
+    let mut nine = cluster.host(9);
+    nine.start_agent();
+    cluster.apply(
+        "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n3}, \
+         spec: {bgp: {ipv4Address: 192.168.10.3/24}}}",
+    );
+    cluster.claim("172.16.3.0/24", "n3");
+    // nobody answers ARP, so that each attempt hangs for a while
+    eventually(SOON, || match nine.sessions().as_slice() {
+        [(name, state)] if name == "Mesh_192_168_10_3" && state.contains("No route to host") => Ok(()),
+        rows => Err(format!("{rows:?}")),
+    });
+    cluster.ctl(&["delete", "node", "n3"], "");
+    nine.established(&[], SOON);
+
+    let mut three = cluster.host(3);
+    three.start_agent();
+    cluster.claim("172.16.4.0/24", "n3");
+    nine.established(&["Mesh_192_168_10_3"], SOON);
+    nine.learns(&["172.16.4.0/24"], SOON);
+}
