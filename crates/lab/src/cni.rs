@@ -56,9 +56,11 @@ impl Network {
         let version = string("cniVersion").unwrap_or_else(|| "0.2.0".to_owned());
         let plugins = match document.get("plugins") {
             None => vec![document.clone()],
-            Some(Value::Array(list)) => {
-                list.iter().map(|plugin| plugin.as_object().cloned()).collect::<Option<_>>().context("plugins: must be objects")?
-            }
+            Some(Value::Array(list)) => list
+                .iter()
+                .map(|plugin| plugin.as_object().cloned())
+                .collect::<Option<_>>()
+                .context("plugins: must be objects")?,
             Some(_) => bail!("plugins: must be a list"),
         };
         ensure!(!plugins.is_empty(), "plugins: must not be empty");
@@ -77,7 +79,8 @@ impl Network {
     /// Detaches a sandbox; `added` is what [`Network::add`] returned.
     pub(crate) fn del(&self, reaper: &Reaper, sandbox: &Sandbox<'_>, added: &Value) -> Result<()> {
         // versions before 0.4.0 do not hand a result to DEL
-        let previous = (!added.is_null() && !self.version.starts_with("0.3.") && !self.version.starts_with("0.2.")).then_some(added);
+        let previous = (!added.is_null() && !self.version.starts_with("0.3.") && !self.version.starts_with("0.2."))
+            .then_some(added);
         for plugin in self.plugins.iter().rev() {
             self.call(reaper, "DEL", plugin, sandbox, previous)?;
         }

@@ -139,9 +139,10 @@ fn wait(child: &mut Child, signals: &SignalFd) -> Result<ExitStatus> {
 /// Reports a command that could not be started.
 pub(crate) fn not_started(command: &[String], error: io::Error) -> Result<i32> {
     let program = command.first().map(String::as_str).unwrap_or_default();
-    let (reason, code) = match error.kind() {
-        ErrorKind::NotFound => ("executable file not found in $PATH".to_owned(), NOT_FOUND),
-        _ => (error.to_string(), NOT_RUNNABLE),
+    let (reason, code) = if error.kind() == ErrorKind::NotFound {
+        ("executable file not found in $PATH".to_owned(), NOT_FOUND)
+    } else {
+        (error.to_string(), NOT_RUNNABLE)
     };
     let _ = writeln!(io::stderr(), "exec {program:?}: {reason}");
     Ok(code)

@@ -151,12 +151,6 @@ impl Lab {
     }
 
     fn build(&self, record: &mut Record, progress: &mut dyn Progress) -> Result<()> {
-        if let Some(module) = modules::wanted(&record.topology) {
-            progress.step(&format!("loading kernel module {module}: it puts a tunl0 into every network namespace"));
-            modules::load(module)?;
-            record.modules.push(module.to_owned());
-            self.dir.write_record(record)?;
-        }
         progress.step(&format!("wiring {} nodes", record.topology.nodes.len()));
         let mut supervisor = self.start_supervisor()?;
         record.supervisor = ProcessId::of(supervisor.id() as i32);
@@ -172,6 +166,13 @@ impl Lab {
             progress.tick()
         });
         awaited.map_err(|missing| self.explain(missing))?;
+        // after the wire, as on real machines: a tunl0 that is there before eth0 gives its address to ARP requests
+        if let Some(module) = modules::wanted(&record.topology) {
+            progress.step(&format!("loading kernel module {module}: it puts a tunl0 into every network namespace"));
+            modules::load(module)?;
+            record.modules.push(module.to_owned());
+            self.dir.write_record(record)?;
+        }
         if record.agents {
             self.start_cluster(&record.topology, progress).map_err(|missing| self.explain(missing))?;
         }

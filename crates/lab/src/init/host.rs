@@ -1,7 +1,7 @@
 //! The init of a host: a node with its agent, or the host outside.
 
-use crate::control::{self, Request};
 use super::pods::Pods;
+use crate::control::{self, Request};
 use crate::mount;
 use crate::reaper::{self, Reaper};
 use crate::rundir::{Record, RunDir};

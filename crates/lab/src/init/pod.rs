@@ -51,9 +51,10 @@ fn become_program(path: &Path) -> Result<Infallible> {
     command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("HOSTNAME", name);
     command.envs(&container.environment);
     let error = command.exec();
-    let reason = match error.kind() {
-        ErrorKind::NotFound => "executable file not found in $PATH".to_owned(),
-        _ => error.to_string(),
+    let reason = if error.kind() == ErrorKind::NotFound {
+        "executable file not found in $PATH".to_owned()
+    } else {
+        error.to_string()
     };
     bail!("spec.containers[0].command {program:?}: {reason}")
 }

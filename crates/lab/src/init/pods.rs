@@ -123,8 +123,10 @@ impl Pods {
             });
         }
         let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
-        let running =
-            self.reaper.spawn_by(&mut command, |command| isolate::spawn_in_new(command, namespaces)).context("start the container")?;
+        let running = self
+            .reaper
+            .spawn_by(&mut command, |command| isolate::spawn_in_new(command, namespaces))
+            .context("start the container")?;
         drop(starts);
         // the pipe's end without a word says that the program has taken over
         let mut failure = String::new();

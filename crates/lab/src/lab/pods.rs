@@ -225,7 +225,14 @@ fn plan(running: &Running, present: &[PodRecord], pod: &Pod) -> Result<Step> {
         ensure!(*node == old.node, "pod {name} spec.nodeName: is {:?} and cannot be changed to {node:?}", old.node);
     }
     ensure!(old.state != State::Terminating, "pod {name}: is being deleted");
-    let running_part = |pod: &Pod| (pod.container.command.clone(), pod.container.environment.clone(), pod.container.working_directory.clone(), pod.restart);
+    let running_part = |pod: &Pod| {
+        (
+            pod.container.command.clone(),
+            pod.container.environment.clone(),
+            pod.container.working_directory.clone(),
+            pod.restart,
+        )
+    };
     ensure!(
         running_part(&old.pod) == running_part(pod),
         "pod {name} spec: what a running pod does cannot be changed; delete it first"
@@ -283,7 +290,9 @@ mod tests {
     fn an_address_is_routed_by_its_block_but_not_by_the_default_route() {
         let table = "default via 192.168.10.254 dev eth0\n172.16.158.0/24 via 192.168.10.101 dev tunl0 proto bird onlink\n\
                      172.16.9.7 dev cali0 scope link\nblackhole 172.16.116.0/24 proto 80\n";
-        for (address, expect) in [("172.16.158.9", true), ("172.16.9.7", true), ("172.16.9.8", false), ("8.8.8.8", false)] {
+        for (address, expect) in
+            [("172.16.158.9", true), ("172.16.9.7", true), ("172.16.9.8", false), ("8.8.8.8", false)]
+        {
             assert_eq!(is_routed(table, address.parse().unwrap()), expect, "{address}");
         }
     }

@@ -46,7 +46,11 @@ pub fn parse(text: &str) -> Result<Manifests, Invalid> {
     if pods.is_empty() && notes.mistakes.is_empty() {
         notes.mistakes.push("no pod in the input".to_owned());
     }
-    if notes.mistakes.is_empty() { Ok(Manifests { pods, warnings: notes.warnings }) } else { Err(Invalid(notes.mistakes)) }
+    if notes.mistakes.is_empty() {
+        Ok(Manifests { pods, warnings: notes.warnings })
+    } else {
+        Err(Invalid(notes.mistakes))
+    }
 }
 
 /// What is said about the object being read.
@@ -140,7 +144,9 @@ fn metadata(root: &mut Fields<'_>, notes: &mut Notes) -> Option<PodName> {
 fn containers(spec: &mut Fields<'_>, notes: &mut Notes) -> Option<Container> {
     let list = spec.list("containers", notes).unwrap_or_default();
     for index in 1..list.len() {
-        notes.warnings.push(format!("{} spec.containers[{index}]: only the first container runs in a lab", notes.object));
+        notes
+            .warnings
+            .push(format!("{} spec.containers[{index}]: only the first container runs in a lab", notes.object));
     }
     let Some(first) = list.first() else {
         notes.mistake("spec.containers", "needs at least one container");

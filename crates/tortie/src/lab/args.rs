@@ -42,6 +42,21 @@ pub(super) enum Command {
     },
     /// Print the default topology
     Topology,
+    /// Build a lab, show the three paths with a verdict on every value, and take it down
+    Demo(DemoArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArguments {
+    /// How agents write packet rules
+    #[arg(long, value_enum, default_value = "iptables")]
+    pub(super) dataplane: DataplaneArgument,
+    /// Leave the lab up afterwards
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Folder for the packet captures
+    #[arg(long, value_name = "DIR")]
+    pub(super) pcap: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

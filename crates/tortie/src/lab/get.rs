@@ -16,7 +16,8 @@ pub(super) fn run(lab: &Lab, arguments: &GetArguments) -> Result<()> {
         pods.retain(|record| arguments.all_namespaces || record.pod.name.namespace == arguments.namespace);
         pods
     } else {
-        let named = arguments.names.iter().map(|name| PodName { namespace: arguments.namespace.clone(), name: name.clone() });
+        let named =
+            arguments.names.iter().map(|name| PodName { namespace: arguments.namespace.clone(), name: name.clone() });
         named.map(|name| lab.pod(&name)).collect::<Result<_>>()?
     };
     let mut stdout = io::stdout();
@@ -98,7 +99,9 @@ fn object(record: &PodRecord) -> Value {
     let running = record.state == State::Running;
     let (phase, state) = match record.state {
         State::ContainerCreating => ("Pending", json!({"waiting": {"reason": "ContainerCreating"}})),
-        State::Running | State::Terminating => ("Running", json!({"running": {"startedAt": timestamp(record.started)}})),
+        State::Running | State::Terminating => {
+            ("Running", json!({"running": {"startedAt": timestamp(record.started)}}))
+        }
         State::CrashLoopBackOff => ("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})),
         State::Completed => ("Succeeded", json!({"terminated": {"reason": "Completed"}})),
         State::Error => ("Failed", json!({"terminated": {"reason": "Error"}})),
@@ -125,7 +128,9 @@ fn object(record: &PodRecord) -> Value {
 
 /// Writes seconds of Unix time as RFC 3339 in UTC.
 fn timestamp(seconds: u64) -> String {
-    jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).map(|moment| moment.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or_default())
+        .map(|moment| moment.to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

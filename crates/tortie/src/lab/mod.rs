@@ -4,11 +4,15 @@
 //! user reads about progress goes to standard error; standard output carries results alone.
 
 mod args;
+pub mod demo;
 mod get;
 
 use anyhow::{Context, Result, bail};
-use args::{Arguments, Command, DeleteArguments, ExecArguments, StatusOutput, UpArguments};
+use args::{
+    Arguments, Command, DataplaneArgument, DeleteArguments, DemoArguments, ExecArguments, StatusOutput, UpArguments,
+};
 use clap::Parser;
+use demo::scenes::Rules;
 use lab::exec::{Exec, Input, Terminal};
 use lab::pod::{PodName, manifest};
 use lab::topology::{self, Topology};
@@ -61,6 +65,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Delete(delete) => return delete_pods(&lab, &delete),
         Command::Exec(exec) => return execute_in(&lab, exec),
         Command::Status { output } => print_status(&lab, output)?,
+        Command::Demo(demo) => return show(&lab, &demo),
         Command::Topology => write!(io::stdout(), "{}", topology::DEFAULT)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -82,6 +87,30 @@ fn bring_up(lab: &Lab, up: &UpArguments) -> Result<()> {
     lab.up(&UpOptions { topology, agents }, &mut steps)?;
     say(&format!("lab {} is up after {:.1} s", lab.name(), steps.began.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Runs the demo in a lab of its own; whatever happens, the lab goes down again unless it is to be kept.
+fn show(lab: &Lab, arguments: &DemoArguments) -> Result<ExitCode> {
+    demo::check_pcap(arguments.pcap.as_deref())?;
+    let mut topology = Topology::walkthrough();
+    topology.dataplane = arguments.dataplane.into();
+    let rules = match arguments.dataplane {
+        DataplaneArgument::Iptables => Rules::Iptables,
+        DataplaneArgument::Nftables => Rules::Nftables,
+    };
+    let mut steps = Steps::begin()?;
+    lab.up(&UpOptions { topology, agents: Agents::Run }, &mut steps)?;
+    say(&format!("lab {} is up after {:.1} s", lab.name(), steps.began.elapsed().as_secs_f64()));
+    let name = lab.name().to_string();
+    let mut tick = || steps.tick();
+    let outcome = demo::perform_all(&name, rules, arguments.pcap.as_deref(), &mut io::stdout(), &mut tick);
+    if arguments.keep {
+        say(&format!("lab {name} stays up; `tortie lab down --name {name}` ends it"));
+    } else {
+        lab.down()?;
+    }
+    let (_, failed) = outcome?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn apply(lab: &Lab, file: &Path) -> Result<ExitCode> {
@@ -149,7 +178,9 @@ fn print_status(lab: &Lab, output: Option<StatusOutput>) -> Result<()> {
     }
     let shown = |pid: Option<i32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     let mut rows = vec![["NAME", "ADDRESS", "INIT", "AGENT"].map(str::to_owned).to_vec()];
-    rows.extend(status.nodes.into_iter().map(|node| vec![node.name, node.address, shown(node.init), shown(node.agent)]));
+    rows.extend(
+        status.nodes.into_iter().map(|node| vec![node.name, node.address, shown(node.init), shown(node.agent)]),
+    );
     writeln!(stdout, "store: {}\n\n{}", shown(status.store.pid), columns(&rows))?;
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! Ring 3: clusters of network namespaces, driven by the built binary. Needs root.
 
+mod bad_input;
 mod bgp_alone;
 mod cluster;
+mod exec;
+mod machine;
+mod pods;
 mod restarts;
 mod shapes;

@@ -41,10 +41,7 @@ fn kubernetes_defaults() {
 #[test]
 fn a_field_without_meaning_warns() {
     let stream = NETSHOOT.replace("  nodeName", "  dnsPolicy: Default\n  nodeName");
-    assert_eq!(
-        parse(&stream).unwrap().warnings,
-        ["pod default/pod1 spec.dnsPolicy: has no meaning in a lab, ignored"]
-    );
+    assert_eq!(parse(&stream).unwrap().warnings, ["pod default/pod1 spec.dnsPolicy: has no meaning in a lab, ignored"]);
     let stream = NETSHOOT.replace("image: nicolaka/netshoot", "image: i, tty: true");
     assert_eq!(
         parse(&stream).unwrap().warnings,
@@ -57,15 +54,23 @@ fn each_mistake_names_object_field_and_reason() {
     for (from, to, expect) in [
         ("nodeName", "nodename", "pod default/pod1 spec.nodename: unknown field"),
         ("image:", "imago:", "pod default/pod1 spec.containers[0].imago: unknown field"),
-        ("command: [tail]", "command: tail", "pod default/pod1 spec.containers[0].command: is \"tail\", must be a list of strings"),
-        ("command: [tail]", "command: [7]", "pod default/pod1 spec.containers[0].command: is [7], must be a list of strings"),
+        (
+            "command: [tail]",
+            "command: tail",
+            "pod default/pod1 spec.containers[0].command: is \"tail\", must be a list of strings",
+        ),
+        (
+            "command: [tail]",
+            "command: [7]",
+            "pod default/pod1 spec.containers[0].command: is [7], must be a list of strings",
+        ),
         ("nodeName: k8s-w1", "nodeName: 7", "pod default/pod1 spec.nodeName: is 7, must be a string"),
         (
             "terminationGracePeriodSeconds: 0",
             "terminationGracePeriodSeconds: -1",
             "pod default/pod1 spec.terminationGracePeriodSeconds: is -1, must be a number of at least 0",
         ),
-        ("name: pod1", "name: Pod_1", "pod default/Pod_1 metadata.name: \"Pod_1\" must be a DNS name in lower case"),
+        ("name: pod1", "name: Pod_1", "document 1 metadata.name: \"Pod_1\" must be a DNS name in lower case"),
         ("{name: pod1, ", "{", "document 1 metadata.name: is required"),
         ("app: one", "app: 1", "document 1 metadata.labels: is {\"app\":1}, must be a map of strings"),
         ("kind: Pod", "kind: Deployment", "document 1 kind: is \"Deployment\", a lab applies only \"Pod\""),
