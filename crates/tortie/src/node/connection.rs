@@ -140,7 +140,13 @@ mod tests {
                 match event {
                     Io::Received(CONN, bytes) => received += bytes.len(),
                     Io::Closed(CONN, reason) => assert_eq!(reason, "the peer closed the connection"),
-                    _ => panic!("only these are told"),
+                    Io::Received(..)
+                    | Io::Closed(..)
+                    | Io::Accepted(..)
+                    | Io::Connected(..)
+                    | Io::ConnectFailed(..) => {
+                        panic!("nothing else is told")
+                    }
                 }
             }
             assert_eq!(received, 300_000);

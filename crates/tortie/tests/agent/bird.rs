@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// BIRD on a host of its own.
 struct Bird {
-    host: Host,
+    _host: Host,
     control: PathBuf,
     _process: Process,
 }
@@ -35,7 +35,7 @@ impl Bird {
         call.arg("-f").arg("-c").arg(&file).arg("-s").arg(&control);
         let process = Process::start(call, &directory.join("bird.log"));
         eventually(SOON, || if control.exists() { Ok(()) } else { Err("BIRD does not run: is bird2 installed?") });
-        Bird { host, control, _process: process }
+        Bird { _host: host, control, _process: process }
     }
 
     fn ask(&self, words: &str) -> String {
@@ -84,7 +84,6 @@ fn a_peer_by_bgppeer() {
     one.established(&["Global_192_168_10_9"], SOON);
     throughout(Duration::from_secs(2), || bird.has("172.16.1.0/24", "192.168.10.1"));
     one.learns(&["10.99.0.0/16"], SOON);
-    assert_eq!(bird.host.learned(), [""; 0], "BIRD writes no kernel routes here");
 
     cluster.ctl(&["delete", "bgppeer", "bird"], "");
     eventually(SOON, || match bird.ask("show protocols all p0") {
