@@ -2,7 +2,7 @@
 
 use crate::config::{Config, TlsFiles};
 use crate::{Change, Error, Scope, Store, Watch, Write, layout};
-use api::event::{Entry, Key, Object, Revision};
+use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KvClient, TlsOptions,
@@ -133,16 +133,6 @@ impl Store for Etcd {
             }
         }
         Ok((entries, Revision(at.to_string())))
-    }
-
-    async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
-        let revision = self.transact(&[Write::Create(key.clone(), object.clone())]).await?;
-        Ok(Entry { key: key.clone(), object: crate::stamped(object, &revision), revision })
-    }
-
-    async fn update(&self, key: &Key, object: &Object, revision: &Revision) -> Result<Entry, Error> {
-        let revision = self.transact(&[Write::Update(key.clone(), object.clone(), revision.clone())]).await?;
-        Ok(Entry { key: key.clone(), object: crate::stamped(object, &revision), revision })
     }
 
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error> {

@@ -105,9 +105,15 @@ pub trait Store: Send + Sync {
     /// Reads many objects, ordered by key, and the revision to watch from. Unreadable ones are skipped with a warning.
     async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error>;
     /// Creates an object; [`Error::Exists`] if its key is taken.
-    async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error>;
+    async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
+        let revision = self.transact(&[Write::Create(key.clone(), object.clone())]).await?;
+        Ok(Entry { key: key.clone(), object: stamped(object, &revision), revision })
+    }
     /// Replaces the object if it is still at `revision`.
-    async fn update(&self, key: &Key, object: &Object, revision: &Revision) -> Result<Entry, Error>;
+    async fn update(&self, key: &Key, object: &Object, revision: &Revision) -> Result<Entry, Error> {
+        let revision = self.transact(&[Write::Update(key.clone(), object.clone(), revision.clone())]).await?;
+        Ok(Entry { key: key.clone(), object: stamped(object, &revision), revision })
+    }
     /// Deletes the object if it is still at `revision`; with none, whatever it is.
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error>;
     /// Performs several writes as one transaction: all or none ([`Error::Conflict`]).

@@ -1,7 +1,7 @@
 //! A datastore in memory, for tests: the stored bytes are those of the etcd layout.
 
 use crate::{Change, Error, Scope, Store, Watch, Write, layout};
-use api::event::{Entry, Key, Object, Revision};
+use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -102,16 +102,6 @@ impl Store for Memory {
             }
         }
         Ok((entries, Revision(content.revision.to_string())))
-    }
-
-    async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
-        let revision = self.transact(&[Write::Create(key.clone(), object.clone())]).await?;
-        Ok(Entry { key: key.clone(), object: crate::stamped(object, &revision), revision })
-    }
-
-    async fn update(&self, key: &Key, object: &Object, revision: &Revision) -> Result<Entry, Error> {
-        let revision = self.transact(&[Write::Update(key.clone(), object.clone(), revision.clone())]).await?;
-        Ok(Entry { key: key.clone(), object: crate::stamped(object, &revision), revision })
     }
 
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error> {

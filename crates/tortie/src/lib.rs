@@ -7,4 +7,5 @@ pub mod dispatch;
 pub mod lab;
 pub mod logging;
 pub mod node;
+mod options;
 pub mod store;

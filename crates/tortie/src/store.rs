@@ -51,13 +51,9 @@ struct Options {
 
 /// Runs the store until it is told to stop; `arguments` come after `tortie store`.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let words = std::iter::once("tortie store".to_owned()).chain(arguments.iter().cloned());
-    let options = match Options::try_parse_from(words) {
+    let options: Options = match crate::options::parse("tortie store", arguments) {
         Ok(options) => options,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-        }
+        Err(status) => return status,
     };
     crate::logging::init(&options.log_level);
     match serve(options) {

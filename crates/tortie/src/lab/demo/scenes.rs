@@ -41,6 +41,17 @@ pub struct Scene {
 
 const PLAIN: Exhibit = Exhibit { command: "", capture: None, checks: &[], rules: Rules::Any, within: 0 };
 
+/// `lab apply` with the manifests of pods that do nothing.
+macro_rules! apply {
+    ($($name:literal $(in $namespace:literal)? on $node:literal: $container:literal, $image:literal);+) => {
+        concat!("tortie lab apply -f - <<'EOF'\n", $(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {name: ", $name, $(", namespace: ", $namespace,)? "}\n",
+            "spec: {nodeName: ", $node, ", terminationGracePeriodSeconds: 0, ",
+            "containers: [{name: ", $container, ", image: ", $image, ", command: [tail], args: [-f, /dev/null]}]}\n",
+        )+ "EOF")
+    };
+}
+
 const fn check(what: &'static str, expect: Expect) -> Check {
     Check { what, of: Output::Command, expect }
 }
@@ -56,27 +67,7 @@ const START: Scene = Scene {
     heading: "start: what every cluster runs",
     exhibits: &[
         Exhibit {
-            command: r#"tortie lab apply -f - <<'EOF'
-apiVersion: v1
-kind: Pod
-metadata: {name: coredns-55cb58b774-cn6c4, namespace: kube-system}
-spec: {nodeName: k8s-m, terminationGracePeriodSeconds: 0, containers: [{name: coredns, image: coredns, command: [tail, -f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: calico-kube-controllers-77d59654f4-v5tgh, namespace: kube-system}
-spec: {nodeName: k8s-m, terminationGracePeriodSeconds: 0, containers: [{name: controllers, image: calico/kube-controllers, command: [tail, -f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: coredns-55cb58b774-6lpdz, namespace: kube-system}
-spec: {nodeName: k8s-m, terminationGracePeriodSeconds: 0, containers: [{name: coredns, image: coredns, command: [tail, -f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: resident, namespace: kube-system}
-spec: {nodeName: k8s-w1, terminationGracePeriodSeconds: 0, containers: [{name: resident, image: nicolaka/netshoot, command: [tail, -f, /dev/null]}]}
-EOF"#,
+            command: apply!("coredns-55cb58b774-cn6c4" in "kube-system" on "k8s-m": "coredns", "coredns"; "calico-kube-controllers-77d59654f4-v5tgh" in "kube-system" on "k8s-m": "controllers", "calico/kube-controllers"; "coredns-55cb58b774-6lpdz" in "kube-system" on "k8s-m": "coredns", "coredns"; "resident" in "kube-system" on "k8s-w1": "resident", "nicolaka/netshoot"),
             checks: &[check("four pods start", Expect::Succeeds)],
             ..PLAIN
         },
@@ -103,17 +94,8 @@ EOF"#,
     ],
 };
 
-const PODS_ON_ONE_NODE: &str = r#"tortie lab apply -f - <<'EOF'
-apiVersion: v1
-kind: Pod
-metadata: {name: pod2}
-spec: {nodeName: k8s-w1, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: pod1}
-spec: {nodeName: k8s-w1, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
-EOF"#;
+const PODS_ON_ONE_NODE: &str =
+    apply!("pod2" on "k8s-w1": "netshoot", "nicolaka/netshoot"; "pod1" on "k8s-w1": "netshoot", "nicolaka/netshoot");
 
 const SAME_NODE: Scene = Scene {
     heading: "same node: pod to pod through proxy ARP",
@@ -190,12 +172,7 @@ const OUTSIDE: Scene = Scene {
     heading: "outside: natOutgoing, off and on by editing the pool",
     exhibits: &[
         Exhibit {
-            command: r#"tortie lab apply -f - <<'EOF'
-apiVersion: v1
-kind: Pod
-metadata: {name: pod1}
-spec: {nodeName: k8s-w1, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
-EOF"#,
+            command: apply!("pod1" on "k8s-w1": "netshoot", "nicolaka/netshoot"),
             checks: &[check("pod1 starts", Expect::Succeeds)],
             ..PLAIN
         },
@@ -324,22 +301,7 @@ const OTHER_NODE: Scene = Scene {
     heading: "other node: through tunl0, by routes learned over BGP",
     exhibits: &[
         Exhibit {
-            command: r#"tortie lab apply -f - <<'EOF'
-apiVersion: v1
-kind: Pod
-metadata: {name: pod1}
-spec: {nodeName: k8s-w1, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: pod2}
-spec: {nodeName: k8s-w2, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: far}
-spec: {nodeName: k8s-w0, terminationGracePeriodSeconds: 0, containers: [{name: netshoot, image: nicolaka/netshoot, command: [tail], args: [-f, /dev/null]}]}
-EOF"#,
+            command: apply!("pod1" on "k8s-w1": "netshoot", "nicolaka/netshoot"; "pod2" on "k8s-w2": "netshoot", "nicolaka/netshoot"; "far" on "k8s-w0": "netshoot", "nicolaka/netshoot"),
             checks: &[check("three pods start on three nodes", Expect::Succeeds)],
             ..PLAIN
         },
