@@ -24,7 +24,6 @@ use api::Event;
 use api::event::OwnerType;
 use api::resource::Kind;
 use calc::{Graph, Reporting};
-use clap::Parser;
 use dataplane::TunnelChoice;
 use datastore::{Scope, Store};
 use followers::{Followers, spawn_dataplane};
@@ -48,13 +47,9 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// Runs the agent until it is told to stop; `arguments` come after `tortie node`.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let words = std::iter::once("tortie node".to_owned()).chain(arguments.iter().cloned());
-    let options = match Options::try_parse_from(words) {
+    let options: Options = match crate::options::parse("tortie node", arguments) {
         Ok(options) => options,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-        }
+        Err(status) => return status,
     };
     crate::logging::init(&options.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
