@@ -6,7 +6,7 @@ use crate::init::host::{SEARCH_PATH, endpoint};
 use crate::init::{self, supervisor};
 use crate::process::{self, Pidfd, Process, ProcessId};
 use crate::ready::{self, Condition, Missing};
-use crate::rundir::{BASE, LabName, Record, RunDir};
+use crate::rundir::{LabName, Record, RunDir};
 use crate::topology::{Datastore, Topology};
 use crate::{isolate, modules};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -222,10 +222,11 @@ impl Lab {
             ensure!(process.wait(END)?, "process {} of lab {} does not end", supervisor.pid, self.name);
         }
         self.dir.remove()?;
-        for module in record.iter().flat_map(|record| &record.modules) {
-            if !other_lab_exists() {
-                modules::unload(module);
-            }
+        let loaded = record.map(|record| record.modules).unwrap_or_default();
+        match RunDir::any() {
+            Some(heir) if !loaded.is_empty() => leave_modules(&heir, loaded)?,
+            Some(_) => {}
+            None => loaded.iter().for_each(|module| modules::unload(module)),
         }
         Ok(Down::Removed)
     }
@@ -335,8 +336,11 @@ fn check_machine(topology: &Topology, agents: Agents) -> Result<()> {
     Ok(())
 }
 
-fn other_lab_exists() -> bool {
-    fs::read_dir(BASE).is_ok_and(|mut entries| entries.next().is_some())
+/// Makes another lab, which may use them too, answer for modules that this one loaded.
+fn leave_modules(heir: &RunDir, modules: Vec<String>) -> Result<()> {
+    let Some(mut record) = heir.record()? else { return Ok(()) };
+    record.modules.extend(modules);
+    heir.write_record(&record).with_context(|| format!("write the record of {}", heir.path().display()))
 }
 
 fn tail(log: &Path, lines: usize) -> String {

@@ -37,11 +37,41 @@ pub(crate) fn load(module: &str) -> Result<()> {
 
 /// Unloads a module unless something uses it.
 pub(crate) fn unload(module: &str) {
+    // the kernel would take the machine's own tunnels down with the module
+    let tunnels = Command::new("ip").args(["-o", "link", "show", "type", module]).output();
+    let tunnels = tunnels.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    if let Some(tunnel) = tunnels.lines().find(|line| !is_idle_fallback(line)) {
+        return report(&format!("kernel module {module} stays: the machine has {tunnel}"));
+    }
     match Command::new("modprobe").args(["-r", module]).stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => {}
         Ok(output) => {
             report(&format!("kernel module {module} stays: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Err(error) => report(&format!("kernel module {module} stays: modprobe: {error}")),
+    }
+}
+
+/// Tells whether a line of `ip -o link` is the `tunl0` that comes with the module, and unused.
+fn is_idle_fallback(link: &str) -> bool {
+    let mut words = link.split_whitespace().skip(1);
+    let name = words.next().unwrap_or_default();
+    let flags = words.next().unwrap_or_default();
+    name.starts_with("tunl0@") && !flags.contains("UP")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_fallback_device_set_down_is_idle() {
+        for (link, expect) in [
+            (r"5: tunl0@NONE: <NOARP> mtu 1480 qdisc noop state DOWN mode DEFAULT\    link/ipip 0.0.0.0", true),
+            (r"5: tunl0@NONE: <NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN\    link/ipip 0.0.0.0", false),
+            (r"7: mine@NONE: <POINTOPOINT,NOARP> mtu 1480 qdisc noop state DOWN\    link/ipip 192.0.2.1", false),
+        ] {
+            assert_eq!(is_idle_fallback(link), expect, "{link}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where all labs of a machine live.
-pub(crate) const BASE: &str = "/run/tortie-lab";
+const BASE: &str = "/run/tortie-lab";
 
 /// A lab's name: letters, digits and hyphens, at most 40 of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,6 +78,13 @@ impl RunDir {
 
     pub(crate) fn at(path: &Path) -> RunDir {
         RunDir { path: path.to_owned() }
+    }
+
+    /// Some lab of this machine.
+    pub(crate) fn any() -> Option<RunDir> {
+        let labs = fs::read_dir(BASE).into_iter().flatten().flatten();
+        let whole = labs.map(|entry| entry.path()).find(|path| path.join("lab.json").exists() && !is_unfinished(path));
+        whole.map(|path| RunDir { path })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -173,6 +180,11 @@ impl RunDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Tells whether a directory is still being made, or was when its maker died.
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 /// Replaces a file by the JSON form of a value, in one step for every reader.
