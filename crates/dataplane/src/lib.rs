@@ -18,8 +18,8 @@ pub mod netlink;
 pub mod netns;
 pub mod podnet;
 pub mod routes;
-mod run;
 pub mod rules;
+mod run;
 pub mod sysctl;
 pub mod tunnel;
 

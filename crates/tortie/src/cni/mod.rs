@@ -92,10 +92,9 @@ fn test_connection() -> Result<String, CniError> {
         let late = || CniError::failed(format!("no answer within {} s", TEST_TIMEOUT.as_secs()));
         tokio::time::timeout(TEST_TIMEOUT, probe).await.unwrap_or_else(|_| Err(late()))
     });
-    outcome.map(|()| String::new()).map_err(|error| CniError {
-        details: error.msg,
-        ..CniError::new(Code::USAGE, "data store connection failed")
-    })
+    outcome
+        .map(|()| String::new())
+        .map_err(|error| CniError { details: error.msg, ..CniError::new(Code::USAGE, "data store connection failed") })
 }
 
 fn serve(role: Role) -> Result<String, CniError> {

@@ -21,7 +21,8 @@ fn no_packet_is_lost(lab: &Lab, fault: impl FnOnce()) {
 fn agents_are_back(lab: &Lab, before: &[(String, Option<i32>)], killed: &[&str]) {
     eventually(Duration::from_secs(10), "the agents are back", || {
         let now = lab.agents();
-        let renewed = |name: &str, pid: Option<i32>| !killed.contains(&name) || (pid.is_some() && pid != old(before, name));
+        let renewed =
+            |name: &str, pid: Option<i32>| !killed.contains(&name) || (pid.is_some() && pid != old(before, name));
         if now.iter().all(|(name, pid)| renewed(name, *pid)) { Ok(()) } else { Err(format!("{now:?}")) }
     });
     for node in ["k8s-m", "k8s-w1", "k8s-w2", "k8s-w0"] {

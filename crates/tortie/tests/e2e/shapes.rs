@@ -18,7 +18,8 @@ outside: {name: world, address: 198.51.100.77}
 fn the_three_paths(lab: &Lab) {
     lab.start_pods(&[("one", "node-4711"), ("two", "node-4711"), ("three", "worker.example.com"), ("four", "a")]);
     // the tunnel has the first address of the block, pods the next ones, in their order
-    let expect = [("one", "10.244.109.129"), ("two", "10.244.109.130"), ("three", "10.244.1.65"), ("four", "10.244.73.129")];
+    let expect =
+        [("one", "10.244.109.129"), ("two", "10.244.109.130"), ("three", "10.244.1.65"), ("four", "10.244.73.129")];
     for (pod, address) in expect {
         assert_eq!(lab.address(pod), address, "{pod}");
     }
@@ -28,11 +29,14 @@ fn the_three_paths(lab: &Lab) {
         let routes = lab.node(node, &["ip", "route"]).ok();
         assert!(routes.contains(&format!("blackhole {block}/26")), "{node}: {routes}");
         for (other, block) in BLOCKS.iter().filter(|(other, _)| *other != node) {
-            let found = routes.lines().any(|line| line.starts_with(&format!("{block}/26 via")) && line.contains("tunl0"));
+            let found =
+                routes.lines().any(|line| line.starts_with(&format!("{block}/26 via")) && line.contains("tunl0"));
             assert!(found, "{node} has no tunnel route to {other}'s block: {routes}");
         }
     }
-    for (pod, address) in [("one", "10.244.109.130"), ("one", "10.244.1.65"), ("one", "10.244.73.129"), ("four", "10.244.1.65")] {
+    for (pod, address) in
+        [("one", "10.244.109.130"), ("one", "10.244.1.65"), ("one", "10.244.73.129"), ("four", "10.244.1.65")]
+    {
         lab.reaches(pod, address).unwrap_or_else(|shown| panic!("{pod} to {address}: {shown}"));
     }
     lab.reaches("three", "198.51.100.77").expect("the outside is reached");
