@@ -7,7 +7,10 @@ use model::Mtu;
 use model::name::IfName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::ip::IpProtocol;
+use netlink_packet_route::link::{
+    InfoData, InfoIpTunnel, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use nix::errno::Errno;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -156,11 +159,20 @@ impl Netlink {
             .map_err(|cause| cause.during(format!("create veth pair {} and {}", veth.name, veth.peer_name)))
     }
 
-    /// Creates an IPIP device without endpoints of its own: where packets go is the routes' business.
+    /// Creates an IPIP device like the `tunl0` that comes with the kernel's module.
+    ///
+    /// It has no endpoints: where packets go is the routes' business. It takes any inner protocol, and the outer header
+    /// does not forbid fragmentation where the inner one allows it, which a device made by hand does.
     pub fn create_ipip(&mut self, name: &IfName) -> Result<(), Error> {
         let mut message = LinkMessage::default();
-        message.attributes =
-            vec![LinkAttribute::IfName(name.0.clone()), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::IpIp)])];
+        let any = IpProtocol::from(0);
+        message.attributes = vec![
+            LinkAttribute::IfName(name.0.clone()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::IpIp),
+                LinkInfo::Data(InfoData::IpTunnel(vec![InfoIpTunnel::Protocol(any), InfoIpTunnel::PMtuDisc(false)])),
+            ]),
+        ];
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
             .map_err(|cause| cause.during(format!("create ipip device {name}")))
     }
