@@ -6,11 +6,10 @@ use super::{Cause, Error, Netlink};
 use model::Mtu;
 use model::name::IfName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::ip::IpProtocol;
 use netlink_packet_route::link::{
     InfoData, InfoIpTunnel, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::{IpProtocol, RouteNetlinkMessage};
 use nix::errno::Errno;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
