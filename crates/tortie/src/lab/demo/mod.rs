@@ -51,13 +51,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A stage on the lab of that name; `tortie` in its commands is this program.
-    pub fn new(lab: &str, pcap: Option<PathBuf>) -> Result<Stage> {
+    /// A stage on the lab of that name; `tortie` in its commands is the program at that path.
+    pub fn new(lab: &str, program: &Path, pcap: Option<PathBuf>) -> Result<Stage> {
         let programs = std::env::temp_dir().join(format!("tortie-demo-{}", std::process::id()));
         std::fs::create_dir_all(&programs).with_context(|| format!("create {}", programs.display()))?;
         let link = programs.join("tortie");
         let _ = std::fs::remove_file(&link);
-        symlink(own_path()?, &link).with_context(|| format!("link {}", link.display()))?;
+        symlink(program, &link).with_context(|| format!("link {}", link.display()))?;
         if let Some(folder) = &pcap {
             std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         }
@@ -158,10 +158,6 @@ impl Capture {
     }
 }
 
-fn own_path() -> Result<PathBuf> {
-    std::env::current_exe().context("find this program's path")
-}
-
 /// Performs every scene on a lab that is up; returns how many checks passed and failed.
 ///
 /// `tick` is called before every command; its error ends the demo.
@@ -172,7 +168,8 @@ pub(super) fn perform_all(
     out: &mut dyn Write,
     tick: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(usize, usize)> {
-    let mut stage = Stage::new(lab, pcap.map(Path::to_owned))?;
+    let program = std::env::current_exe().context("find this program's path")?;
+    let mut stage = Stage::new(lab, &program, pcap.map(Path::to_owned))?;
     let (mut passed, mut failed) = (0, 0);
     for scene in SCENES {
         writeln!(out, "\n=== {}\n", scene.heading)?;
