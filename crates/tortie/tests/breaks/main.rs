@@ -32,8 +32,8 @@ fn a_broken_object_fails_its_line_with_nftables() {
 
 #[test]
 fn every_check_of_the_demo_has_a_break() {
-    for (rules, rows) in [(Rules::Iptables, &rows::SCENES), (Rules::Nftables, &rows::SCENES)] {
-        for (scene, breaks) in SCENES.iter().zip(rows) {
+    for rules in [Rules::Iptables, Rules::Nftables] {
+        for (scene, breaks) in SCENES.iter().zip(rows::SCENES) {
             let broken: BTreeSet<&str> = breaks_of(breaks, rules).flat_map(|row| row.fails.iter().copied()).collect();
             for check in exhibits_of(scene, rules).flat_map(|exhibit| exhibit.checks) {
                 assert!(broken.contains(check.what), "{rules:?}, {}: nothing breaks {:?}", scene.heading, check.what);

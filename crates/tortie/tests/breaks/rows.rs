@@ -517,7 +517,12 @@ const OTHER_NODE: &[Break] = &[
         &[(Host("k8s-m"), "ip link set tunl0 down")],
     )
     .stopping(&["k8s-m"]),
-    row(&["from its tunnel address"], &[(Host("k8s-m"), "ip addr del 172.16.116.0/32 dev tunl0")]).stopping(&["k8s-m"]),
+    row(
+        &["from its tunnel address"],
+        &[(Host("k8s-m"), "ip addr add 172.16.116.9/32 dev tunl0; ip addr del 172.16.116.0/32 dev tunl0")],
+    )
+    .stopping(&["k8s-m"])
+    .telling("172.16.116.9"),
     row(&["a node reaches another node's pod"], &[(Pod("pod1"), "sysctl -w net.ipv4.icmp_echo_ignore_all=1")])
         .repaired(&[(Pod("pod1"), "sysctl -w net.ipv4.icmp_echo_ignore_all=0")]),
     row(&["a pod reaches its own node"], &[(Pod("pod1"), "ip route del default")])
@@ -526,8 +531,8 @@ const OTHER_NODE: &[Break] = &[
         .repaired(&[(Host("k8s-m"), "iptables -D INPUT -s 192.168.10.101 -p icmp -j DROP")]),
     row(&["1,480 bytes pass whole"], &[(Host("k8s-w1"), "ip link set tunl0 mtu 1479")])
         .stopping(&["k8s-w1"])
-        // it has learned the smaller MTU
-        .repaired(&[(Pod("pod1"), "ip route flush cache")]),
+        // the pod has learned the smaller MTU, and would again until it is repaired
+        .repaired(&[(Host("k8s-w1"), "ip link set tunl0 mtu 1480"), (Pod("pod1"), "ip route flush cache")]),
     row(
         &["1,481 do not"],
         &[
@@ -539,12 +544,14 @@ const OTHER_NODE: &[Break] = &[
                 Host("k8s-w2"),
                 "ip link set eth0 mtu 1600; ip link set calibd2348b4f67 mtu 1580; ip link set tunl0 mtu 1580",
             ),
+            (Host("router"), "ip link set k8s-w1 mtu 1600; ip link set k8s-w2 mtu 1600"),
             (Pod("pod1"), "ip link set eth0 mtu 1580; ip route flush cache"),
             (Pod("pod2"), "ip link set eth0 mtu 1580; ip route flush cache"),
         ],
     )
     .stopping(&["k8s-w1", "k8s-w2"])
     .repaired(&[
+        (Host("router"), "ip link set k8s-w1 mtu 1500; ip link set k8s-w2 mtu 1500"),
         (Pod("pod1"), "ip link set eth0 mtu 1480"),
         (Pod("pod2"), "ip link set eth0 mtu 1480"),
         (Host("k8s-w1"), "ip link set eth0 mtu 1500; ip link set calice0906292e2 mtu 1480"),
