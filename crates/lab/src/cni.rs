@@ -132,10 +132,17 @@ impl Network {
         if status == WaitStatus::Exited(nix::unistd::Pid::from_raw(running.pid()), 0) {
             return Ok(answer);
         }
-        let message = answer.get("msg").and_then(Value::as_str).unwrap_or(output.trim());
+        let Some(message) = answer.get("msg").and_then(Value::as_str) else {
+            let end = if let WaitStatus::Exited(_, code) = status {
+                format!("exit status {code}")
+            } else {
+                format!("{status:?}")
+            };
+            bail!("CNI {operation} by plugin {kind}: no error object but {:?}, {end}", output.trim());
+        };
         let details = answer.get("details").and_then(Value::as_str).filter(|details| !details.is_empty());
         let details = details.map(|details| format!("; {details}")).unwrap_or_default();
-        bail!("CNI {operation} by plugin {kind}: {message}{details} ({status:?})")
+        bail!("CNI {operation} by plugin {kind}: {message}{details}")
     }
 }
 

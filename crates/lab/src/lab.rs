@@ -333,7 +333,7 @@ fn check_machine(topology: &Topology, agents: Agents) -> Result<()> {
     for kind in ["net", "mnt", "pid", "uts"] {
         ensure!(Path::new("/proc/self/ns").join(kind).exists(), "the kernel has no {kind} namespaces");
     }
-    Ok(())
+    modules::check(topology)
 }
 
 /// Makes another lab, which may use them too, answer for modules that this one loaded.

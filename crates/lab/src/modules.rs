@@ -2,7 +2,7 @@
 
 use crate::service::report;
 use crate::topology::{Topology, Tunl0};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::utsname::uname;
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,22 @@ use std::process::{Command, Stdio};
 
 const IPIP: &str = "ipip";
 
+/// Fails if a node must have the kernel's own tunnel device and this kernel has none.
+pub(crate) fn check(topology: &Topology) -> Result<()> {
+    let node = topology.nodes.iter().position(|node| node.tunl0 == Tunl0::Kernel);
+    let Some(index) = node.filter(|_| !loaded(IPIP) && !available(IPIP)) else { return Ok(()) };
+    let release = uname().map(|uname| uname.release().display().to_string()).unwrap_or_default();
+    bail!("nodes[{index}].tunl0 kernel: this kernel ({release}) has no module {IPIP}; auto or bpf does without")
+}
+
 /// Returns the modules that the topology wants, this kernel has, and nobody loaded yet.
 pub(crate) fn wanted(topology: &Topology) -> Option<&'static str> {
     let kernel_device = topology.nodes.iter().any(|node| node.tunl0 != Tunl0::Bpf);
-    let loaded = Path::new("/sys/module").join(IPIP).exists();
-    (kernel_device && !loaded && available(IPIP)).then_some(IPIP)
+    (kernel_device && !loaded(IPIP) && available(IPIP)).then_some(IPIP)
+}
+
+fn loaded(module: &str) -> bool {
+    Path::new("/sys/module").join(module).exists()
 }
 
 fn available(module: &str) -> bool {

@@ -1,9 +1,11 @@
 //! Each mistake gets one clear error with object, field and reason, a status, and nothing half-done.
 
-use crate::cluster::{Lab, binary, pod};
+use crate::cluster::{Lab, binary, eventually, pod, signal};
+use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn a_name_in_use_is_refused_and_the_lab_goes_on() {
@@ -49,6 +51,26 @@ fn a_topology_with_mistakes_builds_nothing() {
         ),
         ("outside:", "outsight:", "unknown field `outsight`"),
         ("gateway: 192.168.10.254", "gateway: here", "invalid IPv4 address"),
+        ("natOutgoing: true", "natoutgoing: true", "unknown field `natoutgoing`"),
+        ("blockSize: 24", "blockSize: [24]", "blockSize"),
+        (
+            "natOutgoing: true}]",
+            "natOutgoing: true}, {name: second, cidr: 172.16.128.0/17}]",
+            "pools[1].cidr 172.16.128.0/17: overlaps pools[0].cidr 172.16.0.0/16",
+        ),
+        ("cidr: 192.168.20.0/24", "cidr: 192.168.20.0/33", "invalid IP address syntax"),
+        (
+            "cidr: 192.168.20.0/24",
+            "cidr: 192.168.0.0/16",
+            "subnets[1].cidr 192.168.0.0/16: overlaps subnets[0].cidr 192.168.10.0/24",
+        ),
+        (
+            "address: 192.168.20.100",
+            "address: 192.168.30.100",
+            "nodes[3].address 192.168.30.100: is in none of the subnets",
+        ),
+        ("name: k8s-w0", "name: k8s-w1", "nodes[3].name \"k8s-w1\": is taken"),
+        ("192.168.10.102", "192.168.10.101", "nodes[2].address 192.168.10.101: is taken by another node"),
     ] {
         let edited = topology.replace(from, to);
         assert_ne!(edited, topology);
@@ -75,6 +97,13 @@ fn pods_with_mistakes_are_refused_together_and_none_is_made() {
             pod("beta", "k8s-m").replace("kind: Pod", "kind: Service"),
             "kind: is \"Service\", a lab applies only \"Pod\"",
         ),
+        (
+            pod("beta", "k8s-m").replace("[{name: c, image: test, command: [tail, -f, /dev/null]}]", "[]"),
+            "pod default/beta spec.containers: needs at least one container",
+        ),
+        (pod("Beta", "k8s-m"), "document 2 metadata.name: \"Beta\" must be a DNS name in lower case"),
+        (pod("alpha", "k8s-m"), "pod default/alpha metadata.name: the stream has this pod twice"),
+        (String::from("---\nkind: [\n"), "unclosed bracket '['"),
     ] {
         let error = lab.apply(&(pod("alpha", "k8s-m") + &manifest)).refused();
         assert!(error.contains(expect), "{error}");
@@ -97,4 +126,123 @@ fn what_is_not_there_is_named() {
         let error = lab.run(arguments).refused();
         assert!(error.contains(expect), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn a_tunnel_of_the_kernel_needs_the_kernels_module() {
+    let lab = Lab::reserve();
+    let topology = lab.run(&["topology"]).ok();
+    let topology = topology.replace("{name: k8s-w2, ", "{name: k8s-w2, tunl0: kernel, ");
+    assert!(topology.contains("tunl0: kernel"), "{topology}");
+    let up = lab.run_with(&["up", "--topology", "-"], &topology);
+    if kernel_has_ipip() {
+        up.ok();
+        assert!(lab.on("k8s-w2", "ip -d link show tunl0").contains("ipip"));
+    } else {
+        let error = up.refused();
+        assert!(error.contains("error: nodes[2].tunl0 kernel: this kernel ("), "{error}");
+        assert!(error.contains(") has no module ipip; auto or bpf does without"), "{error}");
+        assert!(!Path::new("/run/tortie-lab").join(&lab.name).exists());
+    }
+}
+
+/// Asks modprobe, which knows loaded modules, built-in ones and those on disk.
+fn kernel_has_ipip() -> bool {
+    let output = Command::new("modprobe").args(["--dry-run", "ipip"]).output().expect("modprobe is installed");
+    output.status.success()
+}
+
+#[test]
+fn resources_with_mistakes_change_nothing() {
+    let lab = Lab::up(&[]);
+    let state = || lab.on("k8s-m", "etcdctl get --prefix /calico/resources/v3/projectcalico.org/ippools/");
+    let before = state();
+    assert!(before.contains("172.16.0.0/16"), "{before}");
+    for (spec, expect) in [
+        (
+            "cidr: 172.16.1.0/24",
+            "'172.16.1.0/24' (IPPool(bad) CIDR overlaps with IPPool(default-ipv4-ippool) CIDR 172.16.0.0/16)",
+        ),
+        ("cidr: 10.50.0.0/28", "'10.50.0.0/28' (IP pool size is too small for use with Calico IPAM."),
+        ("cidr: 10.50.0.0/33", "'10.50.0.0/33'"),
+        ("cidr: 10.50.0.0/16, natOutgoin: true", "is not recognized or is in the wrong location: natOutgoin"),
+        (
+            "cidr: 10.50.0.0/16, natOutgoing: 7",
+            "IPPool bad: spec.natOutgoing: invalid type: integer `7`, expected a boolean",
+        ),
+    ] {
+        let document =
+            format!("{{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {{name: bad}}, spec: {{{spec}}}}}");
+        for verb in ["create", "apply"] {
+            let error = lab.calicoctl("k8s-m", &[verb, "-f", "-"], &document).refused();
+            assert!(error.contains(expect), "{verb} {spec}: {error}");
+            assert_eq!(error.trim_end().lines().count(), 1, "{verb} {spec}: {error}");
+            assert_eq!(state(), before, "{verb} {spec}");
+        }
+    }
+}
+
+/// What a pod's start makes on a node and in the datastore.
+fn traces_of_pods(lab: &Lab, node: &str) -> String {
+    lab.on(
+        node,
+        "ls /run/netns; ip -o link | cut -d' ' -f2; ip route; etcdctl get --prefix /calico/ipam; \
+         etcdctl get --prefix /calico/resources/v3/projectcalico.org/workloadendpoints",
+    )
+}
+
+#[test]
+fn a_pod_that_finds_no_address_leaves_nothing() {
+    let lab = Lab::reserve();
+    let topology = lab.run(&["topology"]).ok();
+    // eight addresses: four for tunnels, four for pods
+    let tiny = topology.replace("172.16.0.0/16, blockSize: 24", "172.16.0.0/29, blockSize: 31");
+    assert_ne!(tiny, topology);
+    lab.run_with(&["up", "--topology", "-"], &tiny).ok();
+    lab.start_pods(&[("a", "k8s-w1"), ("b", "k8s-w1"), ("c", "k8s-w1"), ("d", "k8s-w1")]);
+    let before = traces_of_pods(&lab, "k8s-w1");
+    let error = lab.apply(&pod("e", "k8s-w1")).refused();
+    let expect =
+        "pool default-ipv4-ippool (172.16.0.0/29) has no free address for host:k8s-w1: 4 blocks of 2, all assigned";
+    assert!(error.starts_with("error: pod default/e: CNI ADD by plugin calico: ") && error.contains(expect), "{error}");
+    assert_eq!(traces_of_pods(&lab, "k8s-w1"), before);
+    assert!(!lab.run(&["get", "pods"]).ok().contains("\ne "));
+
+    let given = lab.address("b");
+    lab.run(&["delete", "pod", "b"]).ok();
+    lab.apply(&pod("e", "k8s-w1")).ok();
+    assert_eq!(lab.address("e"), given, "the only free address");
+}
+
+#[test]
+fn a_store_out_of_reach_is_named_and_waited_for() {
+    const REASON: &str = "etcd at unix:///run/tortie/store.sock: No such file or directory (os error 2)";
+    let lab = Lab::up(&[]);
+    let before = traces_of_pods(&lab, "k8s-w1");
+    lab.on("k8s-m", "mv /run/tortie/store.sock /run/tortie/away");
+    let error = lab.calicoctl("k8s-w1", &["get", "nodes"], "").refused();
+    assert_eq!(error, format!("{REASON}\n"));
+    let error = lab.apply(&pod("alpha", "k8s-w1")).refused();
+    assert_eq!(error, format!("error: pod default/alpha: CNI ADD by plugin calico: {REASON}\n"));
+    assert_eq!(lab.run(&["get", "pods"]).ok(), "");
+
+    // an agent that starts without its datastore waits, and does not end again and again
+    signal(lab.agent("k8s-w1"), Signal::SIGKILL);
+    let log = || lab.on("k8s-w1", "cat /var/log/calico/node.log");
+    eventually(Duration::from_secs(10), "the agent says what it waits for", || {
+        let log = log();
+        if log.contains(&format!("waiting for the datastore: {REASON}")) { Ok(()) } else { Err(log) }
+    });
+    let waiting = lab.agent("k8s-w1");
+    lab.on("k8s-m", "mv /run/tortie/away /run/tortie/store.sock");
+    eventually(Duration::from_secs(20), "its sessions are Established", || {
+        let status = lab.calicoctl("k8s-w1", &["node", "status"], "").stdout;
+        if status.matches("Established").count() == 3 { Ok(()) } else { Err(status) }
+    });
+    assert_eq!(lab.agent("k8s-w1"), waiting);
+    eventually(Duration::from_secs(5), "all is as before", || {
+        let now = traces_of_pods(&lab, "k8s-w1");
+        if now == before { Ok(()) } else { Err(now) }
+    });
+    lab.apply(&pod("alpha", "k8s-w1")).ok();
 }
