@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BIN := target/release/tortie
 
-.PHONY: help setup build demo test test-unit test-stock test-breaks check bench dist clean
+.PHONY: help setup build demo test test-unit test-stock check bench dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,10 +30,6 @@ test-unit: ## run the tests that need no root and no tools, in seconds
 test-stock: build ## run the end-to-end tests on a stock Debian kernel with the real ipip module
 	@tools/setup build run test stock
 	tools/test-stock
-
-test-breaks: ## break by hand what the demo compares, and see just those lines fail
-	@tools/setup build run test
-	$(CARGO) test --locked --package tortie --test breaks
 
 check: ## formatting, lints, documentation, licences, layout
 	@tools/setup build check
