@@ -82,7 +82,7 @@ fn nodes_of_both_forms_are_one_cluster() {
 fn the_forms_are_as_asked(mixed: &Mixed) {
     for (_, node) in PODS {
         let link = mixed.lab.on(node, "ip -d link show tunl0");
-        println!("{node}: {}", link.trim_end());
+        eprintln!("{node}: {}", link.trim_end());
         assert!(link.contains("mtu 1480") && link.contains("UP"), "{link}");
         if node == "k8s-w1" {
             assert!(link.contains("veth"), "{link}");
@@ -122,6 +122,6 @@ fn a_file_arrives_whole(mixed: &Mixed) {
         let (sent, received) = mixed.transfer(from, to);
         assert_eq!(sent.len(), 64, "{sent}");
         assert_eq!(sent, received, "{from} to {to}");
-        println!("{from} to {to}: {FILE_SIZE} bytes, SHA-256 {received}");
+        eprintln!("{from} to {to}: {FILE_SIZE} bytes, SHA-256 {received}");
     }
 }

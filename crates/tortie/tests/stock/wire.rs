@@ -57,7 +57,7 @@ fn outer_headers_are_the_kernels() {
         let zero = |packets: &[Packet]| packets.iter().filter(|packet| packet.identification() == 0).count();
         assert_eq!(zero(&bpf), zero(&kernel), "identifications that are zero");
         for (bpf, kernel) in headers(&bpf).iter().zip(headers(&kernel)) {
-            println!("BPF    {:?}\nkernel {:?}", bpf.0, kernel.0);
+            eprintln!("BPF    {:?}\nkernel {:?}", bpf.0, kernel.0);
         }
     }
 }
@@ -87,5 +87,5 @@ fn congestion_marks_of_the_way_are_the_kernels() {
     assert_eq!(bpf, kernel);
     // a packet whose sender does not know the marks is lost where the kernel loses it
     assert_eq!(bpf_unmarkable, kernel_unmarkable);
-    println!("BPF    {bpf:?}\nkernel {kernel:?}");
+    eprintln!("BPF    {bpf:?}\nkernel {kernel:?}");
 }
