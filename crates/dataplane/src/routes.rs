@@ -13,7 +13,7 @@
 
 use crate::delta::{Delta, Pending};
 use crate::links::Links;
-use crate::netlink::{Cause, Error, Kind, Netlink, NextHop, RouteEntry, RouteKey};
+use crate::netlink::{Cause, Error, Netlink, NextHop, RouteEntry, RouteKey, RouteKind};
 use crate::podnet::GATEWAY;
 use ipnet::{IpNet, Ipv4Net};
 use model::RouteProtocol;
@@ -154,24 +154,24 @@ impl Routes {
         let (mut desired, mut waiting) = (BTreeMap::new(), BTreeSet::new());
         for (prefix, route) in routes {
             let prefix = IpNet::V4(*prefix);
-            let next_hop = match &route.target {
-                Target::Blackhole => Ok(NextHop::None),
+            let unicast = |next_hop| (RouteKind::Unicast, next_hop);
+            let resolved = match &route.target {
+                Target::Blackhole => Ok((RouteKind::Blackhole, NextHop::None)),
                 Target::Link(name) => match links.named(name) {
-                    Some(link) if link.is_up() => Ok(NextHop::Link(link.index)),
+                    Some(link) if link.is_up() => Ok(unicast(NextHop::Link(link.index))),
                     Some(_) => continue,
                     None => Err(None),
                 },
                 Target::Onlink(gateway, name) => match links.named(name) {
                     Some(link) if link.admin_up => {
-                        Ok(NextHop::Gateway { gateway: (*gateway).into(), link: link.index, onlink: true })
+                        Ok(unicast(NextHop::Gateway { gateway: (*gateway).into(), link: link.index, onlink: true }))
                     }
                     Some(_) | None => Err(None),
                 },
-                Target::Via(gateway) => self.reach(netlink, links, *gateway).map_err(Some),
+                Target::Via(gateway) => self.reach(netlink, links, *gateway).map(unicast).map_err(Some),
             };
-            match next_hop {
-                Ok(next_hop) => {
-                    let kind = if next_hop == NextHop::None { Kind::Blackhole } else { Kind::Unicast };
+            match resolved {
+                Ok((kind, next_hop)) => {
                     let key = RouteKey { prefix, metric: route.metric };
                     desired.insert(key, RouteEntry { key, protocol: route.protocol, kind, next_hop, source: None });
                 }
@@ -214,7 +214,7 @@ impl Routes {
         let own = RouteEntry::link(IpNet::from(IpAddr::V4(GATEWAY)), loopback.index, RouteProtocol::FELIX);
         let mut others = self.table.iter().flatten().flat_map(|(_, routes)| routes).filter(|route| **route != own);
         let covered =
-            others.any(|route| route.kind == Kind::Unicast && route.key.prefix.contains(&IpAddr::V4(GATEWAY)));
+            others.any(|route| route.kind == RouteKind::Unicast && route.key.prefix.contains(&IpAddr::V4(GATEWAY)));
         (!covered).then_some(own)
     }
 

@@ -216,6 +216,7 @@ impl Topology {
             if pool.cidr != pool.cidr.trunc() {
                 mistakes.push(format!("{at}.cidr {}: has host bits, {} has none", pool.cidr, pool.cidr.trunc()));
             }
+            // IPPool's own limits, told before anything is built; the lab sees no resource
             if !(20..=32).contains(&pool.block_size) {
                 mistakes.push(format!("{at}.blockSize {}: must be 20 to 32", pool.block_size));
             } else if pool.cidr.prefix_len() > pool.block_size {

@@ -59,7 +59,8 @@ pub struct Pool {
     pub vxlan: Encapsulation,
     /// Whether packets from the pool to outside any pool are masqueraded.
     pub nat_outgoing: bool,
-    /// Whether IPAM and BGP export leave the pool alone.
+    /// Whether IPAM leaves the pool alone. Blocks claimed before stay announced; single addresses that a node
+    /// borrowed from another's block do not.
     pub disabled: bool,
     /// Whether the pool's blocks stay out of BGP.
     pub disable_bgp_export: bool,
@@ -146,6 +147,9 @@ pub struct Route {
 }
 
 /// Where a route leads.
+///
+/// Who makes such routes, and which wins a destination, is said by [`Desired::routes`]; how the kernel says one, by
+/// `resolve` in the dataplane's `routes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Directly out of a link, scope link.

@@ -90,7 +90,9 @@ impl Spec for IpPoolSpec {
                 invalid.push(field, text, "global() cannot be used in an IPPool");
             }
         }
-        spec.check_cidr(invalid);
+        if let Some(cidr) = spec.check_cidr(invalid) {
+            spec.check_block_size(cidr, invalid);
+        }
         spec.check_combinations(invalid);
     }
 
@@ -108,10 +110,11 @@ impl Spec for IpPoolSpec {
 }
 
 impl IpPoolSpec {
-    fn check_cidr(&self, invalid: &mut Invalid) {
+    /// Returns the range if it can be read at all.
+    fn check_cidr(&self, invalid: &mut Invalid) -> Option<IpNet> {
         let Some(cidr) = validate::network(&self.cidr) else {
             invalid.push_tag("CIDR", &self.cidr, "net");
-            return;
+            return None;
         };
         if cidr.trunc() != cidr {
             let reason = format!("IPPool CIDR is not strictly masked; {} would be", cidr.trunc());
@@ -128,6 +131,10 @@ impl IpPoolSpec {
                 invalid.push("IPPool.Spec.CIDR", &self.cidr, &format!("IPPool CIDR overlaps with {name}"));
             }
         }
+        Some(cidr)
+    }
+
+    fn check_block_size(&self, cidr: IpNet, invalid: &mut Invalid) {
         let Some(size) = self.block_size else { return };
         let (family, smallest, largest) = if cidr.addr().is_ipv4() { ("IPv4", 20, 32) } else { ("IPv6", 116, 128) };
         if !(smallest..=largest).contains(&size) {

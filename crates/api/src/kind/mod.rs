@@ -1,4 +1,8 @@
 //! The `spec` of each kind, one file each.
+//!
+//! A new field goes where Calico's type has it, since that is the order in which it is stored and printed; then, where
+//! they apply: `apply_defaults`, `check` (with Calico's words), `idle_fields` while nothing acts on it, `to_model` for
+//! what reaches a kernel. Its column in calicoctl's tables is in the binary's `ctl::column`.
 
 mod bgp_configuration;
 mod bgp_peer;

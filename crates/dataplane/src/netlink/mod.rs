@@ -16,5 +16,5 @@ pub use address::Address;
 pub use link::{Link, MacAddress, Veth};
 pub use monitor::{Change, Monitor};
 pub use neighbour::Neighbour;
-pub use route::{Kind, NextHop, RouteEntry, RouteKey};
+pub use route::{NextHop, RouteEntry, RouteKey, RouteKind};
 pub use socket::{Cause, Error, Netlink};

@@ -33,7 +33,7 @@ pub struct RouteEntry {
     /// Who made it.
     pub protocol: RouteProtocol,
     /// What becomes of packets.
-    pub kind: Kind,
+    pub kind: RouteKind,
     /// Where they go.
     pub next_hop: NextHop,
     /// The source address the kernel prefers for packets of its own.
@@ -42,7 +42,7 @@ pub struct RouteEntry {
 
 /// A route's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RouteKind {
     /// Forwards.
     Unicast,
     /// Drops without a word.
@@ -94,7 +94,7 @@ impl RouteEntry {
         RouteEntry {
             key: RouteKey { prefix, metric: 0 },
             protocol,
-            kind: Kind::Unicast,
+            kind: RouteKind::Unicast,
             next_hop: NextHop::Link(link),
             source: None,
         }
@@ -103,9 +103,9 @@ impl RouteEntry {
     /// Writes the route as `ip route` does, with the links' names.
     pub fn describe(&self, link_name: impl Fn(u32) -> String) -> String {
         let kind = match self.kind {
-            Kind::Unicast => String::new(),
-            Kind::Blackhole => "blackhole ".to_owned(),
-            Kind::Other(number) => format!("type {number} "),
+            RouteKind::Unicast => String::new(),
+            RouteKind::Blackhole => "blackhole ".to_owned(),
+            RouteKind::Other(number) => format!("type {number} "),
         };
         let next_hop = match self.next_hop {
             NextHop::None => String::new(),
@@ -147,14 +147,14 @@ impl RouteEntry {
             return None;
         }
         let kind = match header.kind {
-            RouteType::Unicast => Kind::Unicast,
-            RouteType::BlackHole => Kind::Blackhole,
-            kind => Kind::Other(kind.into()),
+            RouteType::Unicast => RouteKind::Unicast,
+            RouteType::BlackHole => RouteKind::Blackhole,
+            kind => RouteKind::Other(kind.into()),
         };
         let next_hop = match (gateway, link) {
             _ if other => NextHop::Other,
             // IPv6 hangs every dropping route on the loopback
-            _ if kind != Kind::Unicast => NextHop::None,
+            _ if kind != RouteKind::Unicast => NextHop::None,
             (None, None) => NextHop::None,
             (None, Some(link)) => NextHop::Link(link),
             (Some(gateway), Some(link)) => {
@@ -178,9 +178,9 @@ impl RouteEntry {
         header.table = RouteHeader::RT_TABLE_MAIN;
         header.protocol = self.protocol.0.into();
         header.kind = match self.kind {
-            Kind::Unicast => RouteType::Unicast,
-            Kind::Blackhole => RouteType::BlackHole,
-            Kind::Other(number) => number.into(),
+            RouteKind::Unicast => RouteType::Unicast,
+            RouteKind::Blackhole => RouteType::BlackHole,
+            RouteKind::Other(number) => number.into(),
         };
         let attributes = &mut message.attributes;
         attributes.push(RouteAttribute::Destination(self.key.prefix.addr().into()));
@@ -301,5 +301,32 @@ fn family(prefix: &IpNet) -> AddressFamily {
     match prefix {
         IpNet::V4(_) => AddressFamily::Inet,
         IpNet::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let prefix = |text: &str| text.parse::<IpNet>().expect(text);
+        let gateway = |onlink| NextHop::Gateway { gateway: "192.0.2.7".parse().expect("an address"), link: 4, onlink };
+        for (kind, next_hop) in [
+            (RouteKind::Unicast, NextHop::Link(3)),
+            (RouteKind::Unicast, gateway(false)),
+            (RouteKind::Unicast, gateway(true)),
+            (RouteKind::Blackhole, NextHop::None),
+            (RouteKind::Other(RouteType::Unreachable.into()), NextHop::None),
+            (RouteKind::Other(RouteType::Prohibit.into()), NextHop::None),
+        ] {
+            for (cidr, metric, source) in
+                [("10.1.2.0/26", 0, None), ("10.1.2.3/32", 1024, Some("192.0.2.1".parse().expect("an address")))]
+            {
+                let key = RouteKey { prefix: prefix(cidr), metric };
+                let route = RouteEntry { key, protocol: RouteProtocol(80), kind, next_hop, source };
+                assert_eq!(RouteEntry::parse(&route.message()), Some(route));
+            }
+        }
     }
 }

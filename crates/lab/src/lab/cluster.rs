@@ -102,6 +102,8 @@ impl Lab {
 }
 
 /// Returns the destination of a blackhole, by which a node holds a block of its own.
+///
+/// Read from the kernel as an operator would: the lab waits for what works, not for what a program says.
 fn own_block(route: &str) -> Option<&str> {
     route.strip_prefix("blackhole ")?.split(' ').next()
 }

@@ -120,7 +120,7 @@ pub(super) fn cell(resource: &Resource, heading: &str, scene: &Scene) -> Result<
         }
         (_, heading) => {
             check(resource.kind(), &[heading.to_owned()])?;
-            String::new()
+            return Err(format!("heading {heading} of {} has no cell", resource.kind().name()));
         }
     })
 }
@@ -150,6 +150,7 @@ fn go_float(number: &Number) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn floats_as_go_prints_them() {
@@ -166,6 +167,18 @@ mod tests {
         ] {
             let number: Number = serde_json::from_str(text).expect(text);
             assert_eq!(go_float(&number), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_heading_has_a_cell() {
+        for kind in Kind::ALL {
+            let document = json!({"kind": kind.name(), "apiVersion": "v3", "metadata": {"name": "x"}, "spec": {}});
+            let resource = Resource::decode(*kind, document).expect("an object with an empty spec");
+            for heading in short(*kind).iter().chain(wide(*kind)) {
+                let cell = cell(&resource, heading, &Scene { cluster_as: None });
+                assert!(cell.is_ok(), "{cell:?}");
+            }
         }
     }
 
