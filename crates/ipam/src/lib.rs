@@ -13,6 +13,7 @@ pub mod block;
 pub mod pool;
 pub mod start;
 pub mod tunnel;
+pub mod usage;
 
 mod affinity;
 mod assign_ip;
