@@ -1,6 +1,7 @@
 //! The command line's grammar and its usage texts.
 
 use super::Output;
+use super::ipam::{self, IpamVerb};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 pub(super) const DEFAULT_CONFIG: &str = "/etc/calico/calicoctl.cfg";
 
 /// Commands of Calico's that this version does not have.
-const NOT_YET: [&str; 8] =
-    ["ipam", "datastore", "cluster", "convert", "node run", "node checksystem", "node diags", "completion"];
+const NOT_YET: [&str; 7] =
+    ["datastore", "cluster", "convert", "node run", "node checksystem", "node diags", "completion"];
 
 /// Reads and changes the cluster's resources, and shows the state of this node's BGP sessions.
 ///
@@ -21,6 +22,7 @@ const NOT_YET: [&str; 8] =
   calicoctl get workloadendpoints -A
   calicoctl apply -f pool.yaml
   calicoctl patch bgpconfig default -p '{\"spec\":{\"nodeToNodeMeshEnabled\":false}}'
+  calicoctl ipam show --show-blocks
   calicoctl node status")]
 pub(super) struct Cli {
     /// panic, fatal, error, warn, info or debug; accepted for calicoctl's sake.
@@ -70,6 +72,12 @@ pub(super) enum Verb {
     /// Asks this node's agent.
     #[command(subcommand, after_help = "Example:\n  calicoctl node status")]
     Node(NodeVerb),
+    /// Shows, checks and mends who holds which address.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam release --ip=10.244.166.129"
+    )]
+    Ipam(IpamVerb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,7 +224,7 @@ impl Cli {
         let command = Cli::command().bin_name(program).name("calicoctl");
         if arguments.is_empty() {
             let stdout = "Invalid option: ''. Use flag '--help' to read about a specific subcommand.\n".to_owned();
-            return Err(Output { stdout, stderr: usage(program, ""), code: 1 });
+            return Err(Output { stdout, stderr: usage(program, "", ""), code: 1 });
         }
         let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
         let verb = words.first().copied().unwrap_or_default();
@@ -230,7 +238,8 @@ impl Cli {
             if error.kind() == ErrorKind::DisplayHelp {
                 return Output::success(error.to_string());
             }
-            let stderr = format!("{}\n{}", reason(&error), usage(program, verb));
+            let second = words.get(1).copied().unwrap_or_default();
+            let stderr = format!("{}\n{}", reason(&error), usage(program, verb, second));
             Output { stderr, code: 1, ..Output::default() }
         })
     }
@@ -253,8 +262,8 @@ fn display_name(program: &str) -> &'static str {
     }
 }
 
-/// A verb's usage; the overall one for an unknown verb.
-fn usage(program: &str, verb: &str) -> String {
+/// A verb's usage, of those with commands the command's; the overall one for an unknown verb.
+fn usage(program: &str, verb: &str, command: &str) -> String {
     const FILE: &str = "--filename=<FILENAME> [--recursive] [--skip-empty]";
     const COMMON: &str = "[--config=<CONFIG>] [--namespace=<NS>]";
     const LAST: &str = "[--context=<context>] [--allow-version-mismatch]";
@@ -281,6 +290,7 @@ fn usage(program: &str, verb: &str) -> String {
         ],
         "version" => vec!["[--client] [--config=<CONFIG>]".to_owned()],
         "node" => vec!["status".to_owned()],
+        "ipam" => ipam::usage(command),
         _ => return format!("Usage:\n  {program} [options] <command> [<args>...]\n"),
     };
     let head = format!("  {program} {verb} ");

@@ -10,6 +10,7 @@ mod column;
 mod edit;
 mod get;
 mod input;
+mod ipam;
 mod manage;
 mod message;
 mod node_status;
@@ -124,6 +125,7 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
         Verb::Label(args) => edit::label(&cli, args, world).await,
         Verb::Version(args) => version::run(args, world).await,
         Verb::Node(args::NodeVerb::Status) => node_status::run(world),
+        Verb::Ipam(verb) => ipam::run(&cli, verb, world).await,
     };
     done.unwrap_or_else(|Failed(message)| Output::failure(&message))
 }
@@ -145,7 +147,12 @@ impl World<'_> {
 
     /// A client for a command on resources, once the cluster's version is known to fit.
     async fn client(&self, cli: &Cli, common: &Common) -> Result<Client, Failed> {
-        let client = self.connect(&common.config).await?;
+        self.client_at(cli, &common.config).await
+    }
+
+    /// As [`World::client`], with the configuration file alone.
+    async fn client_at(&self, cli: &Cli, config: &Path) -> Result<Client, Failed> {
+        let client = self.connect(config).await?;
         if !cli.allow_version_mismatch {
             version::check(&client).await?;
         }

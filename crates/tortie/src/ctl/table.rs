@@ -1,4 +1,4 @@
-//! Tables in columns: Go's tabwriter, and boxes for `node status`.
+//! Tables in columns: Go's tabwriter, and boxes for `node status` and `ipam`.
 
 /// Least width of a column.
 const MIN_WIDTH: usize = 5;
@@ -19,14 +19,18 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Draws a box with a centred heading; the first row is the heading.
+/// Draws a box with a centred heading; the first row is the heading. Plain numbers are at the right of their column.
 pub(super) fn boxed(rows: &[Vec<String>]) -> String {
     let widths = widths(rows);
     let rule: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect::<String>() + "+\n";
     let mut text = rule.clone();
     for (index, row) in rows.iter().enumerate() {
         for (cell, width) in row.iter().zip(&widths) {
-            let left = if index == 0 { (width - cell.chars().count()) / 2 } else { 0 };
+            let left = match index {
+                0 => (width - cell.chars().count()) / 2,
+                _ if is_number(cell) => width - cell.chars().count(),
+                _ => 0,
+            };
             text += &format!("| {}{cell:<rest$} ", " ".repeat(left), rest = width - left);
         }
         text += "|\n";
@@ -35,6 +39,13 @@ pub(super) fn boxed(rows: &[Vec<String>]) -> String {
         }
     }
     text + &rule
+}
+
+/// Whether a cell is digits with at most a sign and a fraction.
+fn is_number(cell: &str) -> bool {
+    let (whole, fraction) = cell.split_once('.').unwrap_or((cell, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole.strip_prefix('-').unwrap_or(whole)) && digits(fraction)
 }
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A datastore, and a folder to work in.
-struct Shell {
-    store: Memory,
-    folder: tempfile::TempDir,
+pub(super) struct Shell {
+    pub(super) store: Memory,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Shell {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Shell { store: Memory::new(), folder: tempfile::tempdir().expect("a folder") }
     }
 
     /// Runs a command; `@` in it stands for the folder, single quotes keep a word together.
-    fn run(&self, command: &str, input: &str) -> Output {
+    pub(super) fn run(&self, command: &str, input: &str) -> Output {
         let folder = self.folder.path().display().to_string();
         let mut words = Vec::new();
         for (index, part) in command.split('\'').enumerate() {
@@ -48,13 +48,13 @@ impl Shell {
     }
 
     #[track_caller]
-    fn ok(&self, command: &str, input: &str, stdout: &str) {
+    pub(super) fn ok(&self, command: &str, input: &str, stdout: &str) {
         let expect = Output { stdout: stdout.to_owned(), ..Output::default() };
         assert_eq!(self.run(command, input), expect, "{command}");
     }
 
     #[track_caller]
-    fn fails(&self, command: &str, input: &str, stderr: &str) {
+    pub(super) fn fails(&self, command: &str, input: &str, stderr: &str) {
         let expect = Output { stderr: stderr.to_owned(), code: 1, ..Output::default() };
         assert_eq!(self.run(command, input), expect, "{command}");
     }
@@ -65,11 +65,11 @@ impl Shell {
     }
 }
 
-fn object(kind: &str, name: &str, spec: &str) -> String {
+pub(super) fn object(kind: &str, name: &str, spec: &str) -> String {
     format!("apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata:\n  name: {name}\nspec: {spec}\n")
 }
 
-fn pool(name: &str, cidr: &str) -> String {
+pub(super) fn pool(name: &str, cidr: &str) -> String {
     object("IPPool", name, &format!("{{cidr: {cidr}}}"))
 }
 
@@ -483,7 +483,7 @@ fn usage() {
             "patch ippool nope -p '{\"spec\":{}}'",
             "hit error: resource does not exist: IPPool(nope) with error: <nil>\n",
         ),
-        ("ipam show", "calicoctl ipam is not supported yet\n"),
+        ("cluster diags", "calicoctl cluster is not supported yet\n"),
         ("node status", "Calico process is not running.\n"),
         ("get nodes --context c", "--context is not supported yet: it belongs to the Kubernetes datastore\n"),
         (

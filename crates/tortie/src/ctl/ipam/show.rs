@@ -1,0 +1,108 @@
+//! ipam show: pools, blocks, one address, borrowed addresses, the configuration.
+
+use super::args::Show;
+use super::number::{count, share};
+use super::{address, failed};
+use crate::ctl::args::Cli;
+use crate::ctl::{Failed, Output, World, table};
+use api::ipam::Attribute;
+use ipam::usage::{Borrowed, PoolUsage, Usage, borrowed};
+use ipam::{Ipam, LookupError, SystemClock};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub(super) async fn run(cli: &Cli, args: &Show, world: &World<'_>) -> Result<Output, Failed> {
+    let wanted = args.which.ip.as_deref().map(address).transpose()?;
+    let client = world.client_at(cli, &args.datastore.config).await?;
+    let ipam = Ipam::new(client.store(), &SystemClock);
+    let text = if let Some(wanted) = wanted {
+        holder(&ipam, wanted).await?
+    } else if args.which.show_borrowed {
+        let (found, untold) = borrowed(&ipam.blocks().await.map_err(failed)?);
+        borrowed_table(&found, untold)
+    } else if args.which.show_configuration {
+        configuration(&ipam.config().await.map_err(failed)?)
+    } else {
+        usage_table(&ipam.usage().await.map_err(failed)?, args.which.show_blocks)
+    };
+    Ok(Output::success(text))
+}
+
+async fn holder(ipam: &Ipam<'_>, address: IpAddr) -> Result<String, Failed> {
+    match ipam.attributes_of(address).await {
+        Ok(attribute) => Ok(format!("IP {address} is in use\n{}", holder_text(&attribute))),
+        Err(LookupError::NotAssigned(_)) => Ok(format!("{address} is not assigned\n")),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn holder_text(attribute: &Attribute) -> String {
+    let list = |title: &str, attributes: &Option<BTreeMap<String, String>>| {
+        let attributes = attributes.as_ref().filter(|attributes| !attributes.is_empty())?;
+        let lines: String = attributes.iter().map(|(name, value)| format!("  {name}: {value}\n")).collect();
+        Some(format!("{title} Owner Attributes:\n{lines}"))
+    };
+    let mut text = format!("Handle ID: {}\n", attribute.handle_id.as_deref().unwrap_or("<none>"));
+    text += &list("Active", &attribute.secondary).unwrap_or("No Active Owner attributes defined\n".to_owned());
+    text += &list("Alternate", &attribute.alternate_owner_attrs).unwrap_or_default();
+    text
+}
+
+fn usage_table(pools: &[PoolUsage], with_blocks: bool) -> String {
+    let row = |kind: &str, usage: &Usage| {
+        let Usage { cidr, total, in_use } = usage;
+        vec![kind.to_owned(), cidr.to_string(), count(*total), share(*in_use, *total), share(usage.free(), *total)]
+    };
+    let mut rows = vec![["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"].map(str::to_owned).to_vec()];
+    for PoolUsage { pool, blocks } in pools {
+        rows.extend(pool.iter().map(|pool| row("IP Pool", pool)));
+        if with_blocks {
+            rows.extend(blocks.iter().map(|block| row("Block", block)));
+        }
+    }
+    table::boxed(&rows)
+}
+
+fn borrowed_table(found: &[Borrowed], untold: usize) -> String {
+    let heading = ["IP", "BORROWING-NODE", "BLOCK", "BLOCK OWNER", "TYPE", "ALLOCATED-TO"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(found.iter().map(|it| {
+        let (kind, to) = holder_cells(&it.holder);
+        let owner = it.owner.clone().unwrap_or_default();
+        vec![it.address.to_string(), it.node.clone(), it.block.to_string(), owner, kind, to]
+    }));
+    let mut text = table::boxed(&rows);
+    if untold > 0 {
+        text += &format!(
+            "\nNote: found {untold} IP allocations without an explicit node association. Unable to determine if they \
+             are borrowed.\n"
+        );
+    }
+    text
+}
+
+/// What kind of thing holds an address, and its name.
+fn holder_cells(holder: &Attribute) -> (String, String) {
+    let attribute = |name: &str| holder.secondary.as_ref().and_then(|attributes| attributes.get(name)).cloned();
+    let within = |name: String| format!("{}/{name}", attribute("namespace").unwrap_or_default());
+    if let Some(machine) = attribute("vmi-name") {
+        ("vmi".to_owned(), within(machine))
+    } else if let Some(pod) = attribute("pod") {
+        ("pod".to_owned(), within(pod))
+    } else {
+        (attribute("type").unwrap_or_default(), String::new())
+    }
+}
+
+fn configuration(config: &api::ipam::Config) -> String {
+    let persistence = config.kube_virt_vm_address_persistence.clone().unwrap_or_default();
+    let rows = [
+        ("PROPERTY", "VALUE".to_owned()),
+        ("StrictAffinity", config.strict_affinity.to_string()),
+        ("AutoAllocateBlocks", config.auto_allocate_blocks.to_string()),
+        ("MaxBlocksPerHost", config.max_blocks_per_host.to_string()),
+        ("KubeVirtVMAddressPersistence", persistence),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    table::boxed(&rows)
+}
