@@ -17,6 +17,9 @@ pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + Dese
     /// Fills in what Calico's client stores where the user wrote nothing.
     fn apply_defaults(_object: &mut Typed<Self>) {}
 
+    /// Takes out what is stored where the user wrote nothing, and not shown.
+    fn leave_out_defaults(_object: &mut Typed<Self>) {}
+
     /// Reports what the kind's own rules refuse; metadata is checked for every kind alike.
     fn check(_object: &Typed<Self>, _invalid: &mut Invalid) {}
 
@@ -97,6 +100,10 @@ macro_rules! kinds {
             /// Fills in what Calico's client stores where the user wrote nothing.
             pub fn apply_defaults(&mut self) {
                 match self { $(Resource::$variant(object) => Spec::apply_defaults(object.as_mut()),)* }
+            }
+            /// Takes out what is stored where the user wrote nothing, and not shown.
+            pub fn leave_out_defaults(&mut self) {
+                match self { $(Resource::$variant(object) => Spec::leave_out_defaults(object.as_mut()),)* }
             }
             /// Checks the object by its own rules and its kind's; what needs other objects is the client's.
             pub fn validate(&self) -> Result<(), Invalid> { match self { $(Resource::$variant(object) => object.validate(),)* } }

@@ -11,6 +11,7 @@ mod felix_configuration;
 mod ip_pool;
 mod node;
 mod profile;
+mod rule;
 mod tier;
 mod workload_endpoint;
 
@@ -24,5 +25,6 @@ pub use felix_configuration::*;
 pub use ip_pool::*;
 pub use node::*;
 pub use profile::*;
+pub use rule::*;
 pub use tier::*;
 pub use workload_endpoint::*;

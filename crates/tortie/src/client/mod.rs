@@ -8,7 +8,7 @@ mod pool;
 mod tests;
 
 use api::event::{Key, Object};
-use api::kind::ProfileSpec;
+use api::kind::{ProfileSpec, Rule};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use datastore::{Scope, Store};
@@ -252,7 +252,7 @@ impl Client {
 
 /// The profile that every list has and nobody stores.
 fn default_allow_profile() -> Resource {
-    let allow = serde_json::json!({"action": "Allow"});
+    let allow = Rule { action: "Allow".to_owned(), ..Rule::default() };
     let spec = ProfileSpec { ingress: vec![allow.clone()], egress: vec![allow], ..ProfileSpec::default() };
     let metadata = ObjectMeta { resource_version: "1".to_owned(), ..ObjectMeta::named(api::initial::DEFAULT_ALLOW) };
     Typed::new(metadata, spec).into()

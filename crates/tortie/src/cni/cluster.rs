@@ -4,10 +4,9 @@ use super::error::CniError;
 use super::netconf::NetConf;
 use super::workload::Orchestrator;
 use crate::client::{Client, ClientError};
-use api::kind::{ProfileSpec, WorkloadEndpointSpec};
+use api::kind::{EntityRule, ProfileSpec, Rule, WorkloadEndpointSpec};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
-use serde_json::json;
 
 impl From<ClientError> for CniError {
     fn from(error: ClientError) -> Self {
@@ -63,13 +62,15 @@ pub(crate) async fn ensure_profile(
         Err(error) if error.not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    let source = match orchestrator {
-        Orchestrator::Kubernetes { .. } => json!({}),
-        Orchestrator::Cni => json!({"selector": format!("has({network})")}),
+    let selector = match orchestrator {
+        Orchestrator::Kubernetes { .. } => None,
+        Orchestrator::Cni => Some(format!("has({network})").into()),
     };
+    let allow = Rule { action: "Allow".to_owned(), ..Rule::default() };
+    let source = EntityRule { selector, ..EntityRule::default() };
     let spec = ProfileSpec {
-        ingress: vec![json!({"action": "Allow", "source": source, "destination": {}})],
-        egress: vec![json!({"action": "Allow", "source": {}, "destination": {}})],
+        ingress: vec![Rule { source: Some(source), ..allow.clone() }],
+        egress: vec![allow],
         labels_to_apply: [(network.to_owned(), String::new())].into(),
     };
     match client.create(Resource::from(Typed::new(ObjectMeta::named(network), spec))).await {

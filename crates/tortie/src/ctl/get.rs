@@ -118,7 +118,8 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, V
     let client = world.client(cli, &args.common).await?;
     let mut found = Vec::new();
     if let Some((kind, namespace)) = whole {
-        let (items, resource_version) = client.list_with_revision(kind, &namespace).await?;
+        let (mut items, resource_version) = client.list_with_revision(kind, &namespace).await?;
+        items.iter_mut().for_each(Resource::leave_out_defaults);
         let metadata = ListMetadata { resource_version };
         found.push(Found::List(List {
             kind: format!("{}List", kind.name()),
@@ -131,6 +132,7 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, V
     for (kind, namespace, name) in targets {
         match client.get(kind, &namespace, &name).await {
             Ok(mut resource) => {
+                resource.leave_out_defaults();
                 if args.export {
                     strip(&mut resource);
                 }
