@@ -25,7 +25,8 @@ use std::net::IpAddr;
 /// The plugin's name, as network configurations have it.
 pub(crate) const NAME: &str = "calico-ipam";
 
-/// Assigns addresses to a container; each comes with its block's prefix length, and a route to itself.
+/// Assigns addresses to a container; each comes with its block's prefix length, and a route to
+/// the block.
 pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Added, CniError> {
     let workload = Workload::new(call, conf, conf.node()?);
     let _lock = lock(conf, log);
@@ -63,7 +64,7 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         }
     };
     log.write(Level::Info, &format!("assigned {ips:?}"));
-    Ok(Added { routes: ips.iter().map(ToString::to_string).collect(), ips, ..Added::default() })
+    Ok(Added { routes: ips.iter().map(|ip| ip.trunc().to_string()).collect(), ips, ..Added::default() })
 }
 
 /// Releases the addresses that one ADD was given; others of the same container stay.
@@ -93,9 +94,14 @@ pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         Orchestrator::Kubernetes { pod } => format!("{}.{pod}", workload.namespace),
         Orchestrator::Cni => workload.container_id.clone(),
     };
-    for handle in [handle(call, conf), legacy] {
-        match ipam.release_by_handle(&handle).await {
+    let current = handle(call, conf);
+    for handle in [&current, &legacy] {
+        match ipam.release_by_handle(handle).await {
             Ok(released) => log.write(Level::Debug, &format!("released {released:?} of {handle}")),
+            Err(ReleaseError::NoSuchHandle(_)) if *handle == current => {
+                let message = "Asked to release address but it doesn't exist. Ignoring";
+                log.write(Level::Warning, &format!("{message} HandleID={handle:?}"));
+            }
             Err(ReleaseError::NoSuchHandle(_)) => log.write(Level::Debug, &format!("{handle} holds no address")),
             Err(error) => return Err(release_failed(error)),
         }

@@ -1,4 +1,4 @@
-//! The plugin's log: lines in Calico's form, in the configured file; errors on standard error too.
+//! The plugin's log: lines in Calico's form, in the configured file; warnings and errors on standard error too.
 
 use super::netconf::{LOG_ONLY, NetConf};
 use std::fs::{File, OpenOptions};
@@ -58,7 +58,7 @@ impl Log {
         if let Some(mut file) = self.file.as_ref() {
             let _ = file.write_all(line.as_bytes());
         }
-        if level == Level::Error {
+        if level >= Level::Warning {
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }

@@ -21,7 +21,7 @@ pub(crate) struct Interface {
     pub(crate) sandbox: String,
 }
 
-/// A route's destination as text, since Calico's result has host bits in it.
+/// A route's destination as text: another IPAM plugin's is handed on as it is.
 pub(crate) type Destination = String;
 
 /// Renders the result in one of [`VERSIONS`].
@@ -43,12 +43,13 @@ pub(crate) fn versions() -> String {
     format!("{{\"cniVersion\":{newest:?},\"supportedVersions\":[{}]}}\n", words.join(","))
 }
 
-/// JSON indented by four blanks, as the CNI library prints it.
+/// JSON indented by four blanks, as the CNI library prints it: with the three characters escaped that HTML would mind.
 pub(crate) fn pretty(value: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"))
 }
 
 /// 0.1.0 and 0.2.0: one address per family, each with its family's routes.

@@ -198,7 +198,7 @@ fn settings_of_the_network_reach_the_pod() {
     let other = node.container("cid14");
     let outcome = node.call("ADD", &other).env("CNI_IFNAME", "net7").run();
     outcome.success();
-    let expect = result("calicid14", &other, "net7", &[("10.244.166.130/32", "10.244.166.130/26")]);
+    let expect = result("calicid14", &other, "net7", &[("10.244.166.130/32", "10.244.166.128/26")]);
     assert_eq!(outcome.stdout, expect);
     assert_eq!(node.datastore.keys("cid14-net7").len(), 1);
 

@@ -26,8 +26,8 @@ fn each_version_has_its_form() {
         let container = node.container(&format!("cid{index}"));
         let outcome = node.call("ADD", &container).set("cniVersion", *version).run();
         let added = outcome.success();
-        let (ip, subnet) = (format!("10.244.166.{}/32", 128 + index), format!("10.244.166.{}/26", 128 + index));
-        let routes = json!([{"dst": subnet}]);
+        let ip = format!("10.244.166.{}/32", 128 + index);
+        let routes = json!([{"dst": "10.244.166.128/26"}]);
         let (mac, sandbox) = (container.mac("eth0"), container.path());
         let interfaces = json!([{"name": format!("calicid{index}")}, {"name": "eth0", "mac": mac, "sandbox": sandbox}]);
         let expect = match *version {
