@@ -9,7 +9,6 @@
 
 pub mod apply;
 pub mod bpf;
-pub mod cleanup;
 pub mod delta;
 pub mod ipip;
 pub mod links;

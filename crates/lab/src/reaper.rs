@@ -47,7 +47,7 @@ impl Reaper {
         command: &mut Command,
         spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
     ) -> io::Result<Running> {
-        isolate::fresh_signals(command);
+        isolate::clear_signal_mask(command);
         let mut waiting = self.lock();
         let child = spawn(command)?;
         let (sender, end) = channel();

@@ -11,5 +11,4 @@ mod program;
 mod tc;
 mod tunnel;
 
-pub(crate) use pair::PEER;
 pub use tunnel::BpfTunnel;

@@ -10,7 +10,6 @@
 //! needs root.
 
 mod bird;
-mod cleanup;
 mod cluster;
 mod datastore;
 mod host;

@@ -1,10 +1,8 @@
 //! Numbers of the kernel's nfnetlink interfaces, as far as they are used (`linux/netfilter/nfnetlink.h`,
 //! `nf_tables.h`, `ipset/ip_set.h`).
 
-/// Address families of tables and sets.
+/// Address family of IPv4 tables and sets.
 pub(super) const IPV4: u8 = 2;
-pub(super) const ARP: u8 = 3;
-pub(super) const IPV6: u8 = 10;
 
 /// nfnetlink subsystems: the high byte of a message's type.
 pub(super) mod subsystem {

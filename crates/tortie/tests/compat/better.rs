@@ -1,0 +1,67 @@
+//! Where ours is better on purpose: rules about texts, not about cases.
+//!
+//! A rule turns what was recorded into what it should have been; it may also turn ours into a form in which the two
+//! can be compared. A case is better by a rule when it is equal with the rule, and was not without.
+
+use ipnet::IpNet;
+use regex::{Captures, Regex};
+
+/// One rule.
+pub(crate) struct Rule {
+    /// The reason, as rows print it.
+    pub(crate) says: &'static str,
+    /// Changes the recorded text, and ours; None when it does not apply.
+    pub(crate) apply: fn(&str, &str) -> Option<(String, String)>,
+}
+
+/// A version that VERSION offers is served.
+pub(crate) const SERVED: &str = "a version that VERSION offers is listed and served";
+
+/// All rules about texts.
+pub(crate) const RULES: &[Rule] = &[
+    Rule { says: "a route of a CNI result has no host bits", apply: host_bits },
+    Rule { says: SERVED, apply: offered_version },
+    Rule { says: "a pointer is not a value", apply: pointers },
+];
+
+fn host_bits(recorded: &str, ours: &str) -> Option<(String, String)> {
+    let route = Regex::new(r#"("dst": ?")([0-9a-f.:]+/[0-9]+)""#).expect("a valid expression");
+    let network = |captures: &Captures<'_>| {
+        let destination: Option<IpNet> = captures[2].parse().ok();
+        destination.map_or_else(|| captures[0].to_owned(), |net| format!("{}{}\"", &captures[1], net.trunc()))
+    };
+    let without = route.replace_all(recorded, network).into_owned();
+    (without != recorded).then(|| (without, ours.to_owned()))
+}
+
+fn offered_version(recorded: &str, ours: &str) -> Option<(String, String)> {
+    let answer = Regex::new(r#"^\{"cniVersion":("[0-9.]+"),"supportedVersions":\[(.*)\]\}"#).expect("valid");
+    let captures = answer.captures(recorded)?;
+    let (newest, all) = (&captures[1], &captures[2]);
+    let listed = all.split(',').any(|version| version == newest);
+    (!listed).then(|| (recorded.replace(all, &format!("{all},{newest}")), ours.to_owned()))
+}
+
+/// Tables in which a pointer is printed: the cell may hold anything else, and the columns have other widths.
+fn pointers(recorded: &str, ours: &str) -> Option<(String, String)> {
+    let pointer = Regex::new(r"^\(\*[\w.]+\)\(0x[0-9a-f]+\)$").expect("a valid expression");
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let cells = |line: &str| match line.strip_prefix('+') {
+            Some(_) => vec!["+".to_owned()],
+            None => line.split('|').map(|cell| cell.trim().to_owned()).collect(),
+        };
+        text.lines().map(cells).collect()
+    };
+    let (mut theirs, own) = (rows(recorded), rows(ours));
+    let mut found = false;
+    for (theirs, own) in theirs.iter_mut().zip(&own) {
+        for (cell, value) in theirs.iter_mut().zip(own) {
+            if pointer.is_match(cell) && !pointer.is_match(value) && !value.is_empty() {
+                cell.clone_from(value);
+                found = true;
+            }
+        }
+    }
+    let text = |rows: &[Vec<String>]| rows.iter().map(|row| row.join(" | ")).collect::<Vec<_>>().join("\n");
+    found.then(|| (text(&theirs), text(&own)))
+}

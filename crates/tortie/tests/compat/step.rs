@@ -1,0 +1,86 @@
+//! Steps of calicoctl: a command line with its input files, as somebody typed it.
+
+use crate::compare::Comparison;
+use crate::process::{Outcome, run};
+use crate::store::{Content, Store};
+use crate::world::World;
+use anyhow::Result;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// One recorded step.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    /// For the shell; empty where something else than a command was done.
+    pub(crate) command: String,
+    #[serde(rename = "in.yaml", default)]
+    input_file: Option<String>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
+    stdin: String,
+    /// `NAME=VALUE`, one a line.
+    #[serde(default)]
+    env: String,
+    #[serde(default)]
+    stdout: String,
+    #[serde(default)]
+    stderr: String,
+    #[serde(default)]
+    exit: i64,
+    /// What the store held afterwards.
+    #[serde(default)]
+    pub(crate) etcd: Option<Content>,
+}
+
+impl Step {
+    /// Runs the command in a folder.
+    fn run(&self, world: &World, endpoint: &str, folder: &Path) -> Result<Outcome> {
+        for (name, text) in self.files.iter().map(|(name, text)| (name.as_str(), text)) {
+            fs::write(folder.join(name), text)?;
+        }
+        if let Some(text) = &self.input_file {
+            fs::write(folder.join("in.yaml"), text)?;
+        }
+        let programs = world.program("calicoctl");
+        let programs = programs.parent().unwrap_or(Path::new("/")).display();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(&self.command).current_dir(folder);
+        command
+            .env("PATH", format!("{programs}:{path}"))
+            .env("DATASTORE_TYPE", "etcdv3")
+            .env("ETCD_ENDPOINTS", endpoint);
+        command.envs(self.env.lines().filter_map(|line| line.split_once('=')));
+        run(&mut command, self.stdin.as_bytes())
+    }
+
+    /// Runs the command and compares what it printed and stored; what it stored otherwise is mended.
+    pub(crate) fn replay(
+        &self,
+        world: &World,
+        store: &Store,
+        folder: &Path,
+        comparison: &mut Comparison,
+    ) -> Result<()> {
+        if !self.command.is_empty() {
+            let outcome = self.run(world, store.endpoint(), folder)?;
+            let what = |part: &str| format!("{}: {part}", self.command);
+            comparison.text(&what("stdout"), &self.stdout, &outcome.stdout);
+            comparison.text(&what("stderr"), &self.stderr, &outcome.stderr);
+            comparison.number(&what("exit"), self.exit, outcome.exit);
+        }
+        if let Some(recorded) = &self.etcd {
+            let differing = comparison.content(recorded, &store.content()?);
+            for key in differing {
+                let value = recorded.get(&key).map(|value| comparison.translate(value));
+                store.set(&key, value.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+}
