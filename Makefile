@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BIN := target/release/tortie
 
-.PHONY: help setup build demo test test-unit test-stock compat check bench dist clean
+.PHONY: help setup build demo test test-unit test-stock fuzz compat check bench dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ test-stock: build ## run the end-to-end tests on a stock Debian kernel with the 
 	@tools/setup build run test stock
 	tools/test-stock
 
+fuzz: ## fuzz the readers of what comes from outside, FUZZ_SECONDS (300) each
+	@tools/setup build fuzz
+	tools/fuzz
+
 compat: ## replay recorded calls: VECTORS=DIR [CASES=cni] [ONLY=010] [TORTIE_BIN=PATH]
 	@tools/setup build run test
 	@[ -n "$(VECTORS)" ] || { echo "usage: make compat VECTORS=DIR [CASES=cni] [ONLY=010]" >&2; exit 2; }
@@ -38,9 +42,10 @@ compat: ## replay recorded calls: VECTORS=DIR [CASES=cni] [ONLY=010] [TORTIE_BIN
 	  $(CARGO) test --quiet --locked --package tortie --test compat
 
 check: ## formatting, lints, documentation, licences, layout
-	@tools/setup build check
+	@tools/setup build check fuzz
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	$(CARGO) deny --log-level error check bans licenses sources
 	$(CARGO) test --locked --package tortie --test tidy

@@ -18,8 +18,11 @@ use std::net::Ipv4Addr;
 /// What the outer header takes.
 const OVERHEAD: u32 = 20;
 /// The kinds of device that the two forms are to the kernel.
-const IPIP_KIND: &str = "ipip";
-const VETH_KIND: &str = "veth";
+pub(crate) const IPIP_KIND: &str = "ipip";
+pub(crate) const VETH_KIND: &str = "veth";
+
+/// The MTU that the kernel's own device is born with: Ethernet's, less the outer header.
+pub(crate) const KERNEL_MTU: Mtu = Mtu(1500 - OVERHEAD);
 
 /// Which form the device shall have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod bpf;
+pub mod cleanup;
 pub mod delta;
 pub mod ipip;
 pub mod links;

@@ -38,6 +38,11 @@ impl Links {
         self.numbered(index).map_or_else(|| format!("if{index}"), |link| link.name.0.clone())
     }
 
+    /// Lists the links that have workloads' names.
+    pub fn workloads(&self) -> impl Iterator<Item = &Link> {
+        self.by_index.values().filter(|link| link.name.0.starts_with(WORKLOAD_PREFIX))
+    }
+
     /// Tells whether the number is that of a workload's interface, by its name alone.
     pub fn is_workload(&self, index: u32) -> bool {
         self.numbered(index).is_some_and(|link| link.name.0.starts_with(WORKLOAD_PREFIX))
@@ -63,6 +68,20 @@ pub fn enable_forwarding() -> Result<usize, SysctlError> {
     let mut writes = 0;
     for (key, value) in NODE_SYSCTLS {
         writes += write_if_supported(key, value)?;
+    }
+    Ok(writes)
+}
+
+/// Tells whether the node forwards packets of either family.
+pub fn forwards() -> bool {
+    NODE_SYSCTLS.iter().any(|(key, value)| sysctl::read(key).is_ok_and(|read| read == *value))
+}
+
+/// Makes the node forward no packets; returns how many parameters it wrote.
+pub fn disable_forwarding() -> Result<usize, SysctlError> {
+    let mut writes = 0;
+    for (key, _) in NODE_SYSCTLS {
+        writes += write_if_supported(key, "0")?;
     }
     Ok(writes)
 }

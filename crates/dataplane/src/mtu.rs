@@ -4,10 +4,14 @@ use model::Mtu;
 use std::path::{Path, PathBuf};
 use std::{fs, io, process};
 
-/// The file could not be written.
+/// What the name of a file being written starts with, before its writer's process id.
+const DRAFT: &str = ".mtu.";
+
+/// The file could not be written or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("write {}: {cause}", .path.display())]
+#[error("{action} {}: {cause}", .path.display())]
 pub(crate) struct MtuFileError {
+    action: &'static str,
     path: PathBuf,
     cause: io::Error,
 }
@@ -15,7 +19,22 @@ pub(crate) struct MtuFileError {
 /// Writes the file `mtu` in `directory`, whole or not at all, unless it says the same already; tells whether it wrote.
 pub(crate) fn publish(directory: &Path, mtu: Mtu) -> Result<bool, MtuFileError> {
     let path = directory.join("mtu");
-    write(directory, &path, &mtu.0.to_string()).map_err(|cause| MtuFileError { path, cause })
+    write(directory, &path, &mtu.0.to_string()).map_err(|cause| MtuFileError { action: "write", path, cause })
+}
+
+/// Removes the file, and drafts of it whose writers died; tells whether the file was there.
+pub(crate) fn withdraw(directory: &Path) -> Result<bool, MtuFileError> {
+    let remove = |path: &Path| match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(MtuFileError { action: "remove", path: path.to_owned(), cause }),
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT)) {
+            remove(&entry.path())?;
+        }
+    }
+    remove(&directory.join("mtu"))
 }
 
 fn write(directory: &Path, path: &Path, text: &str) -> io::Result<bool> {
@@ -25,7 +44,7 @@ fn write(directory: &Path, path: &Path, text: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(directory)?,
         Err(error) => return Err(error),
     }
-    let draft = directory.join(format!(".mtu.{}", process::id()));
+    let draft = directory.join(format!("{DRAFT}{}", process::id()));
     fs::write(&draft, text)?;
     fs::rename(&draft, path)?;
     Ok(true)
@@ -45,5 +64,13 @@ mod tests {
         assert!(publish(&directory, Mtu(1430)).expect("rewritten"));
         assert_eq!(fs::read_to_string(directory.join("mtu")).expect("there"), "1430");
         assert_eq!(fs::read_dir(&directory).expect("there").count(), 1);
+        for file in [".mtu.77", "nodename"] {
+            fs::write(directory.join(file), "").expect("written");
+        }
+        assert!(withdraw(&directory).expect("removed"));
+        assert!(!withdraw(&directory).expect("gone already"));
+        let left: Vec<_> = fs::read_dir(&directory).expect("there").map(|it| it.expect("listed").file_name()).collect();
+        assert_eq!(left, ["nodename"]);
+        assert!(!withdraw(&directory.join("elsewhere")).expect("no directory is no file"));
     }
 }

@@ -384,11 +384,17 @@ fn send(
     Ok(routes.into_iter().zip(outcomes).collect())
 }
 
+/// Tells whether the kernel made the route itself, for an address.
+pub(crate) fn is_from_kernel(route: &RouteEntry) -> bool {
+    route.protocol == KERNEL
+}
+
 fn words(route: &RouteEntry, links: &Links) -> String {
     route.describe(|index| links.name_of(index))
 }
 
-fn is_inside(prefix: Ipv4Net, pools: &BTreeSet<Ipv4Net>) -> bool {
+/// Tells whether a prefix lies in one of the pools.
+pub(crate) fn is_inside(prefix: Ipv4Net, pools: &BTreeSet<Ipv4Net>) -> bool {
     pools.iter().any(|pool| pool.contains(&prefix))
 }
 

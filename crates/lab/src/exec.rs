@@ -102,7 +102,7 @@ impl Place {
     }
 
     fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        isolate::clear_signal_mask(command);
+        isolate::fresh_signals(command);
         // SAFETY: prctl is a bare system call.
         unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
         isolate::spawn_beside(command, &self.process)

@@ -5,7 +5,7 @@
 //! by a name: a namespace lives as long as the processes in it.
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,8 +45,17 @@ fn with_children_in<T>(
     spawned
 }
 
-/// Has a program start with no signal blocked, whatever its starter blocks.
-pub(crate) fn clear_signal_mask(command: &mut Command) {
-    // SAFETY: sigprocmask is async-signal-safe.
-    unsafe { command.pre_exec(|| SigSet::empty().thread_set_mask().map_err(io::Error::from)) };
+/// Has a program start with no signal blocked or ignored, as in a container.
+///
+/// A shell starts what runs in its background with the interrupt and quit keys ignored, and that is inherited.
+pub(crate) fn fresh_signals(command: &mut Command) {
+    let reset = || {
+        for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+            // SAFETY: no handler of this process is lost, for the child is about to become another program.
+            unsafe { sigaction(signal, &SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty())) }?;
+        }
+        SigSet::empty().thread_set_mask().map_err(io::Error::from)
+    };
+    // SAFETY: sigaction and sigprocmask are async-signal-safe.
+    unsafe { command.pre_exec(reset) };
 }

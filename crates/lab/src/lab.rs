@@ -188,7 +188,7 @@ impl Lab {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("tortie").args(init::SUBCOMMAND).arg("supervisor").arg(self.dir.path()).current_dir("/");
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-        isolate::clear_signal_mask(&mut command);
+        isolate::fresh_signals(&mut command);
         // SAFETY: setsid is a bare system call.
         unsafe { command.pre_exec(|| setsid().map(drop).map_err(io::Error::from)) };
         let namespaces =

@@ -47,7 +47,7 @@ impl Reaper {
         command: &mut Command,
         spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
     ) -> io::Result<Running> {
-        isolate::clear_signal_mask(command);
+        isolate::fresh_signals(command);
         let mut waiting = self.lock();
         let child = spawn(command)?;
         let (sender, end) = channel();

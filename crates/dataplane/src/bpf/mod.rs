@@ -11,4 +11,5 @@ mod program;
 mod tc;
 mod tunnel;
 
+pub(crate) use pair::PEER;
 pub use tunnel::BpfTunnel;

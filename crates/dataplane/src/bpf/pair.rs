@@ -14,7 +14,7 @@ use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, Link
 use nix::errno::Errno;
 
 /// The end that only the encap program serves.
-pub(super) const PEER: &str = "tunl0p";
+pub(crate) const PEER: &str = "tunl0p";
 /// Locally administered, then the letters of the name.
 pub(super) const TUNNEL_MAC: MacAddress = MacAddress(*b"\x0atunl0");
 const PEER_MAC: MacAddress = MacAddress(*b"\x0atunlp");

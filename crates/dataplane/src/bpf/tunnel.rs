@@ -130,11 +130,13 @@ impl Tunnel for BpfTunnel {
     fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
         self.programs = None;
         detach_decap(netlink, None)?;
-        match pair::find(netlink)? {
-            Found::Pair(pair) => netlink.delete_link(&pair.tunnel.link)?,
-            Found::Nothing | Found::Stray(_) | Found::Other(_) => {}
+        loop {
+            match pair::find(netlink)? {
+                Found::Pair(pair) => netlink.delete_link(&pair.tunnel.link)?,
+                Found::Stray(half) => netlink.delete_link(&half)?,
+                Found::Nothing | Found::Other(_) => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

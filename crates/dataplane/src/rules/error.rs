@@ -52,6 +52,12 @@ pub enum RulesError {
         /// What is wrong with the answer.
         reason: &'static str,
     },
+    /// Rules of others name an object of ours, which the kernel therefore keeps.
+    #[error("{what}: rules of others lead to it")]
+    InUse {
+        /// The object.
+        what: String,
+    },
     /// What is read keeps changing, or keeps differing from what was written: somebody else is writing.
     #[error("{what} did not settle in {rounds} rounds: another program keeps changing them")]
     Unsettled {

@@ -9,6 +9,7 @@ use super::{RulesError, tool};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 use tracing::warn;
@@ -21,6 +22,8 @@ const MAX_ELEMENTS: &str = "1048576";
 /// What the names of temporary IPv4 sets start with, as in Calico.
 const TEMPORARY_PREFIX: &str = "cali4t";
 const TEMPORARY: &str = "cali4t0";
+/// What the names of Calico's IPv6 sets start with.
+pub(super) const IPV6_PREFIXES: [&str; 2] = ["cali60", "cali6t"];
 
 /// Our sets as far as they are known.
 #[derive(Default)]
@@ -141,6 +144,17 @@ impl IpSets {
 /// Whether a set of that name is ours.
 pub(super) fn is_our_set(name: &str) -> bool {
     name.starts_with(SetName::PREFIX) || name.starts_with(TEMPORARY_PREFIX)
+}
+
+/// Reads the prefixes in the named sets; none without the program, which then has made none.
+pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
+    let saved = tool::run(IPSET, &["save"], "").unwrap_or_default();
+    let sets = parse(&saved).into_iter().filter(|(name, _)| names.contains(name));
+    let prefix = |member: &String| {
+        let address = member.split(' ').next()?;
+        address.parse().ok().or_else(|| address.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
+    };
+    sets.flat_map(|(_, set)| set.members.iter().filter_map(prefix).collect::<Vec<_>>()).collect()
 }
 
 /// Spells a prefix as `ipset save` does. The type has no prefix of length 0: that one becomes its two halves.

@@ -15,6 +15,7 @@ mod iptables;
 mod legacy;
 mod model;
 mod nft;
+mod pools;
 mod tool;
 
 pub use compose::compose;
@@ -22,6 +23,8 @@ pub use error::RulesError;
 pub use model::{
     Action, ChainName, End, Hook, HookRules, Match, Placement, Rule, Ruleset, Scope, Sense, SetName, Table,
 };
+
+pub use pools::known_pools;
 
 use ::model::desired::PacketRules;
 
@@ -65,4 +68,10 @@ pub fn driver(kind: PacketRules) -> Box<dyn Driver> {
         PacketRules::Iptables => Box::new(iptables::Iptables::default()),
         PacketRules::Nftables => Box::new(nft::Nftables::default()),
     }
+}
+
+/// Removes every chain, rule, table and set of ours, whichever driver made it, and what Calico left of both address
+/// families; nothing of others. Tells `removed` of each, and returns what stays, with the reason.
+pub fn purge(removed: &mut dyn FnMut(String)) -> Vec<RulesError> {
+    nft::purge::purge(removed)
 }

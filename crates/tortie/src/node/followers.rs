@@ -15,7 +15,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// Where the CNI plugin reads the pods' MTU, in the file `mtu`.
-const STATE_DIRECTORY: &str = "/var/lib/calico";
+pub(crate) const STATE_DIRECTORY: &str = "/var/lib/calico";
 
 /// Starts the dataplane's thread: what it is told never blocks the teller, and it says how the kernel stands.
 pub(crate) fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {

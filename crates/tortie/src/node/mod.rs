@@ -6,11 +6,13 @@
 
 mod bgp_io;
 mod bird_socket;
+mod cleanup;
 mod connection;
 mod detect;
 mod followers;
 mod health;
 mod http;
+mod lock;
 mod metrics;
 mod options;
 mod register;
@@ -27,6 +29,7 @@ use calc::{Graph, Reporting};
 use dataplane::TunnelChoice;
 use datastore::{Scope, Store};
 use followers::{Followers, spawn_dataplane};
+use lock::NodeLock;
 use model::name::NodeName;
 use options::Options;
 use reporter::Reporter;
@@ -40,13 +43,18 @@ use tokio::sync::{Notify, mpsc};
 
 /// Where BIRD's control socket is expected.
 const CONTROL_SOCKET: &str = "/var/run/calico/bird.ctl";
+/// Held by whoever changes this node's kernel: the agent, or its cleanup.
+const LOCK_FILE: &str = "/var/run/calico/tortie-node.lock";
 /// Pause before the datastore is tried again at start.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the agent shows that it is alive.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Runs the agent until it is told to stop; `arguments` come after `tortie node`.
+/// Runs the agent until it is told to stop, or cleans up after it; `arguments` come after `tortie node`.
 pub fn run(arguments: &[String]) -> ExitCode {
+    if let Some(("cleanup", rest)) = arguments.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return cleanup::run(rest);
+    }
     let options: Options = match crate::options::parse("tortie node", arguments) {
         Ok(options) => options,
         Err(status) => return status,
@@ -81,6 +89,7 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the agent changes routes and rules: run it as root");
     }
+    let _lock = NodeLock::take(Path::new(LOCK_FILE)).context("another agent, or a cleanup, runs on this node")?;
     let node = options.node_name().context("find this node's name")?;
     let overrides = options::felix_overrides(std::env::vars());
     let mut reporter = Reporter::new(&node)?;

@@ -13,7 +13,9 @@ use std::path::PathBuf;
     name = "tortie node",
     after_help = "Examples:
   ETCD_ENDPOINTS=http://192.0.2.1:2379 tortie node
-  tortie node --config /etc/calico/calicoctl.cfg --nodename worker-1 --ip 192.0.2.7/24"
+  tortie node --config /etc/calico/calicoctl.cfg --nodename worker-1 --ip 192.0.2.7/24
+
+Where the agent is not to run any more, `tortie node cleanup` removes what it made (see its --help)."
 )]
 pub(crate) struct Options {
     /// Datastore configuration, used when the environment names no datastore.

@@ -168,6 +168,11 @@ impl Process {
         kill(pid, signal).expect("signal a process of ours");
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn ends(&mut self) -> ExitStatus {
         eventually(SOON, || self.0.try_wait().ok().flatten().ok_or("the process goes on"))

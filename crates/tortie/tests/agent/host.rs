@@ -75,11 +75,34 @@ impl Host {
 
     /// A call of the agent on this host; its process becomes the agent itself.
     pub(crate) fn agent_command(&self) -> Command {
+        self.tortie(&["node"])
+    }
+
+    /// A call of the built binary on this host, with the files that the agent sees.
+    pub(crate) fn tortie(&self, words: &[&str]) -> Command {
+        let mut call = self.among_files();
+        call.arg(env!("CARGO_BIN_EXE_tortie")).args(words);
+        call
+    }
+
+    /// Starts a shell's words on this host, with the files that the agent sees; returns when it has said a line.
+    pub(crate) fn start(&self, words: &str) -> Child {
+        let mut call = self.among_files();
+        call.args(["sh", "-c", words]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = call.spawn().unwrap_or_else(|error| panic!("tests need ip: {error}"));
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("its output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        child
+    }
+
+    /// A call that becomes the program it is given, on the host's network and among its files.
+    fn among_files(&self) -> Command {
         let script = "mount --bind \"$0/run\" /run && mount --bind \"$0/lib\" /var/lib && \
             mount --bind \"$0/log\" /var/log && exec \"$@\"";
         let mut call = Command::new("ip");
         call.args(["netns", "exec", self.namespace.name(), "unshare", "--mount", "--propagation", "private"]);
-        call.args(["sh", "-c", script]).arg(&self.directory).arg(env!("CARGO_BIN_EXE_tortie")).arg("node");
+        call.args(["sh", "-c", script]).arg(&self.directory);
         call.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         call.envs(self.environment.iter().map(|(name, value)| (name, value)));
         call
@@ -98,6 +121,14 @@ impl Host {
     /// Kills the agent without a word.
     pub(crate) fn kill_agent(&mut self) {
         drop(self.agent.take());
+    }
+
+    /// The names in one of the host's own folders, `run`, `lib` or `log`, or below.
+    pub(crate) fn files(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+        names.sort();
+        names
     }
 
     /// What the agents of this host have logged.

@@ -10,6 +10,7 @@
 //! needs root.
 
 mod bird;
+mod cleanup;
 mod cluster;
 mod datastore;
 mod host;

@@ -1,11 +1,12 @@
 //! `lab exec`: streams, exit status, signals and the terminal are the command's own.
 
 use crate::cluster::{Lab, until};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, read, setsid, write};
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::Duration;
@@ -96,6 +97,9 @@ impl Person {
     fn sees(&mut self, expect: &str) {
         while !self.seen.contains(expect) {
             let mut buffer = [0; 4096];
+            let mut wanted = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut wanted, PollTimeout::from(30_000_u16)).expect("the terminal can be waited for");
+            assert!(ready > 0, "nothing more came within 30 s, without {expect:?}: {:?}", self.seen);
             let count = read(&self.terminal, &mut buffer).unwrap_or(0);
             assert!(count > 0, "the terminal closed without {expect:?}: {:?}", self.seen);
             self.seen += &String::from_utf8_lossy(&buffer[..count]);
@@ -116,10 +120,12 @@ fn a_shell_has_a_terminal() {
     let mut exec = lab.command(&["exec", "--node", "k8s-m", "-it", "--", "sh"]);
     let slave = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
     exec.stdin(slave()).stdout(slave()).stderr(slave()).env("PS1", "").env("TERM", "vt100");
-    // SAFETY: setsid and ioctl are bare system calls.
+    // SAFETY: setsid, signal and ioctl are bare system calls.
     unsafe {
         exec.pre_exec(|| {
             setsid()?;
+            // as a shell starts what runs in its background; the keys have to work all the same
+            signal(Signal::SIGINT, SigHandler::SigIgn)?;
             if libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
                 return Err(std::io::Error::last_os_error());
             }

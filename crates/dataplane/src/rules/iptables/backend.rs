@@ -14,16 +14,24 @@ pub(in crate::rules) enum Backend {
     Nft,
     /// `iptables-legacy-…`.
     Legacy,
+    /// `ip6tables-legacy-…`, where nothing is written but removals.
+    LegacyIpv6,
     /// Whatever `iptables-…` is.
     Plain,
 }
 
 impl Backend {
     fn program(self, verb: &str) -> String {
+        format!("{}-{verb}", self.words())
+    }
+
+    /// Names the interface for an operator.
+    pub(in crate::rules) fn words(self) -> &'static str {
         match self {
-            Backend::Nft => format!("iptables-nft-{verb}"),
-            Backend::Legacy => format!("iptables-legacy-{verb}"),
-            Backend::Plain => format!("iptables-{verb}"),
+            Backend::Nft => "iptables-nft",
+            Backend::Legacy => "iptables-legacy",
+            Backend::LegacyIpv6 => "ip6tables-legacy",
+            Backend::Plain => "iptables",
         }
     }
 

@@ -1,8 +1,10 @@
 //! Numbers of the kernel's nfnetlink interfaces, as far as they are used (`linux/netfilter/nfnetlink.h`,
 //! `nf_tables.h`, `ipset/ip_set.h`).
 
-/// Address family of IPv4 tables and sets.
+/// Address families of tables and sets.
 pub(super) const IPV4: u8 = 2;
+pub(super) const ARP: u8 = 3;
+pub(super) const IPV6: u8 = 10;
 
 /// nfnetlink subsystems: the high byte of a message's type.
 pub(super) mod subsystem {

@@ -3,7 +3,7 @@
 use super::abi::{chain, element, expression, generation, message, rule, set, subsystem, table};
 use super::compile::{Base, Chain, CompiledRule, Interval};
 use super::expression::Expression;
-use super::socket::{Message, Socket};
+use super::socket::{Family, Message, Socket};
 use super::wire::{Attributes, Parsed, iterate};
 use super::{TABLE, failed};
 use crate::rules::RulesError;
@@ -67,8 +67,13 @@ pub(super) fn read_generation(socket: &mut Socket) -> Result<u32, RulesError> {
 
 /// Whether our table exists.
 pub(super) fn presence(socket: &mut Socket) -> io::Result<Presence> {
-    let tables = socket.dump(&request(message::GET_TABLE, Attributes::default()))?;
-    let ours = tables.iter().map(|bytes| Parsed::new(bytes)).find(|it| it.text(table::NAME).as_deref() == Some(TABLE));
+    presence_of(socket, Family::Ipv4, TABLE)
+}
+
+/// Whether a table exists.
+pub(super) fn presence_of(socket: &mut Socket, family: Family, name: &str) -> io::Result<Presence> {
+    let tables = socket.dump(&about(family, message::GET_TABLE, Attributes::default()))?;
+    let ours = tables.iter().map(|bytes| Parsed::new(bytes)).find(|it| it.text(table::NAME).as_deref() == Some(name));
     Ok(match ours.map(|ours| ours.number(table::FLAGS).unwrap_or(0)) {
         None => Presence::Absent,
         Some(0) => Presence::Present,
@@ -81,10 +86,10 @@ fn read_once(socket: &mut Socket) -> io::Result<Actual> {
     if actual.presence == Presence::Absent {
         return Ok(actual);
     }
-    for (name, chain) in chains(socket, TABLE)? {
+    for (name, chain) in chains(socket, Family::Ipv4, TABLE)? {
         actual.chains.insert(name, chain);
     }
-    for (_, chain, rule) in rules(socket, TABLE)? {
+    for (_, chain, rule) in rules(socket, Family::Ipv4, TABLE)? {
         if let Some(chain) = actual.chains.get_mut(&chain) {
             chain.rules.push(rule);
         }
@@ -105,9 +110,9 @@ fn read_once(socket: &mut Socket) -> io::Result<Actual> {
 }
 
 /// Lists the chains of a table, without their rules.
-pub(super) fn chains(socket: &mut Socket, table: &str) -> io::Result<Vec<(String, Chain)>> {
+pub(super) fn chains(socket: &mut Socket, family: Family, table: &str) -> io::Result<Vec<(String, Chain)>> {
     let mut chains = Vec::new();
-    for bytes in socket.dump(&request(message::GET_CHAIN, Attributes::default().text(chain::TABLE, table)))? {
+    for bytes in socket.dump(&about(family, message::GET_CHAIN, Attributes::default().text(chain::TABLE, table)))? {
         let one = Parsed::new(&bytes);
         if one.text(chain::TABLE).as_deref() != Some(table) {
             continue;
@@ -127,9 +132,9 @@ pub(super) fn chains(socket: &mut Socket, table: &str) -> io::Result<Vec<(String
 
 /// Lists the rules of a table in order, each with its handle and its chain. The comment is nft's, or that of a
 /// rule written by iptables.
-pub(super) fn rules(socket: &mut Socket, table: &str) -> io::Result<Vec<(u64, String, CompiledRule)>> {
+pub(super) fn rules(socket: &mut Socket, family: Family, table: &str) -> io::Result<Vec<(u64, String, CompiledRule)>> {
     let mut rules = Vec::new();
-    for bytes in socket.dump(&request(message::GET_RULE, Attributes::default().text(rule::TABLE, table)))? {
+    for bytes in socket.dump(&about(family, message::GET_RULE, Attributes::default().text(rule::TABLE, table)))? {
         let one = Parsed::new(&bytes);
         let (Some(chain), Some(handle)) = (one.text(rule::CHAIN), one.long(rule::HANDLE)) else { continue };
         if one.text(rule::TABLE).as_deref() != Some(table) {
@@ -186,5 +191,10 @@ fn pair(bounds: &BTreeSet<(u32, bool)>) -> BTreeSet<Interval> {
 }
 
 fn request(kind: u8, body: Attributes) -> Message {
-    Message { subsystem: subsystem::NFTABLES, kind, flags: 0, body }
+    about(Family::Ipv4, kind, body)
+}
+
+/// A question about tables of a family.
+pub(super) fn about(family: Family, kind: u8, body: Attributes) -> Message {
+    Message { subsystem: subsystem::NFTABLES, family, kind, flags: 0, body }
 }

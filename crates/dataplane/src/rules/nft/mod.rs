@@ -9,6 +9,8 @@ mod actual;
 mod compile;
 mod expression;
 mod plan;
+pub(super) mod purge;
+mod removal;
 mod socket;
 mod sweep;
 mod text;
@@ -16,12 +18,14 @@ mod wire;
 
 use super::model::Ruleset;
 use super::{Applied, Driver, Invalidate, RulesError};
-use actual::{Actual, Presence};
+use actual::{Actual, ActualSet, Presence};
+use ipnet::{Ipv4Net, Ipv4Subnets};
 use nix::errno::Errno;
 use plan::{Plan, Repair};
 use socket::{Refusal, Socket};
 #[cfg(test)]
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use tracing::debug;
 
@@ -116,6 +120,24 @@ pub(super) fn remove_table() -> Result<usize, RulesError> {
         Ok(presence != Presence::Absent)
     });
     if is_there.unwrap_or(false) { nftables.remove_all().map(|applied| applied.writes) } else { Ok(0) }
+}
+
+/// Reads the prefixes in the named sets of our table; none where the kernel has no such table.
+pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
+    let Ok(actual) =
+        Socket::open().map_err(failed("open an nfnetlink socket")).and_then(|mut it| actual::read(&mut it))
+    else {
+        return BTreeSet::new();
+    };
+    let mut prefixes = BTreeSet::new();
+    for (_, set) in actual.sets.into_iter().filter(|(name, _)| names.contains(name)) {
+        let ActualSet::Intervals(intervals) = set else { continue };
+        for interval in intervals {
+            let last = interval.end.map_or(u32::MAX, |end| end.saturating_sub(1));
+            prefixes.extend(Ipv4Subnets::new(interval.start.into(), last.into(), 0));
+        }
+    }
+    prefixes
 }
 
 /// Wraps the kernel's answer with what was asked for, and with what may help.

@@ -1,6 +1,6 @@
 //! A blocking nfnetlink socket: requests, dumps, and batches that the kernel applies as a whole or not at all.
 
-use super::abi::{IPV4, batch, subsystem};
+use super::abi::{ARP, IPV4, IPV6, batch, subsystem};
 use super::wire::Attributes;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout, SndBufForce};
@@ -34,10 +34,39 @@ pub(super) const CREATE: u16 = 0x400;
 /// Flag of a new rule: it goes to the end of its chain.
 pub(super) const APPEND: u16 = 0x800;
 
+/// The packets that a table is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Family {
+    #[default]
+    Ipv4,
+    Ipv6,
+    Arp,
+}
+
+impl Family {
+    fn number(self) -> u8 {
+        match self {
+            Family::Ipv4 => IPV4,
+            Family::Ipv6 => IPV6,
+            Family::Arp => ARP,
+        }
+    }
+
+    /// The word that nft has for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "ip",
+            Family::Ipv6 => "ip6",
+            Family::Arp => "arp",
+        }
+    }
+}
+
 /// A request to one of nfnetlink's subsystems.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) subsystem: u8,
+    pub(super) family: Family,
     pub(super) kind: u8,
     pub(super) flags: u16,
     pub(super) body: Attributes,
@@ -46,12 +75,19 @@ pub(super) struct Message {
 /// Requests to nftables that are carried out together; each has words for the case that it is refused.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
+    family: Family,
     requests: Vec<(Message, String)>,
 }
 
 impl Batch {
+    /// A batch about tables of a family.
+    pub(super) fn of(family: Family) -> Batch {
+        Batch { family, requests: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, kind: u8, flags: u16, body: Attributes, operation: String) {
-        self.requests.push((Message { subsystem: subsystem::NFTABLES, kind, flags, body }, operation));
+        let family = self.family;
+        self.requests.push((Message { subsystem: subsystem::NFTABLES, family, kind, flags, body }, operation));
     }
 }
 
@@ -156,7 +192,7 @@ impl Socket {
         let Some(last) = batch.requests.len().checked_sub(1) else { return Ok(()) };
         let begin = self.next();
         let mut bytes =
-            frame(batch::BEGIN, REQUEST, begin, &Attributes::default().number(batch::GENERATION, generation));
+            frame(batch::BEGIN, 0, REQUEST, begin, &Attributes::default().number(batch::GENERATION, generation));
         let first = begin.wrapping_add(1);
         for (at, (message, _)) in batch.requests.iter().enumerate() {
             let flags = if at == last { REQUEST | ACKNOWLEDGE } else { REQUEST };
@@ -164,7 +200,7 @@ impl Socket {
             bytes.extend(encode(message, flags, sequence));
         }
         let end = self.next();
-        bytes.extend(frame(batch::END, REQUEST, end, &Attributes::default()));
+        bytes.extend(frame(batch::END, 0, REQUEST, end, &Attributes::default()));
         let failed = |source| Refusal::Request("change the nftables ruleset".to_owned(), source);
         self.send(&bytes).map_err(failed)?;
 
@@ -238,14 +274,14 @@ fn attributes(mut payload: Vec<u8>) -> Vec<u8> {
 
 fn encode(message: &Message, flags: u16, sequence: u32) -> Vec<u8> {
     let kind = u16::from(message.subsystem) << 8 | u16::from(message.kind);
-    frame(kind, flags | message.flags, sequence, &message.body)
+    frame(kind, message.family.number(), flags | message.flags, sequence, &message.body)
 }
 
 /// One netlink message. Those that frame a batch name the subsystem as their resource, and no family.
-fn frame(kind: u16, flags: u16, sequence: u32, body: &Attributes) -> Vec<u8> {
-    let (family, resource) = match kind {
-        batch::BEGIN | batch::END => (0, u16::from(subsystem::NFTABLES)),
-        _ => (IPV4, 0),
+fn frame(kind: u16, family: u8, flags: u16, sequence: u32, body: &Attributes) -> Vec<u8> {
+    let resource = match kind {
+        batch::BEGIN | batch::END => u16::from(subsystem::NFTABLES),
+        _ => 0,
     };
     let length = HEADER + SUBHEADER + body.bytes().len();
     let mut bytes = Vec::with_capacity(length);

@@ -3,18 +3,16 @@
 //! Rules of `iptables-nft` are nftables rules and ipset speaks nfnetlink too, so both are removed here without
 //! any program. Only if the legacy interface has tables is `iptables-legacy-save` asked, once.
 
-use super::abi::{chain, ipset, message, rule, subsystem};
-use super::actual::{chains, read_generation, rules};
-use super::compile::CompiledRule;
-use super::expression::Expression;
+use super::abi::{ipset, subsystem};
+use super::actual::read_generation;
 use super::failed;
-use super::socket::{Batch, Message, Refusal, Socket};
+use super::removal::{self, Removal};
+use super::socket::{Family, Message, Refusal, Socket};
 use super::wire::{Attributes, Parsed};
 use crate::rules::ipset::{Release, is_our_set};
-use crate::rules::iptables::{Backend, Tables, is_our_chain};
+use crate::rules::iptables::{Backend, Tables};
 use crate::rules::model::{Ruleset, Table};
-use crate::rules::{RulesError, hash, legacy};
-use std::collections::BTreeSet;
+use crate::rules::{RulesError, legacy};
 use std::io;
 use tracing::{debug, warn};
 
@@ -39,7 +37,7 @@ impl OtherDriver {
         let mut writes = 0;
         if *self == OtherDriver::Unknown {
             for table in Table::ALL {
-                writes += sweep_table(socket, table.name())?;
+                writes += sweep_table(socket, Family::Ipv4, table)?.writes;
             }
             if legacy::has_tables() {
                 match Tables::new(Backend::Legacy).apply(&Ruleset::default()) {
@@ -51,108 +49,60 @@ impl OtherDriver {
         }
         if *self != OtherDriver::Gone {
             let release = if writes > 0 { Release::Soon } else { Release::No };
-            let (destroyed, left) = sweep_sets(socket, release);
-            writes += destroyed;
+            let mut left = 0;
+            for (set, outcome) in sweep_sets(socket, release, is_our_set) {
+                match outcome {
+                    Ok(()) => writes += 1,
+                    Err(error) => {
+                        left += 1;
+                        warn!(set, %error, "set stays");
+                    }
+                }
+            }
             *self = if left == 0 { OtherDriver::Gone } else { OtherDriver::SetsInUse };
         }
         Ok(writes)
     }
 }
 
-/// Removes our chains and what leads to them from a table of `iptables-nft`.
-fn sweep_table(socket: &mut Socket, table: &str) -> Result<usize, RulesError> {
+/// Removes what is ours from a table of `iptables-nft`; returns what was done.
+pub(super) fn sweep_table(socket: &mut Socket, family: Family, table: Table) -> Result<Removal, RulesError> {
+    let (family_name, table) = (family.name(), table.name());
     for _ in 0..ATTEMPTS {
         let generation = read_generation(socket)?;
-        let (batch, writes) = removal(socket, table).map_err(failed(format!("read nftables table ip {table}")))?;
-        if writes == 0 {
-            return Ok(0);
+        let removal = removal::plan(socket, family, table)
+            .map_err(failed(format!("read nftables table {family_name} {table}")))?;
+        if removal.writes == 0 {
+            return Ok(removal);
         }
-        debug!(table, chains = writes, "removing rules of iptables");
-        match socket.commit(&batch, generation) {
-            Ok(()) => return Ok(writes),
+        debug!(table, chains = removal.writes, "removing rules of iptables");
+        match socket.commit(&removal.batch, generation) {
+            Ok(()) => return Ok(removal),
             Err(Refusal::Stale) => {}
             Err(Refusal::Request(operation, source)) => return Err(failed(operation)(source)),
         }
     }
-    Err(RulesError::Unsettled { what: format!("rules of iptables table {table}"), rounds: ATTEMPTS })
+    Err(RulesError::Unsettled { what: format!("rules of {family_name} iptables table {table}"), rounds: ATTEMPTS })
 }
 
-/// Plans the removal: our rules in the kernel's chains, then the content of our chains, then these; those that
-/// somebody else's chain leads to are only emptied.
-fn removal(socket: &mut Socket, table: &str) -> io::Result<(Batch, usize)> {
-    let chains = chains(socket, table)?;
-    let shared: BTreeSet<&str> =
-        chains.iter().filter(|(_, chain)| chain.base.is_some()).map(|(name, _)| name.as_str()).collect();
-    let ours: Vec<&str> = chains.iter().map(|(name, _)| name.as_str()).filter(|name| is_our_chain(name)).collect();
-    let (mut batch, mut writes) = (Batch::default(), 0);
-    let (mut held, mut filled) = (BTreeSet::new(), BTreeSet::new());
-    for (handle, chain, content) in rules(socket, table)? {
-        if is_our_chain(&chain) {
-            filled.insert(chain);
-        } else if shared.contains(chain.as_str()) {
-            if is_ours(&content) {
-                let body = rule_in(table, &chain).long(rule::HANDLE, handle);
-                batch.push(message::DEL_RULE, 0, body, format!("delete a rule of iptables chain {chain}"));
-                writes += 1;
-            }
-        } else {
-            held.extend(target(&content));
-        }
-    }
-    for name in ours.iter().filter(|name| filled.contains(**name)) {
-        batch.push(message::DEL_RULE, 0, rule_in(table, name), format!("empty iptables chain {name}"));
-        writes += 1;
-    }
-    for name in ours.iter().filter(|name| !held.contains(**name)) {
-        let body = Attributes::default().text(chain::TABLE, table).text(chain::NAME, name);
-        batch.push(message::DEL_CHAIN, 0, body, format!("delete iptables chain {name}"));
-        writes += 1;
-    }
-    Ok((batch, writes))
-}
-
-fn rule_in(table: &str, chain: &str) -> Attributes {
-    Attributes::default().text(rule::TABLE, table).text(rule::CHAIN, chain)
-}
-
-fn is_ours(rule: &CompiledRule) -> bool {
-    rule.comment.as_ref().is_some_and(|comment| comment.starts_with(hash::PREFIX))
-        || target(rule).is_some_and(|target| is_our_chain(&target))
-}
-
-fn target(rule: &CompiledRule) -> Option<String> {
-    rule.expressions.iter().find_map(|step| match step {
-        Expression::Verdict(_, target) => target.clone(),
-        Expression::Meta(_)
-        | Expression::Payload { .. }
-        | Expression::AddressType(_)
-        | Expression::Compare(..)
-        | Expression::Lookup(..)
-        | Expression::Counter
-        | Expression::Load(_)
-        | Expression::Masquerade(_)
-        | Expression::SourceNat(_)
-        | Expression::Other(_) => None,
-    })
-}
-
-/// Destroys our sets; a kernel without ipset has none, and one that somebody's rule names stays. Returns how many
-/// were destroyed and how many stay.
-fn sweep_sets(socket: &mut Socket, release: Release) -> (usize, usize) {
-    let request = |kind, body: Attributes| Message { subsystem: subsystem::IPSET, kind, flags: 0, body };
+/// Destroys the sets of the given names and says of each whether it is gone: one that a rule names stays. A kernel
+/// without ipset has none.
+pub(super) fn sweep_sets(
+    socket: &mut Socket,
+    release: Release,
+    is_ours: impl Fn(&str) -> bool,
+) -> Vec<(String, io::Result<()>)> {
+    let request =
+        |kind, body: Attributes| Message { subsystem: subsystem::IPSET, family: Family::Ipv4, kind, flags: 0, body };
     let version = || Attributes::default().raw(ipset::PROTOCOL, &[ipset::PROTOCOL_VERSION]);
     let names = version().number(ipset::FLAGS, ipset::NAMES_ONLY);
-    let (mut destroyed, mut left) = (0, 0);
-    for bytes in socket.dump(&request(ipset::LIST, names)).unwrap_or_default() {
-        let Some(name) = Parsed::new(&bytes).text(ipset::SET_NAME).filter(|name| is_our_set(name)) else { continue };
-        let destroy = request(ipset::DESTROY, version().text(ipset::SET_NAME, &name));
-        match release.wait(|| socket.execute(&destroy)) {
-            Ok(()) => destroyed += 1,
-            Err(error) => {
-                left += 1;
-                warn!(set = name, %error, "set stays");
-            }
-        }
-    }
-    (destroyed, left)
+    let listed = socket.dump(&request(ipset::LIST, names)).unwrap_or_default();
+    let names = listed.iter().filter_map(|bytes| Parsed::new(bytes).text(ipset::SET_NAME));
+    let ours: Vec<String> = names.filter(|name| is_ours(name)).collect();
+    let destroy = |name: String| {
+        let request = request(ipset::DESTROY, version().text(ipset::SET_NAME, &name));
+        let outcome = release.wait(|| socket.execute(&request));
+        (name, outcome)
+    };
+    ours.into_iter().map(destroy).collect()
 }

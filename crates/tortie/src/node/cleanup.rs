@@ -1,0 +1,139 @@
+//! `tortie node cleanup`: takes off this node what the agent, the CNI plugin or a Calico before them left.
+//!
+//! The dataplane knows what that is; here are the flags, the check that no agent runs, and the files beside the kernel.
+
+use super::followers::STATE_DIRECTORY;
+use super::lock::NodeLock;
+use super::{CONTROL_SOCKET, LOCK_FILE};
+use anyhow::{Context, bail};
+use clap::Parser;
+use dataplane::cleanup::{self, Forwarding, Pods, Scope, Step};
+use ipnet::Ipv4Net;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The IPAM plugin's lock file, where its configuration names no other.
+const IPAM_LOCK: &str = "/var/run/calico/ipam.lock";
+
+/// Removes everything that Tortie, or a Calico before it, keeps on this node, and nothing else: routes, tunl0, BPF
+/// programs, packet rules, sets, and the files in /var/run/calico and /var/lib/calico/mtu.
+///
+/// The agent must be stopped. The datastore is not asked and not changed: `calicoctl delete node` is for that. The
+/// node's name in /var/lib/calico/nodename, the CNI plugin with its configuration, and the logs stay.
+/// Each object is named as it goes; it can be called again. The status is 1 if something is left that should be gone.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "tortie node cleanup",
+    after_help = "Examples:
+  tortie node cleanup                         pods that run keep their interfaces, and reach each other on this node
+  tortie node cleanup --pods --forwarding     as if there had never been an agent
+  tortie node cleanup --pool 10.244.0.0/16    BGP's routes into this pool too, where no set is left that names it"
+)]
+struct Arguments {
+    /// Remove pods' interfaces as well: running pods lose their network
+    #[arg(long)]
+    pods: bool,
+    /// Turn packet forwarding off, which the agent turned on; Docker, kube-proxy or a VPN may rely on it
+    #[arg(long)]
+    forwarding: bool,
+    /// An IP pool, beside those that the packet rules' sets name; may be given more than once
+    #[arg(long = "pool", value_name = "CIDR")]
+    pools: Vec<Ipv4Net>,
+}
+
+/// What has been done so far.
+#[derive(Default)]
+struct Tally {
+    removed: usize,
+    left: usize,
+}
+
+/// Cleans this node; `arguments` come after `tortie node cleanup`.
+pub(super) fn run(arguments: &[String]) -> ExitCode {
+    let arguments: Arguments = match crate::options::parse("tortie node cleanup", arguments) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    match clean(&arguments) {
+        Ok(Tally { removed, left: 0 }) => {
+            say(&mut io::stdout(), &format!("{removed} removed, nothing is left"));
+            ExitCode::SUCCESS
+        }
+        Ok(Tally { removed, left }) => {
+            say(&mut io::stderr(), &format!("{removed} removed, {left} left: see above, and call again"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            say(&mut io::stderr(), &format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("routes, links and packet rules are changed: run it as root");
+    }
+    let lock = NodeLock::take(Path::new(LOCK_FILE)).context("an agent runs on this node: stop it first")?;
+    if let Some(pid) = answering(Path::new(CONTROL_SOCKET)) {
+        bail!("process {pid} answers on {CONTROL_SOCKET}, an agent or BIRD: stop it first");
+    }
+    let scope = Scope {
+        pods: if arguments.pods { Pods::Disconnect } else { Pods::Keep },
+        forwarding: if arguments.forwarding { Forwarding::Stop } else { Forwarding::Keep },
+        pools: arguments.pools.iter().map(Ipv4Net::trunc).collect(),
+        state_directory: STATE_DIRECTORY.into(),
+    };
+    let mut tally = Tally::default();
+    let mut tell = |step| match step {
+        Step::Removed(what) => {
+            tally.removed += 1;
+            say(&mut io::stdout(), &format!("removed {what}"));
+        }
+        Step::Kept(what) => say(&mut io::stdout(), &format!("kept {what}")),
+        Step::Left(what) => {
+            tally.left += 1;
+            say(&mut io::stderr(), &format!("left: {what}"));
+        }
+    };
+    cleanup::cleanup(&scope, &mut tell).context("look at the kernel")?;
+    for file in [CONTROL_SOCKET, IPAM_LOCK] {
+        match fs::remove_file(file) {
+            Ok(()) => tell(Step::Removed(format!("file {file}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tell(Step::Left(format!("remove {file}: {error}"))),
+        }
+    }
+    if let Err(error) = lock.remove() {
+        tell(Step::Left(format!("remove {LOCK_FILE}: {error}")));
+    }
+    // what others keep there stays, and the folder with it
+    let _ = Path::new(LOCK_FILE).parent().map(fs::remove_dir);
+    Ok(tally)
+}
+
+/// Finds the process that answers on a unix socket; none where nobody does, as behind one that a dead process left.
+fn answering(path: &Path) -> Option<i32> {
+    let stream = UnixStream::connect(path).ok()?;
+    Some(getsockopt(&stream, PeerCredentials).map_or(0, |peer| peer.pid()))
+}
+
+/// Writes a line; a reader that went away does not stop the work.
+fn say(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}
