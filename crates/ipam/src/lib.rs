@@ -10,6 +10,7 @@
 //! IPv4 and IPv6 are the same code. Nothing is cached between calls.
 
 pub mod block;
+pub mod check;
 pub mod pool;
 pub mod start;
 pub mod tunnel;

@@ -105,7 +105,7 @@ fn as_block(entry: Entry) -> Option<Stored<Block>> {
     Some(Stored { value, revision: entry.revision })
 }
 
-fn as_affinity(entry: Entry) -> Option<(Owner, IpNet, Stored<Affinity>)> {
+pub(crate) fn as_affinity(entry: Entry) -> Option<(Owner, IpNet, Stored<Affinity>)> {
     let Key::Affinity { owner_type, owner, block } = entry.key else { return None };
     let Object::Affinity(value) = entry.object else { return None };
     Some((Owner { kind: owner_type, name: owner }, block, Stored { value, revision: entry.revision }))

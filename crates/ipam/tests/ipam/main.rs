@@ -5,6 +5,7 @@
 mod assign;
 mod blocks;
 mod calico;
+mod check;
 mod cluster;
 mod races;
 mod recorded;

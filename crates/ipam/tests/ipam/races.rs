@@ -34,6 +34,9 @@ pub(crate) async fn check_consistency(cluster: &Cluster) {
     assert_eq!(stored_handles, handles);
     let stored_affinities: BTreeSet<String> = stored.into_keys().filter(|path| path.starts_with("host/")).collect();
     assert_eq!(stored_affinities, affinities);
+    // nothing here has an endpoint, so every address counts as leaked; there must be no other problem
+    let findings = ipam::check::check(&cluster.ipam().snapshot().await.unwrap());
+    assert_eq!(findings.problems(), findings.leaked.len(), "{findings:?}");
 }
 
 #[tokio::test]
