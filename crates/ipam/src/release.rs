@@ -10,7 +10,7 @@ use crate::stored::{Commit, put_block};
 use crate::{ATTEMPTS, Ipam, handle};
 use api::event::{Key, OwnerType, Revision};
 use api::ipam::{Block, Handle};
-use datastore::{Error, Write};
+use datastore::{Error, Retry, Write};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ impl Release {
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// Another handle holds the address.
-    #[error("update conflict: {address}: held by handle {found:?}, not {expected:?}")]
+    #[error("update conflict: {address}: held by handle {}, not {expected}", found.as_deref().unwrap_or("<none>"))]
     OtherHandle {
         /// The address.
         address: IpAddr,
@@ -50,7 +50,7 @@ pub enum ReleaseError {
         found: Option<String>,
     },
     /// The address has been given out anew.
-    #[error("update conflict: {address}: given out at sequence number {found:?}, not {expected}")]
+    #[error("update conflict: {address}: given out at sequence number {}, not {expected}", found.unwrap_or_default())]
     OtherSequence {
         /// The address.
         address: IpAddr,
@@ -175,6 +175,15 @@ impl Ipam<'_> {
                 Some(read) => stored = read,
                 None => return Ok(released),
             }
+        }
+    }
+
+    /// Deletes a handle that holds nothing, if it is still at a revision; returns whether it was.
+    pub async fn delete_handle(&self, id: &str, revision: &Revision) -> Result<bool, Error> {
+        match self.store.delete(&Key::Handle(id.to_owned()), Some(revision)).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.retry() == Retry::AfterReading => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) enum Verb {
     /// Shows, checks and mends who holds which address.
     #[command(
         subcommand,
-        after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam release --ip=10.244.166.129"
+        after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam check\n  calicoctl ipam release --ip=10.244.166.129"
     )]
     Ipam(IpamVerb),
 }

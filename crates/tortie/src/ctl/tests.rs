@@ -41,7 +41,7 @@ impl Shell {
         runtime.block_on(run_with(&words, "calicoctl", &world))
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
         std::fs::write(path, text).expect("a file");

@@ -11,10 +11,21 @@ pub(in crate::ctl) enum IpamVerb {
                             show --ip=10.244.166.129\n  calicoctl ipam show --show-borrowed\n  calicoctl ipam show \
                             --show-configuration")]
     Show(Show),
-    /// Releases an address that nothing uses any more.
+    /// Checks that every address in use is allocated once, every allocation in use, and that the books agree.
     ///
-    /// The address is taken from no endpoint: use this only for addresses whose endpoint is gone.
-    #[command(after_help = "Example:\n  calicoctl ipam release --ip=10.244.166.129")]
+    /// The last line says how many problems there are; the exit status is 0 also with problems, as calicoctl's.
+    #[command(
+        after_help = "Examples:\n  calicoctl ipam check\n  calicoctl ipam check --show-problem-ips\n  calicoctl \
+                            ipam check -o report.json"
+    )]
+    Check(Check),
+    /// Releases an address that nothing uses any more, or all those that reports of ipam check call leaked.
+    ///
+    /// An address is taken from no endpoint: use this only for addresses whose endpoint is gone. With several reports,
+    /// only what is leaked in all of them is released.
+    #[command(after_help = "Examples:\n  calicoctl ipam release --ip=10.244.166.129\n  calicoctl ipam release \
+                            --from-report=report.json --force\n  calicoctl ipam release --from-report=an-hour-ago.json \
+                            --from-report=report.json --force")]
     Release(Release),
     /// Changes how addresses are given out.
     #[command(after_help = "Examples:\n  calicoctl ipam configure --strictaffinity=true\n  calicoctl ipam configure \
@@ -57,10 +68,35 @@ pub(super) struct Which {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::ctl) struct Check {
+    /// Print every address that is looked at.
+    #[arg(long)]
+    pub(super) show_all_ips: bool,
+    /// Print every problem.
+    #[arg(long)]
+    pub(super) show_problem_ips: bool,
+    /// Write a report for ipam release to this file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// A kubeconfig; accepted for calicoctl's sake, services are not read.
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) datastore: Datastore,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["ip", "from_report"])]
 pub(in crate::ctl) struct Release {
     /// Address to release.
-    #[arg(long, value_name = "IP", required = true)]
+    #[arg(long, value_name = "IP")]
     pub(super) ip: Option<String>,
+    /// Report of ipam check; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(super) from_report: Vec<PathBuf>,
+    /// Release although the datastore is not locked, or a report is of another version.
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) datastore: Datastore,
 }
@@ -85,7 +121,8 @@ pub(in crate::ctl) fn usage(command: &str) -> Vec<String> {
     const LAST: &str = "[--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]";
     let lines: &[&str] = match command {
         "show" => &["show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration]", LAST],
-        "release" => &["release --ip=<IP>", LAST],
+        "check" => &["check [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig=<FILE>]", LAST],
+        "release" => &["release (--ip=<IP> | --from-report=<REPORT>...) [--force]", LAST],
         "configure" => &[
             "configure [--strictaffinity=<true/false>]",
             "[--max-blocks-per-host=<number>]",

@@ -3,9 +3,11 @@
 //! The arithmetic is the `ipam` crate's; here are the words.
 
 mod args;
+mod check;
 mod configure;
 mod number;
 mod release;
+mod report;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::net::IpAddr;
 pub(super) async fn run(cli: &Cli, verb: &IpamVerb, world: &World<'_>) -> Result<Output, Failed> {
     match verb {
         IpamVerb::Show(args) => show::run(cli, args, world).await,
+        IpamVerb::Check(args) => check::run(cli, args, world).await,
         IpamVerb::Release(args) => release::run(cli, args, world).await,
         IpamVerb::Configure(args) => configure::run(cli, args, world).await,
     }

@@ -1,17 +1,19 @@
 //! Whole ipam commands on a datastore in memory. Expectations are those recorded from calicoctl v3.32.1, except where
 //! the test's name says that this command line is better.
 
+mod check;
+
 use crate::ctl::tests::{Shell, object, pool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Puts a raw value at a path below `/calico/ipam/v2/`, as Calico would.
-pub(super) fn put(shell: &Shell, path: &str, value: &Value) {
+fn put(shell: &Shell, path: &str, value: &Value) {
     shell.store.put_raw(&format!("/calico/ipam/v2/{path}"), value.to_string().as_bytes());
 }
 
 /// Puts a block of 64 in which each ordinal is held by a handle with attributes.
-pub(super) fn put_block(shell: &Shell, cidr: &str, affinity: &str, held: &[(usize, &str, Value)]) {
+fn put_block(shell: &Shell, cidr: &str, affinity: &str, held: &[(usize, &str, Value)]) {
     let mut allocations = vec![Value::Null; 64];
     let mut sequence = BTreeMap::new();
     for (index, (ordinal, ..)) in held.iter().enumerate() {
@@ -215,7 +217,8 @@ fn wrong_usage_says_how() {
         ("ipam", "Usage:\n  calicoctl ipam <command> [<args>...]\n"),
         ("ipam show --frobnicate", "Usage:\n  calicoctl ipam show [--ip=<IP> | --show-blocks | "),
         ("ipam show --show-blocks --ip=10.0.0.1", "Usage:\n  calicoctl ipam show [--ip=<IP> | --show-blocks | "),
-        ("ipam release", "Usage:\n  calicoctl ipam release --ip=<IP>"),
+        ("ipam release --ip=10.0.0.1 --from-report=x", "(--ip=<IP> | --from-report=<REPORT>...)"),
+        ("ipam release", "Usage:\n  calicoctl ipam release (--ip=<IP> | --from-report=<REPORT>...) [--force]\n"),
     ] {
         let output = shell.run(command, "");
         assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{command}");
