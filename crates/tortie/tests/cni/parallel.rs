@@ -1,7 +1,17 @@
 //! Many containers at once.
 
-use crate::common::{Container, Node, Outcome, holders};
+use crate::common::{Container, Node, Outcome, holders, printed};
 use std::collections::BTreeSet;
+use std::process::Command;
+
+/// Fails unless `ipam check` finds the books right; what it finds wrong is in the failure.
+fn books_are_right(node: &Node) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tortie"));
+    command.args(["ctl", "ipam", "check", "--show-problem-ips"]);
+    command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &node.datastore.endpoint);
+    let text = printed(&mut command);
+    assert!(text.ends_with("Check complete; found 0 problems.\n"), "{text}");
+}
 
 #[test]
 fn twenty_containers_at_once_have_twenty_addresses() {
@@ -20,11 +30,13 @@ fn twenty_containers_at_once_have_twenty_addresses() {
     assert_eq!(holders(&node.block("10.244.166.128-26")).len(), 20);
     assert_eq!(node.datastore.keys("workloadendpoints").len(), 20);
     assert_eq!(node.namespace.routes("").len(), 20);
+    books_are_right(&node);
 
     for child in calls("DEL") {
         Outcome::of(child).success();
     }
     assert_eq!(holders(&node.block("10.244.166.128-26")), []);
     assert_eq!(node.datastore.keys("workloadendpoints").len() + node.datastore.keys("handle").len(), 0);
+    books_are_right(&node);
     assert_eq!(node.namespace.links(), ["lo"]);
 }
