@@ -37,6 +37,20 @@ pub enum Role {
     Ipam,
 }
 
+/// Reads a network configuration and what follows from it alone, as every call does first.
+///
+/// # Errors
+///
+/// The plugin's message.
+pub fn check_configuration(bytes: &[u8]) -> Result<(), String> {
+    let read = || -> Result<(), CniError> {
+        let conf = NetConf::parse(bytes)?;
+        conf.ipam.route_destinations()?;
+        conf.datastore().map(drop)
+    };
+    read().map_err(|error| error.msg)
+}
+
 /// How long `-t` waits for the datastore.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 

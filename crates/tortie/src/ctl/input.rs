@@ -20,18 +20,29 @@ const MAX_EVENTS: usize = 50_000_000;
 pub(super) fn read(path: &Path, reading: &Reading, world: &World<'_>) -> Result<Vec<Resource>, Failed> {
     let mut resources = Vec::new();
     for (file, text) in texts(path, reading, world)? {
-        let documents =
-            documents(&file, &text).map_err(|reason| Failed(format!("failed to execute command: {reason}")))?;
-        let several = documents.len() > 1;
-        for document in documents {
-            resources.push(resource(document, several)?);
-        }
+        resources.extend(resources_of(&file, &text)?);
     }
     if resources.is_empty() && !reading.skip_empty {
         let what = if path.is_dir() { "directory" } else { "file" };
         return Err(Failed(format!("no resources specified in {what} {}", path.display())));
     }
     Ok(resources)
+}
+
+/// Reads every resource of one file's text.
+fn resources_of(file: &str, text: &str) -> Result<Vec<Resource>, Failed> {
+    let documents = documents(file, text).map_err(|reason| Failed(format!("failed to execute command: {reason}")))?;
+    let several = documents.len() > 1;
+    documents.into_iter().map(|document| resource(document, several)).collect()
+}
+
+/// Reads every resource of a text, as `calicoctl apply -f -` would.
+///
+/// # Errors
+///
+/// What `calicoctl` would print.
+pub fn read_resources(text: &str) -> Result<Vec<Resource>, String> {
+    resources_of("-", text).map_err(|Failed(reason)| reason)
 }
 
 /// The texts of all files, in order of their paths.

@@ -21,6 +21,8 @@ mod version;
 mod write;
 mod yaml;
 
+pub use input::read_resources;
+
 use crate::client::Client;
 use args::{Cli, Common, Verb};
 use datastore::config::Config;
