@@ -4,6 +4,7 @@
 mod initialize;
 mod node;
 mod pool;
+mod split;
 #[cfg(test)]
 mod tests;
 

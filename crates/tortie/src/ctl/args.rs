@@ -10,8 +10,16 @@ use std::path::{Path, PathBuf};
 pub(super) const DEFAULT_CONFIG: &str = "/etc/calico/calicoctl.cfg";
 
 /// Commands of Calico's that this version does not have.
-const NOT_YET: [&str; 7] =
-    ["datastore", "cluster", "convert", "node run", "node checksystem", "node diags", "completion"];
+const NOT_YET: [&str; 8] = [
+    "datastore migrate export",
+    "datastore migrate import",
+    "cluster",
+    "convert",
+    "node run",
+    "node checksystem",
+    "node diags",
+    "completion",
+];
 
 /// Reads and changes the cluster's resources, and shows the state of this node's BGP sessions.
 ///
@@ -78,12 +86,42 @@ pub(super) enum Verb {
         after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam check\n  calicoctl ipam release --ip=10.244.166.129"
     )]
     Ipam(IpamVerb),
+    /// Locks and unlocks the datastore.
+    #[command(subcommand, after_help = "Example:\n  calicoctl datastore migrate lock")]
+    Datastore(DatastoreVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DatastoreVerb {
+    /// Stops new pods, before their addresses or pools are changed.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  calicoctl datastore migrate lock\n  calicoctl datastore migrate \
+                                        unlock"
+    )]
+    Migrate(MigrateVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MigrateVerb {
+    /// Makes the CNI plugins refuse pods until the datastore is unlocked.
+    Lock(Datastore),
+    /// Lets the CNI plugins work again.
+    Unlock(Datastore),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeVerb {
     /// Shows whether the agent runs, and its BGP sessions.
     Status,
+}
+
+/// Where the datastore is.
+#[derive(Debug, Args)]
+pub(super) struct Datastore {
+    /// Configuration file.
+    #[arg(short, long, default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    pub(super) config: PathBuf,
 }
 
 /// Where the datastore is, and which namespace counts.
@@ -228,8 +266,8 @@ impl Cli {
         }
         let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
         let verb = words.first().copied().unwrap_or_default();
-        let two = format!("{verb} {}", words.get(1).copied().unwrap_or_default());
-        if let Some(missing) = NOT_YET.iter().find(|word| **word == verb || **word == two) {
+        let is_first = |command: &&&str| command.split(' ').eq(words.iter().copied().take(command.split(' ').count()));
+        if let Some(missing) = NOT_YET.iter().find(is_first) {
             return Err(Output::failure(&format!("{program} {missing} is not supported yet")));
         }
         let all = std::iter::once("calicoctl").chain(arguments.iter().map(String::as_str));
@@ -291,6 +329,7 @@ fn usage(program: &str, verb: &str, command: &str) -> String {
         "version" => vec!["[--client] [--config=<CONFIG>]".to_owned()],
         "node" => vec!["status".to_owned()],
         "ipam" => ipam::usage(command),
+        "datastore" => vec!["migrate <command> [<args>...]".to_owned()],
         _ => return format!("Usage:\n  {program} [options] <command> [<args>...]\n"),
     };
     let head = format!("  {program} {verb} ");

@@ -7,12 +7,14 @@
 
 mod args;
 mod column;
+
 mod edit;
 mod get;
 mod input;
 mod ipam;
 mod manage;
 mod message;
+mod migrate;
 mod node_status;
 mod table;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod yaml;
 pub use input::read_resources;
 
 use crate::client::Client;
+
 use args::{Cli, Common, Verb};
 use datastore::config::Config;
 use std::cell::RefCell;
@@ -127,6 +130,7 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
         Verb::Label(args) => edit::label(&cli, args, world).await,
         Verb::Version(args) => version::run(args, world).await,
         Verb::Node(args::NodeVerb::Status) => node_status::run(world),
+        Verb::Datastore(args::DatastoreVerb::Migrate(verb)) => migrate::run(&cli, verb, world).await,
         Verb::Ipam(verb) => ipam::run(&cli, verb, world).await,
     };
     done.unwrap_or_else(|Failed(message)| Output::failure(&message))

@@ -59,7 +59,7 @@ impl Shell {
         assert_eq!(self.run(command, input), expect, "{command}");
     }
 
-    fn stored(&self, path: &str) -> String {
+    pub(super) fn stored(&self, path: &str) -> String {
         let path = format!("/calico/resources/v3/projectcalico.org/{path}");
         self.store.dump().remove(&path).unwrap_or_else(|| panic!("nothing at {path}"))
     }

@@ -1,10 +1,9 @@
 //! version, and the check that program and cluster fit (control reference §5.1, §5.5).
 
 use super::args::Version;
+use super::migrate::information;
 use super::{CALICO_VERSION, Failed, Output, World};
 use crate::client::Client;
-use api::kind::ClusterInformationSpec;
-use api::resource::{Kind, Typed};
 
 /// This program's version, as ClusterInformation names versions.
 const OWN_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -16,7 +15,7 @@ pub(super) async fn run(args: &Version, world: &World<'_>) -> Result<Output, Fai
         return Ok(Output::success(stdout));
     }
     let information = match world.connect(&args.config).await {
-        Ok(client) => information(&client).await,
+        Ok(client) => information(&client).await.map(|object| object.spec),
         Err(error) => Err(error),
     };
     match information {
@@ -33,16 +32,10 @@ pub(super) async fn run(args: &Version, world: &World<'_>) -> Result<Output, Fai
     }
 }
 
-async fn information(client: &Client) -> Result<ClusterInformationSpec, Failed> {
-    let resource = client.get(Kind::ClusterInformation, "", "default").await?;
-    let object: Result<Typed<ClusterInformationSpec>, Kind> = resource.try_into();
-    object.map(|object| object.spec).map_err(|kind| Failed(format!("found a {}", kind.name())))
-}
-
 /// Refuses a cluster of another version; one that cannot be told passes.
 pub(super) async fn check(client: &Client) -> Result<(), Failed> {
-    let Ok(spec) = information(client).await else { return Ok(()) };
-    let cluster = &spec.calico_version;
+    let Ok(object) = information(client).await else { return Ok(()) };
+    let cluster = &object.spec.calico_version;
     if cluster.is_empty() || [OWN_VERSION, CALICO_VERSION].iter().any(|own| plain(own) == plain(cluster)) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! The grammar of the ipam commands, and their usage texts.
 
-use crate::ctl::args::DEFAULT_CONFIG;
+use crate::ctl::args::Datastore;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -27,18 +27,16 @@ pub(in crate::ctl) enum IpamVerb {
                             --from-report=report.json --force\n  calicoctl ipam release --from-report=an-hour-ago.json \
                             --from-report=report.json --force")]
     Release(Release),
+    /// Replaces a pool by smaller ones of equal size: a power of 2, 64 at most. Needs a locked datastore.
+    ///
+    /// Blocks and addresses stay as they are. Unlock the datastore when the pools are as they should be.
+    #[command(after_help = "Examples:\n  calicoctl datastore migrate lock\n  calicoctl ipam split \
+                            --name=default-ipv4-ippool 4\n  calicoctl datastore migrate unlock")]
+    Split(Split),
     /// Changes how addresses are given out.
     #[command(after_help = "Examples:\n  calicoctl ipam configure --strictaffinity=true\n  calicoctl ipam configure \
                             --strictaffinity=true --max-blocks-per-host=4")]
     Configure(Configure),
-}
-
-/// Where the datastore is.
-#[derive(Debug, Args)]
-pub(super) struct Datastore {
-    /// Configuration file.
-    #[arg(short, long, default_value = DEFAULT_CONFIG, value_name = "FILE")]
-    pub(super) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +100,22 @@ pub(in crate::ctl) struct Release {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "pool", required = true, multiple = false, args = ["cidr", "name"])]
+pub(in crate::ctl) struct Split {
+    /// How many pools to make.
+    #[arg(allow_negative_numbers = true)]
+    pub(super) number: String,
+    /// Range of the pool.
+    #[arg(long, value_name = "CIDR")]
+    pub(super) cidr: Option<String>,
+    /// Name of the pool.
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) datastore: Datastore,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::ctl) struct Configure {
     /// Whether a node gives out addresses of its own blocks alone: true or false.
     #[arg(long = "strictaffinity", value_name = "BOOL", allow_hyphen_values = true)]
@@ -123,6 +137,7 @@ pub(in crate::ctl) fn usage(command: &str) -> Vec<String> {
         "show" => &["show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration]", LAST],
         "check" => &["check [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig=<FILE>]", LAST],
         "release" => &["release (--ip=<IP> | --from-report=<REPORT>...) [--force]", LAST],
+        "split" => &["split <NUMBER> (--cidr=<CIDR> | --name=<POOL_NAME>)", LAST],
         "configure" => &[
             "configure [--strictaffinity=<true/false>]",
             "[--max-blocks-per-host=<number>]",

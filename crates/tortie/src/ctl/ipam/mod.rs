@@ -9,6 +9,7 @@ mod number;
 mod release;
 mod report;
 mod show;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub(super) async fn run(cli: &Cli, verb: &IpamVerb, world: &World<'_>) -> Result
         IpamVerb::Show(args) => show::run(cli, args, world).await,
         IpamVerb::Check(args) => check::run(cli, args, world).await,
         IpamVerb::Release(args) => release::run(cli, args, world).await,
+        IpamVerb::Split(args) => split::run(cli, args, world).await,
         IpamVerb::Configure(args) => configure::run(cli, args, world).await,
     }
 }

@@ -1,9 +1,8 @@
 //! The report that ipam check writes and ipam release reads, in calicoctl's form.
 
 use crate::client::Client;
+use crate::ctl::migrate::information;
 use crate::ctl::{CALICO_VERSION, Failed};
-use api::kind::ClusterInformationSpec;
-use api::resource::{Kind, Typed};
 use ipam::check::{Allocation, Findings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,9 +19,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) async fn read(client: &Client) -> Result<Self, Failed> {
-        let resource = client.get(Kind::ClusterInformation, "", "default").await?;
-        let object: Typed<ClusterInformationSpec> =
-            resource.try_into().map_err(|kind: Kind| Failed(format!("found a {}", kind.name())))?;
+        let object = information(client).await?;
         Ok(Cluster {
             guid: object.spec.cluster_guid,
             kind: object.spec.cluster_type,

@@ -2,6 +2,7 @@
 //! the test's name says that this command line is better.
 
 mod check;
+mod split;
 
 use crate::ctl::tests::{Shell, object, pool};
 use serde_json::{Value, json};
