@@ -1,12 +1,12 @@
 //! The etcd v3 client, for etcd itself and for `tortie store` (control reference §2.2).
 
 use crate::config::{Config, TlsFiles};
-use crate::{Change, Error, Scope, Store, Watch, Write, layout};
+use crate::{Change, Error, Query, Scope, Store, Watch, Write, layout};
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KvClient, TlsOptions,
-    Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, Identity, KeyValue, KvClient,
+    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
 };
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -16,6 +16,12 @@ use tonic::transport::Endpoint;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many operations one transaction may have: etcd's `--max-txn-ops` unless told otherwise.
+const OPERATIONS_PER_TRANSACTION: usize = 128;
+
+/// The largest answer that is taken, in bytes: etcd's own client's. A list is one answer, and has no limit of its own.
+const ANSWER_BYTES: usize = i32::MAX as usize;
 
 /// A connection to an etcd cluster.
 pub struct Etcd {
@@ -55,7 +61,7 @@ impl Etcd {
     }
 
     fn kv(&self) -> KvClient {
-        self.client.kv_client()
+        self.client.kv_client().max_decoding_message_size(ANSWER_BYTES)
     }
 
     async fn timed<T>(&self, request: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, Error> {
@@ -102,14 +108,34 @@ fn number(revision: &Revision) -> Result<i64, Error> {
     revision.0.parse().map_err(|_| Error::Conflict(format!("resourceVersion {:?} is not a number", revision.0)))
 }
 
+/// The ranges that answer a query, each with the query's place.
+fn ranges((index, query): (usize, &Query)) -> Vec<(usize, String, GetOptions)> {
+    match query {
+        Query::Get(key) => vec![(index, layout::path(key), GetOptions::new())],
+        Query::List(scope) => {
+            let prefixes = layout::prefixes(scope).into_iter();
+            prefixes.map(|prefix| (index, prefix, GetOptions::new().with_prefix())).collect()
+        }
+    }
+}
+
+fn entry(key: &Key, found: &KeyValue) -> Result<Entry, Error> {
+    let revision = Revision(found.mod_revision().to_string());
+    Ok(Entry { key: key.clone(), object: layout::decode(key, found.value(), &revision)?, revision })
+}
+
+fn listed(found: &KeyValue) -> Option<Entry> {
+    let path = String::from_utf8_lossy(found.key());
+    crate::listed(&path, found.value(), Revision(found.mod_revision().to_string()))
+}
+
 #[async_trait]
 impl Store for Etcd {
     async fn get(&self, key: &Key) -> Result<Entry, Error> {
         let mut kv = self.kv();
         let answer = self.timed(kv.get(layout::path(key), None)).await?;
         let found = answer.kvs().first().ok_or_else(|| Error::NotFound(layout::describe(key)))?;
-        let revision = Revision(found.mod_revision().to_string());
-        Ok(Entry { key: key.clone(), object: layout::decode(key, found.value(), &revision)?, revision })
+        entry(key, found)
     }
 
     async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
@@ -122,17 +148,35 @@ impl Store for Etcd {
             if at == 0 {
                 at = answer.header().map_or(0, |header| header.revision());
             }
-            for found in answer.kvs() {
-                let path = String::from_utf8_lossy(found.key()).into_owned();
-                let Some(key) = layout::parse(&path) else { continue };
-                let revision = Revision(found.mod_revision().to_string());
-                match layout::decode(&key, found.value(), &revision) {
-                    Ok(object) => entries.push(Entry { key, object, revision }),
-                    Err(error) => tracing::warn!(%error, "skipping an unreadable object"),
+            entries.extend(answer.kvs().iter().filter_map(listed));
+        }
+        Ok((entries, Revision(at.to_string())))
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+        let ranges: Vec<(usize, String, GetOptions)> = queries.iter().enumerate().flat_map(ranges).collect();
+        let mut found = vec![Vec::new(); queries.len()];
+        let mut at = 0;
+        for part in ranges.chunks(OPERATIONS_PER_TRANSACTION) {
+            // a read too large for one transaction goes on at the revision it began at
+            let operations =
+                part.iter().map(|(_, path, options)| TxnOp::get(path.clone(), Some(options.clone().with_revision(at))));
+            let mut kv = self.kv();
+            let answer = self.timed(kv.txn(Txn::new().and_then(operations.collect::<Vec<_>>()))).await?;
+            if at == 0 {
+                at = answer.header().map_or(0, |header| header.revision());
+            }
+            for ((index, ..), response) in part.iter().zip(answer.op_responses()) {
+                let TxnOpResponse::Get(response) = response else { continue };
+                for value in response.kvs() {
+                    match &queries[*index] {
+                        Query::Get(key) => found[*index].push(entry(key, value)?),
+                        Query::List(_) => found[*index].extend(listed(value)),
+                    }
                 }
             }
         }
-        Ok((entries, Revision(at.to_string())))
+        Ok((found, Revision(at.to_string())))
     }
 
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error> {
@@ -200,7 +244,7 @@ impl Store for Etcd {
         let mut watches = Vec::new();
         for prefix in layout::prefixes(scope) {
             let options = WatchOptions::new().with_prefix().with_start_revision(start).with_prev_key();
-            let mut client: WatchClient = self.client.watch_client();
+            let mut client: WatchClient = self.client.watch_client().max_decoding_message_size(ANSWER_BYTES);
             let stream = self.timed(client.watch(prefix, Some(options))).await?;
             watches.push(stream);
         }

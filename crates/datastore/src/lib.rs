@@ -77,6 +77,15 @@ pub enum Scope {
     Handles,
 }
 
+/// One part of a [`Store::read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// The object of a key, if there is one.
+    Get(Key),
+    /// The objects of a scope, ordered by key.
+    List(Scope),
+}
+
 /// A change seen by a watch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -104,6 +113,11 @@ pub trait Store: Send + Sync {
     async fn get(&self, key: &Key) -> Result<Entry, Error>;
     /// Reads many objects, ordered by key, and the revision to watch from. Unreadable ones are skipped with a warning.
     async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error>;
+    /// Answers several queries as of one moment, in one round trip where the datastore can: each with what it found,
+    /// and the revision of that moment.
+    ///
+    /// An object of a [`Query::Get`] that cannot be read is an error; others are skipped with a warning.
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error>;
     /// Creates an object; [`Error::Exists`] if its key is taken.
     async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
         let revision = self.transact(&[Write::Create(key.clone(), object.clone())]).await?;
@@ -145,6 +159,18 @@ fn stamped(object: &Object, revision: &Revision) -> Object {
         resource.metadata_mut().resource_version.clone_from(&revision.0);
     }
     object
+}
+
+/// What a listing says of a stored value: nothing if it is not one of ours, or cannot be read.
+fn listed(path: &str, value: &[u8], revision: Revision) -> Option<Entry> {
+    let key = layout::parse(path)?;
+    match layout::decode(&key, value, &revision) {
+        Ok(object) => Some(Entry { key, object, revision }),
+        Err(error) => {
+            tracing::warn!(%error, "skipping an unreadable object");
+            None
+        }
+    }
 }
 
 /// What a watch says of a key whose stored value is now `value`.

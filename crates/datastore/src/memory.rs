@@ -1,6 +1,6 @@
 //! A datastore in memory, for tests: the stored bytes are those of the etcd layout.
 
-use crate::{Change, Error, Scope, Store, Watch, Write, layout};
+use crate::{Change, Error, Query, Scope, Store, Watch, Write, layout};
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -50,6 +50,23 @@ impl Memory {
 }
 
 impl Content {
+    fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        let Some((bytes, revision)) = self.values.get(&layout::path(key)) else { return Ok(None) };
+        let revision = Revision(revision.to_string());
+        Ok(Some(Entry { key: key.clone(), object: layout::decode(key, bytes, &revision)?, revision }))
+    }
+
+    fn list(&self, scope: &Scope) -> Vec<Entry> {
+        let of_prefix = |prefix: String| {
+            let from = self.values.range(prefix.clone()..);
+            from.take_while(move |(path, _)| path.starts_with(&prefix))
+        };
+        let values = layout::prefixes(scope).into_iter().flat_map(of_prefix);
+        values
+            .filter_map(|(path, (bytes, revision))| crate::listed(path, bytes, Revision(revision.to_string())))
+            .collect()
+    }
+
     fn check(&self, write: &Write) -> Result<(), Error> {
         let (key, expected) = match write {
             Write::Create(key, _) => {
@@ -78,30 +95,22 @@ impl Content {
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &Key) -> Result<Entry, Error> {
-        let content = self.content();
-        let (bytes, revision) =
-            content.values.get(&layout::path(key)).ok_or_else(|| Error::NotFound(layout::describe(key)))?;
-        let revision = Revision(revision.to_string());
-        Ok(Entry { key: key.clone(), object: layout::decode(key, bytes, &revision)?, revision })
+        self.content().get(key)?.ok_or_else(|| Error::NotFound(layout::describe(key)))
     }
 
     async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
         let content = self.content();
-        let mut entries = Vec::new();
-        for prefix in layout::prefixes(scope) {
-            for (path, (bytes, revision)) in content.values.range(prefix.clone()..) {
-                if !path.starts_with(&prefix) {
-                    break;
-                }
-                let revision = Revision(revision.to_string());
-                let Some(key) = layout::parse(path) else { continue };
-                match layout::decode(&key, bytes, &revision) {
-                    Ok(object) => entries.push(Entry { key, object, revision }),
-                    Err(error) => tracing::warn!(%error, "skipping an unreadable object"),
-                }
-            }
-        }
-        Ok((entries, Revision(content.revision.to_string())))
+        Ok((content.list(scope), Revision(content.revision.to_string())))
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+        let content = self.content();
+        let answer = |query: &Query| match query {
+            Query::Get(key) => Ok(content.get(key)?.into_iter().collect()),
+            Query::List(scope) => Ok(content.list(scope)),
+        };
+        let found: Result<_, Error> = queries.iter().map(answer).collect();
+        Ok((found?, Revision(content.revision.to_string())))
     }
 
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use api::kind::IpPoolSpec;
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use datastore::config::Config;
-use datastore::{Change, Error, Scope, Store, Write};
+use datastore::{Change, Error, Query, Scope, Store, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -104,9 +104,45 @@ async fn exercise(store: &dyn Store) {
     assert_eq!(seen[3], Change::Deleted(key));
 }
 
+/// More queries than one transaction of etcd takes, answered as of one moment, whatever is absent.
+async fn read_many(store: &dyn Store) {
+    let mut entries = Vec::new();
+    for index in 0..150 {
+        let (key, object) = pool(&format!("many-{index:03}"), &format!("10.9.{index}.0/24"));
+        entries.push(store.create(&key, &object).await.expect("created"));
+    }
+    let mut queries: Vec<Query> = entries.iter().map(|entry| Query::Get(entry.key.clone())).collect();
+    queries.insert(1, Query::Get(pool("absent", "10.0.0.0/8").0));
+    queries.push(Query::List(Scope::Kind(Kind::IPPool)));
+    queries.push(Query::List(Scope::Affinities));
+    let (mut found, revision) = store.read(&queries).await.expect("answers");
+    let (listed, now) = store.list(&Scope::Kind(Kind::IPPool)).await.expect("a list");
+    assert_eq!((found.len(), revision), (queries.len(), now));
+    assert_eq!(found.pop(), Some(Vec::new()));
+    assert_eq!(found.pop(), Some(listed));
+    assert_eq!(found.remove(1), Vec::new());
+    assert_eq!(found.concat(), entries);
+    assert_eq!(store.read(&[]).await.expect("no answers").0, Vec::<Vec<api::Entry>>::new());
+}
+
+/// An answer of more than 4 MiB, which is all that a gRPC client takes unless told otherwise.
+async fn read_much(store: &dyn Store) {
+    let mut keys = Vec::new();
+    for index in 0..5 {
+        let (key, mut object) = pool(&format!("large-{index}"), &format!("10.10.{index}.0/24"));
+        let Object::Resource(resource) = &mut object else { panic!("a resource") };
+        resource.metadata_mut().annotations.insert("large".to_owned(), "x".repeat(1 << 20));
+        store.create(&key, &object).await.expect("created");
+        keys.push(key);
+    }
+    let (listed, _) = store.list(&Scope::Kind(Kind::IPPool)).await.expect("a list");
+    assert!(keys.iter().all(|key| listed.iter().any(|entry| entry.key == *key)));
+}
+
 #[tokio::test]
 async fn memory() {
     exercise(&datastore::memory::Memory::new()).await;
+    read_many(&datastore::memory::Memory::new()).await;
 }
 
 #[tokio::test]
@@ -115,6 +151,8 @@ async fn etcd() {
     let config = Config { etcd_endpoints: vec![etcd.endpoint.clone()], ..Config::default() };
     let store = datastore::connect(&config).await.expect("a client");
     exercise(store.as_ref()).await;
+    read_many(store.as_ref()).await;
+    read_much(store.as_ref()).await;
 }
 
 #[tokio::test]

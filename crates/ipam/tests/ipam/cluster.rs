@@ -6,7 +6,7 @@ use api::kind::{IpPoolSpec, NodeSpec};
 use api::{ObjectMeta, Resource, Typed};
 use async_trait::async_trait;
 use datastore::memory::Memory;
-use datastore::{Error, Scope, Store, Watch, Write};
+use datastore::{Error, Query, Scope, Store, Watch, Write};
 use ipam::{AutoAssign, Clock, Ipam};
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -179,6 +179,11 @@ impl Store for Probe {
     async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
         self.turn(&self.reads).await;
         self.memory.list(scope).await
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+        self.turn(&self.reads).await;
+        self.memory.read(queries).await
     }
 
     async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
