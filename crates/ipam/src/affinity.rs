@@ -2,8 +2,8 @@
 
 use crate::block;
 use crate::owner::Owner;
-use crate::stored::{Commit, put_block};
-use crate::{ATTEMPTS, Ipam};
+use crate::stored::put_block;
+use crate::{ATTEMPTS, Ipam, answers};
 use api::event::Key;
 use datastore::{Error, Write};
 use ipnet::IpNet;
@@ -63,11 +63,12 @@ impl Ipam<'_> {
         sequence: Option<u64>,
     ) -> Result<(), LetGoError> {
         for _ in 0..ATTEMPTS {
-            let affinity = self.read_affinity(owner, cidr).await?;
+            let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
+            let affinity = answers.affinity();
             let mut writes: Vec<Write> = Vec::new();
             writes.extend(affinity.map(|affinity| Write::Delete(owner.key(cidr), affinity.revision)));
             let mut problem = None;
-            if let Some(stored) = self.read_block(cidr).await? {
+            if let Some(stored) = answers.block() {
                 let (mut block, revision) = (stored.value, stored.revision);
                 if sequence.is_some_and(|sequence| sequence != block.sequence_number) {
                     return Err(LetGoError::Changed(cidr));
@@ -86,7 +87,7 @@ impl Ipam<'_> {
                     }
                 }
             }
-            if self.commit(&writes).await? == Commit::Done {
+            if self.commit(&writes).await?.is_done() {
                 return problem.map_or(Ok(()), Err);
             }
         }

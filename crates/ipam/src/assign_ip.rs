@@ -3,8 +3,8 @@
 use crate::block::{self, AssignError, Holder};
 use crate::handle::HandleCursor;
 use crate::owner::Owner;
-use crate::stored::{Commit, confirm, put_block};
-use crate::{ATTEMPTS, Ipam};
+use crate::stored::{confirm, put_block};
+use crate::{ATTEMPTS, Ipam, answers};
 use datastore::{Error, Write};
 use std::net::IpAddr;
 
@@ -50,8 +50,9 @@ impl Ipam<'_> {
     /// Assigns the given address, whatever the pool's allowed uses and selectors are.
     pub async fn assign_ip(&self, request: &AssignIp) -> Result<(), AssignIpError> {
         let address = request.address;
-        let config = self.config().await?;
-        let pools = self.read_pools().await?;
+        let mut answers = self.ask(&[answers::config(), answers::pools()]).await?;
+        let config = self.config_or_default(answers.config()).await?;
+        let pools = answers.pools();
         let cidr = pools.iter().filter(|pool| pool.enabled).find_map(|pool| pool.blocks().containing(address));
         let cidr = cidr.ok_or(AssignIpError::NotInPool(address))?;
         let owner = Owner::host(&request.host);
@@ -59,11 +60,15 @@ impl Ipam<'_> {
         let holder = Holder { handle: handle.map(str::to_owned), attributes: request.holder.attributes.clone() };
         let mut cursor = HandleCursor::new(handle);
         for _ in 0..ATTEMPTS {
+            let mut queries = vec![answers::block(cidr), answers::affinity(&owner, cidr)];
+            queries.extend(cursor.query());
+            let mut answers = self.ask(&queries).await?;
+            let (stored, affinity) = (answers.block(), answers.affinity());
+            cursor.learn(&mut answers);
             let mut writes: Vec<Write> = Vec::new();
-            let (mut block, revision) = match self.read_block(cidr).await? {
+            let (mut block, revision) = match stored {
                 Some(stored) => (stored.value, Some(stored.revision)),
                 None => {
-                    let affinity = self.read_affinity(&owner, cidr).await?;
                     writes.extend(confirm(&owner, cidr, affinity.as_ref()));
                     (self.fresh_block(cidr, &owner), None)
                 }
@@ -77,12 +82,13 @@ impl Ipam<'_> {
                 AssignError::Taken => AssignIpError::AlreadyAssigned(address),
                 AssignError::Outside => AssignIpError::NotInPool(address),
             })?;
-            writes.extend(cursor.add(self, cidr, 1).await?);
+            writes.extend(cursor.add(cidr, 1));
             writes.push(put_block(block, revision));
-            if self.commit(&writes).await? == Commit::Done {
+            let commit = self.commit(&writes).await?;
+            cursor.settle(&commit);
+            if commit.is_done() {
                 return Ok(());
             }
-            cursor.spent();
         }
         Err(AssignIpError::Contended(address))
     }

@@ -1,14 +1,16 @@
 //! Claiming blocks: the next free one of a pool for an assignment, or a given range.
 
 use crate::affinity::{Claims, Condition};
-use crate::auto_assign::{AutoAssignError, Search};
+use crate::answers;
+use crate::auto_assign::AutoAssignError;
 use crate::block;
 use crate::owner::Owner;
 use crate::pool::Pool;
+use crate::search::Search;
 use crate::start::PoolBlocks;
-use crate::stored::{Commit, Stored, confirm, put_block};
+use crate::stored::{Stored, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, clock};
-use api::ipam::Block;
+use api::ipam::{Affinity, Block};
 use datastore::{Error, Write};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +43,17 @@ pub enum ClaimError {
     Store(#[from] Error),
 }
 
+/// What came of an attempt to claim one block more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// The owner has it, and addresses were assigned from it.
+    Block,
+    /// There is none to be had.
+    Nothing,
+    /// The owner has as many as it may.
+    AtLimit,
+}
+
 /// A block that an owner may take.
 enum Candidate<'b> {
     /// Does not exist yet.
@@ -52,14 +65,25 @@ enum Candidate<'b> {
 }
 
 impl Search<'_, '_> {
-    /// Claims the next block in the owner's order and assigns from it; `false` when no block can be had.
-    pub(crate) async fn claim(&mut self, pools: &[&Pool]) -> Result<bool, AutoAssignError> {
+    /// Claims the next block in the owner's order and assigns from it.
+    ///
+    /// Other processes of the owner may have claimed blocks since its affinities were read; those count for the
+    /// limit, and what is free in them comes first.
+    pub(crate) async fn claim(&mut self, pools: &[&Pool], limit: usize) -> Result<Claimed, AutoAssignError> {
         let mut passed_over = BTreeSet::new();
-        for attempt in 0..ATTEMPTS {
+        for _ in 0..ATTEMPTS {
+            let queries = vec![answers::blocks(), answers::affinities(self.owner)];
+            let mut answers = self.ask_with_handle(queries).await?;
             let blocks: BTreeMap<IpNet, Stored<Block>> =
-                self.ipam.read_blocks().await?.into_iter().map(|stored| (stored.value.cidr, stored)).collect();
-            let (mut block, revision) = match self.candidate(pools, &blocks, &passed_over) {
-                None => return Ok(false),
+                answers.blocks().into_iter().map(|stored| (stored.value.cidr, stored)).collect();
+            let affinities: BTreeMap<IpNet, Stored<Affinity>> = answers.affinities().into_iter().collect();
+            let candidate = self.candidate(pools, &blocks, &passed_over);
+            let is_own = matches!(candidate, Some(Candidate::Open(stored)) if self.owns(&stored.value));
+            if !is_own && self.count_owned(pools, &blocks, &affinities) >= limit {
+                return Ok(Claimed::AtLimit);
+            }
+            let (mut block, revision) = match candidate {
+                None => return Ok(Claimed::Nothing),
                 Some(Candidate::Idle(stored)) => {
                     passed_over.extend(self.reclaim(stored).await?);
                     continue;
@@ -74,16 +98,27 @@ impl Search<'_, '_> {
                 passed_over.insert(cidr);
                 continue;
             }
-            // a claim left half-way, or one that another process of this host just made
-            let may_have_affinity = attempt > 0 || revision.is_some();
-            let affinity = if may_have_affinity { self.ipam.read_affinity(self.owner, cidr).await? } else { None };
-            let writes = confirm(self.owner, cidr, affinity.as_ref()).into_iter().collect();
-            if self.put(block, revision, taken, writes).await? == Commit::Done {
+            let writes = confirm(self.owner, cidr, affinities.get(&cidr)).into_iter().collect();
+            if self.put(block, revision, taken, writes).await?.is_done() {
                 tracing::info!(owner = %self.owner, block = %cidr, "claimed a block");
-                return Ok(true);
+                return Ok(Claimed::Block);
             }
         }
         Err(self.contended())
+    }
+
+    /// How many blocks of the pools are the owner's, or would be if its claim were finished.
+    fn count_owned(
+        &self,
+        pools: &[&Pool],
+        blocks: &BTreeMap<IpNet, Stored<Block>>,
+        affinities: &BTreeMap<IpNet, Stored<Affinity>>,
+    ) -> usize {
+        let is_owned = |cidr: &&IpNet| {
+            pools.iter().any(|pool| pool.cidr.contains(*cidr))
+                && blocks.get(*cidr).is_none_or(|stored| self.owns(&stored.value))
+        };
+        affinities.keys().filter(is_owned).count()
     }
 
     fn candidate<'b>(
@@ -176,9 +211,10 @@ impl Ipam<'_> {
 
     async fn claim_block(&self, cidr: IpNet, owner: &Owner) -> Result<bool, ClaimError> {
         for _ in 0..ATTEMPTS {
-            let affinity = self.read_affinity(owner, cidr).await?;
+            let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
+            let affinity = answers.affinity();
             let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref()).into_iter().collect();
-            match self.read_block(cidr).await? {
+            match answers.block() {
                 None => writes.push(put_block(self.fresh_block(cidr, owner), None)),
                 Some(stored) if block::owner(&stored.value) == Some(owner.to_string().as_str()) => {
                     if !writes.is_empty() {
@@ -189,7 +225,7 @@ impl Ipam<'_> {
                 }
                 Some(_) => return Ok(false),
             }
-            if self.commit(&writes).await? == Commit::Done {
+            if self.commit(&writes).await?.is_done() {
                 return Ok(true);
             }
         }

@@ -1,6 +1,6 @@
 //! The cluster's IPAM configuration.
 
-use crate::stored::{Commit, Stored};
+use crate::stored::{Stored, as_config};
 use crate::{ATTEMPTS, Ipam};
 use api::event::{Key, Object};
 use api::ipam::Config;
@@ -26,7 +26,13 @@ pub enum ConfigError {
 impl Ipam<'_> {
     /// The configuration; one that is missing is created with Calico's defaults.
     pub async fn config(&self) -> Result<Config, Error> {
-        if let Some(stored) = self.stored_config().await? {
+        let stored = self.stored_config().await?;
+        self.config_or_default(stored).await
+    }
+
+    /// The configuration that was read; one that is missing is created with Calico's defaults.
+    pub(crate) async fn config_or_default(&self, stored: Option<Stored<Config>>) -> Result<Config, Error> {
+        if let Some(stored) = stored {
             return Ok(stored.value);
         }
         match self.store.create(&Key::IpamConfig, &Object::IpamConfig(Config::default())).await {
@@ -50,7 +56,7 @@ impl Ipam<'_> {
                 None => Write::Create(Key::IpamConfig, object),
                 Some(stored) => Write::Update(Key::IpamConfig, object, stored.revision),
             };
-            if self.commit(&[write]).await? == Commit::Done {
+            if self.commit(&[write]).await?.is_done() {
                 return Ok(());
             }
         }
@@ -58,9 +64,6 @@ impl Ipam<'_> {
     }
 
     async fn stored_config(&self) -> Result<Option<Stored<Config>>, Error> {
-        Ok(self.read(&Key::IpamConfig).await?.and_then(|entry| {
-            let Object::IpamConfig(value) = entry.object else { return None };
-            Some(Stored { value, revision: entry.revision })
-        }))
+        Ok(self.read(&Key::IpamConfig).await?.and_then(as_config))
     }
 }

@@ -1,53 +1,74 @@
 //! Writes that keep a handle's counts in step with the blocks, for the same transaction as the block.
 
-use crate::Ipam;
-use crate::stored::Stored;
+use crate::answers::{self, Answers};
+use crate::stored::{Commit, Stored};
 use api::event::{Key, Object};
 use api::ipam::Handle;
-use datastore::{Error, Write};
+use datastore::{Query, Write};
 use ipnet::IpNet;
 
 /// A handle to which one operation adds addresses.
-///
-/// A pod's handle is nearly always new, so the first write assumes so without reading; the transaction fails if it
-/// is not, and then the handle is read.
 pub(crate) struct HandleCursor<'r> {
     id: Option<&'r str>,
-    known: Known,
+    state: State,
 }
 
-enum Known {
-    Absent,
+enum State {
+    /// To be read.
     Unread,
+    /// As stored.
+    Known(Option<Stored<Handle>>),
+    /// In a transaction of which the outcome is open.
+    Written(Handle),
 }
 
 impl<'r> HandleCursor<'r> {
     pub(crate) fn new(id: Option<&'r str>) -> Self {
-        HandleCursor { id, known: Known::Absent }
+        HandleCursor { id, state: State::Unread }
+    }
+
+    /// Asks for the handle, if it has to be read; the answer is for [`HandleCursor::learn`].
+    pub(crate) fn query(&self) -> Option<Query> {
+        self.id.filter(|_| matches!(self.state, State::Unread)).map(answers::handle)
+    }
+
+    /// Takes the answer to [`HandleCursor::query`], if that asked.
+    pub(crate) fn learn(&mut self, answers: &mut Answers) {
+        if self.query().is_some() {
+            self.state = State::Known(answers.handle());
+        }
     }
 
     /// The write that adds `count` addresses of a block; none without a handle.
-    pub(crate) async fn add(&self, ipam: &Ipam<'_>, block: IpNet, count: usize) -> Result<Option<Write>, Error> {
-        let Some(id) = self.id.filter(|_| count > 0) else { return Ok(None) };
-        let known = match self.known {
-            Known::Absent => None,
-            Known::Unread => ipam.read_handle(id).await?,
+    ///
+    /// Tell the cursor what became of it: [`HandleCursor::settle`].
+    pub(crate) fn add(&mut self, block: IpNet, count: usize) -> Option<Write> {
+        let id = self.id.filter(|_| count > 0)?;
+        let State::Known(known) = std::mem::replace(&mut self.state, State::Unread) else {
+            unreachable!("the handle was read before the write")
         };
         let (mut handle, revision) = match known {
             None => (Handle::default(), None),
             Some(Stored { value, revision }) => (value, Some(revision)),
         };
         *handle.block.entry(block.to_string()).or_default() += count as u64;
+        self.state = State::Written(handle.clone());
         let key = Key::Handle(id.to_owned());
-        Ok(Some(match revision {
+        Some(match revision {
             None => Write::Create(key, Object::Handle(handle)),
             Some(revision) => Write::Update(key, Object::Handle(handle), revision),
-        }))
+        })
     }
 
-    /// To be called after every transaction that held a write of this handle, whatever became of it.
-    pub(crate) fn spent(&mut self) {
-        self.known = Known::Unread;
+    /// Learns what became of a transaction, whether a write of this handle was in it or not.
+    pub(crate) fn settle(&mut self, commit: &Commit) {
+        self.state = match (std::mem::replace(&mut self.state, State::Unread), commit) {
+            (_, Commit::Overtaken) => State::Unread,
+            (State::Written(value), Commit::Done(Some(revision))) => {
+                State::Known(Some(Stored { value, revision: revision.clone() }))
+            }
+            (state, Commit::Done(_)) => state,
+        };
     }
 }
 

@@ -17,6 +17,7 @@ pub mod tunnel;
 pub mod usage;
 
 mod affinity;
+mod answers;
 mod assign_ip;
 mod auto_assign;
 mod claim;
@@ -28,11 +29,12 @@ mod handle;
 mod owner;
 mod query;
 mod release;
+mod search;
 mod stored;
 
 pub use affinity::{Claims, Condition, LetGoError};
 pub use assign_ip::{AssignIp, AssignIpError};
-pub use auto_assign::{Assigned, AutoAssign, AutoAssignError, Family, Shortage};
+pub use auto_assign::{Assigned, AutoAssign, AutoAssignError, Family, Prepared, Shortage};
 pub use claim::ClaimError;
 pub use clock::{Clock, SystemClock, attribute_timestamp};
 pub use config::ConfigError;

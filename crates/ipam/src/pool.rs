@@ -4,7 +4,7 @@ use crate::Ipam;
 use crate::auto_assign::{AutoAssignError, Family};
 use crate::start::PoolBlocks;
 use crate::tunnel::Tunnel;
-use api::event::Object;
+use api::event::{Entry, Object};
 use api::kind::IpPoolSpec;
 use api::selector::Selector;
 use api::{Kind, Resource, Typed};
@@ -64,6 +64,20 @@ impl Pool {
                 && !resource.status.as_ref().is_some_and(refuses_allocation),
             spec: spec.clone(),
         })
+    }
+
+    /// Every readable pool of a list, in the order of their names.
+    pub(crate) fn all(entries: Vec<Entry>) -> Vec<Pool> {
+        let mut pools = Vec::new();
+        for entry in entries {
+            let Object::Resource(Resource::IPPool(resource)) = entry.object else { continue };
+            match Pool::new(&resource) {
+                Ok(pool) => pools.push(pool),
+                Err(error) => tracing::warn!(pool = resource.metadata.name, error, "ignoring a pool"),
+            }
+        }
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        pools
     }
 
     /// The pool's blocks.
@@ -174,15 +188,6 @@ impl Ipam<'_> {
     /// Every readable pool, in the order of their names.
     pub(crate) async fn read_pools(&self) -> Result<Vec<Pool>, Error> {
         let (entries, _) = self.store.list(&Scope::Kind(Kind::IPPool)).await?;
-        let mut pools = Vec::new();
-        for entry in entries {
-            let Object::Resource(Resource::IPPool(resource)) = entry.object else { continue };
-            match Pool::new(&resource) {
-                Ok(pool) => pools.push(pool),
-                Err(error) => tracing::warn!(pool = resource.metadata.name, error, "ignoring a pool"),
-            }
-        }
-        pools.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(pools)
+        Ok(Pool::all(entries))
     }
 }

@@ -1,7 +1,7 @@
 //! Questions about what is assigned.
 
 use crate::start::with_prefix;
-use crate::{Ipam, block};
+use crate::{Ipam, answers, block};
 use api::ipam::Attribute;
 use datastore::Error;
 use ipnet::IpNet;
@@ -27,8 +27,11 @@ impl Ipam<'_> {
         let id = block::trim_handle(handle);
         let stored = self.read_handle(id).await?.ok_or_else(|| LookupError::NoSuchHandle(id.to_owned()))?;
         let mut addresses = Vec::new();
-        for cidr in stored.value.block.keys().filter_map(|block| block.parse::<IpNet>().ok()) {
-            let Some(stored) = self.read_block(cidr).await? else { continue };
+        let cidrs: Vec<IpNet> = stored.value.block.keys().filter_map(|block| block.parse().ok()).collect();
+        let queries: Vec<_> = cidrs.iter().map(|cidr| answers::block(*cidr)).collect();
+        let mut answers = self.ask(&queries).await?;
+        for cidr in cidrs {
+            let Some(stored) = answers.block() else { continue };
             addresses.extend(
                 block::held_by(&stored.value, id)
                     .into_iter()

@@ -6,8 +6,8 @@
 use crate::block::{self, Sequence};
 use crate::owner::Owner;
 use crate::pool::Pool;
-use crate::stored::{Commit, put_block};
-use crate::{ATTEMPTS, Ipam, handle};
+use crate::stored::{Stored, put_block};
+use crate::{ATTEMPTS, Ipam, answers, handle};
 use api::event::{Key, OwnerType, Revision};
 use api::ipam::{Block, Handle};
 use datastore::{Error, Retry, Write};
@@ -102,10 +102,17 @@ impl Ipam<'_> {
 
     async fn release_from_block(&self, cidr: IpNet, releases: &[&Release]) -> Result<Outcome, ReleaseError> {
         for _ in 0..ATTEMPTS {
-            let Some(stored) = self.read_block(cidr).await? else {
+            // the handles named are most likely those that hold
+            let named: BTreeSet<&str> = releases.iter().filter_map(|release| release.handle.as_deref()).collect();
+            let mut queries = vec![answers::block(cidr)];
+            queries.extend(named.iter().map(|id| answers::handle(block::trim_handle(id))));
+            let mut answers = self.ask(&queries).await?;
+            let Some(stored) = answers.block() else {
                 let unassigned = releases.iter().map(|release| release.address).collect();
                 return Ok(Outcome { unassigned, emptied: None });
             };
+            let mut stored_handles: BTreeMap<&str, Option<Stored<Handle>>> =
+                named.iter().map(|id| (block::trim_handle(id), answers.handle())).collect();
             let mut block = stored.value;
             let mut unassigned = Vec::new();
             let mut ordinals = Vec::new();
@@ -127,12 +134,15 @@ impl Ipam<'_> {
             block::release(&mut block, &ordinals, Sequence::Forget);
             let mut writes = Vec::new();
             for (id, count) in handles {
-                let handle = self.read_handle(&id).await?;
+                let handle = match stored_handles.remove(id.as_str()) {
+                    Some(read) => read,
+                    None => self.read_handle(&id).await?,
+                };
                 writes.extend(handle.map(|handle| handle::subtract(&id, handle, &[(cidr, count)])));
             }
             let emptied = emptied_owner(&block);
             writes.push(put_or_delete(block, stored.revision));
-            if self.commit(&writes).await? == Commit::Done {
+            if self.commit(&writes).await?.is_done() {
                 return Ok(Outcome { unassigned, emptied });
             }
         }
@@ -150,19 +160,26 @@ impl Ipam<'_> {
         let mut settled = BTreeSet::new();
         let mut overtaken = 0;
         loop {
-            let batch = self.next_batch(id, &stored.value, &mut settled).await?;
-            if batch.taken.is_empty() {
+            let named = stored.value.block.keys().filter_map(|block| block.parse::<IpNet>().ok());
+            let open: Vec<IpNet> = named.filter(|cidr| !settled.contains(cidr)).collect();
+            let some = &open[..open.len().min(BLOCKS_PER_TRANSACTION)];
+            if some.is_empty() {
                 return Ok(released);
+            }
+            let batch = self.batch(id, some).await?;
+            settled.extend(batch.without.iter().copied());
+            if batch.taken.is_empty() {
+                continue;
             }
             let mut writes = batch.writes;
             writes.push(handle::subtract(id, stored, &batch.taken));
-            if self.commit(&writes).await? == Commit::Done {
+            if self.commit(&writes).await?.is_done() {
                 released.extend(batch.addresses);
                 settled.extend(batch.taken.iter().map(|(cidr, _)| *cidr));
                 for (cidr, owner) in batch.emptied {
                     self.let_go_after_release(cidr, &owner, None).await;
                 }
-                if batch.is_last {
+                if some.len() == open.len() {
                     return Ok(released);
                 }
             } else {
@@ -187,29 +204,22 @@ impl Ipam<'_> {
         }
     }
 
-    /// Prepares the release of as many of a handle's unsettled blocks as one transaction takes; blocks in which
-    /// the handle holds nothing become settled.
-    async fn next_batch(&self, id: &str, handle: &Handle, settled: &mut BTreeSet<IpNet>) -> Result<Batch, Error> {
-        let mut batch = Batch { is_last: true, ..Batch::default() };
-        for cidr in handle.block.keys().filter_map(|block| block.parse::<IpNet>().ok()) {
-            if settled.contains(&cidr) {
-                continue;
-            }
-            if batch.taken.len() == BLOCKS_PER_TRANSACTION {
-                batch.is_last = false;
-                break;
-            }
-            let stored = self.read_block(cidr).await?;
-            let held = stored.map(|stored| (block::held_by(&stored.value, id), stored));
+    /// Prepares the release of a handle's addresses in some blocks.
+    async fn batch(&self, id: &str, cidrs: &[IpNet]) -> Result<Batch, Error> {
+        let queries: Vec<_> = cidrs.iter().map(|cidr| answers::block(*cidr)).collect();
+        let mut answers = self.ask(&queries).await?;
+        let mut batch = Batch::default();
+        for cidr in cidrs {
+            let held = answers.block().map(|stored| (block::held_by(&stored.value, id), stored));
             let Some((ordinals, stored)) = held.filter(|(ordinals, _)| !ordinals.is_empty()) else {
-                settled.insert(cidr);
+                batch.without.push(*cidr);
                 continue;
             };
             let mut block = stored.value;
             batch.addresses.extend(ordinals.iter().map(|ordinal| block::address(&block, *ordinal)));
-            batch.taken.push((cidr, ordinals.len()));
+            batch.taken.push((*cidr, ordinals.len()));
             block::release(&mut block, &ordinals, Sequence::Keep);
-            batch.emptied.extend(emptied_owner(&block).map(|owner| (cidr, owner)));
+            batch.emptied.extend(emptied_owner(&block).map(|owner| (*cidr, owner)));
             batch.writes.push(put_or_delete(block, stored.revision));
         }
         Ok(batch)
@@ -225,21 +235,26 @@ impl Ipam<'_> {
     }
 
     async fn let_go_after_release(&self, block: IpNet, owner: &Owner, pools: Option<&[Pool]>) {
+        let mut queries = vec![answers::node(&owner.name)];
+        if pools.is_none() {
+            queries.push(answers::pools());
+        }
+        let mut answers = match self.ask(&queries).await {
+            Ok(answers) => answers,
+            Err(error) => return tracing::debug!(%block, %error, "keeping an empty block"),
+        };
+        let Some(labels) = answers.node_labels() else {
+            return tracing::debug!(%block, %owner, "keeping an empty block: its owner is not there");
+        };
         let read;
         let pools = match pools {
             Some(pools) => pools,
-            None => match self.read_pools().await {
-                Ok(pools) => {
-                    read = pools;
-                    &read
-                }
-                Err(error) => return tracing::debug!(%block, %error, "keeping an empty block"),
-            },
+            None => {
+                read = answers.pools();
+                &read
+            }
         };
-        match self.read_node_labels(&owner.name).await {
-            Ok(labels) => self.let_go_if_deselected(owner, block, pools, &labels).await,
-            Err(error) => tracing::debug!(%block, %error, "keeping an empty block"),
-        }
+        self.let_go_if_deselected(owner, block, pools, &labels).await;
     }
 }
 
@@ -252,8 +267,8 @@ struct Batch {
     addresses: Vec<IpAddr>,
     /// Blocks that become empty, and their owners.
     emptied: Vec<(IpNet, Owner)>,
-    /// Whether the handle names no further block to look at.
-    is_last: bool,
+    /// Blocks in which the handle holds nothing.
+    without: Vec<IpNet>,
 }
 
 /// What became of the addresses of one block.

@@ -3,7 +3,7 @@
 use crate::Ipam;
 use crate::owner::Owner;
 use api::event::{Entry, Key, Object, Revision};
-use api::ipam::{Affinity, AffinityState, Block, Handle};
+use api::ipam::{Affinity, AffinityState, Block, Config, Handle};
 use datastore::{Error, Retry, Scope, Write};
 use ipnet::IpNet;
 
@@ -15,12 +15,18 @@ pub(crate) struct Stored<T> {
 }
 
 /// What became of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Commit {
-    /// All is written.
-    Done,
+    /// All is written, and at this revision; without a write there is none.
+    Done(Option<Revision>),
     /// Another writer was faster, and nothing is written.
     Overtaken,
+}
+
+impl Commit {
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Commit::Done(_))
+    }
 }
 
 impl Ipam<'_> {
@@ -32,10 +38,6 @@ impl Ipam<'_> {
     pub(crate) async fn read_blocks(&self) -> Result<Vec<Stored<Block>>, Error> {
         let (entries, _) = self.store.list(&Scope::Blocks).await?;
         Ok(entries.into_iter().filter_map(as_block).collect())
-    }
-
-    pub(crate) async fn read_affinity(&self, owner: &Owner, block: IpNet) -> Result<Option<Stored<Affinity>>, Error> {
-        Ok(self.read(&owner.key(block)).await?.and_then(|entry| as_affinity(entry).map(|(_, _, affinity)| affinity)))
     }
 
     /// The owner's affinities, in key order.
@@ -51,10 +53,7 @@ impl Ipam<'_> {
     }
 
     pub(crate) async fn read_handle(&self, id: &str) -> Result<Option<Stored<Handle>>, Error> {
-        Ok(self.read(&Key::Handle(id.to_owned())).await?.and_then(|entry| {
-            let Object::Handle(value) = entry.object else { return None };
-            Some(Stored { value, revision: entry.revision })
-        }))
+        Ok(self.read(&Key::Handle(id.to_owned())).await?.and_then(as_handle))
     }
 
     pub(crate) async fn read(&self, key: &Key) -> Result<Option<Entry>, Error> {
@@ -68,10 +67,10 @@ impl Ipam<'_> {
     /// Writes all or nothing.
     pub(crate) async fn commit(&self, writes: &[Write]) -> Result<Commit, Error> {
         if writes.is_empty() {
-            return Ok(Commit::Done);
+            return Ok(Commit::Done(None));
         }
         match self.store.transact(writes).await {
-            Ok(_) => Ok(Commit::Done),
+            Ok(revision) => Ok(Commit::Done(Some(revision))),
             Err(error) if error.retry() == Retry::AfterReading => {
                 tracing::debug!(%error, "overtaken by another writer");
                 Ok(Commit::Overtaken)
@@ -100,7 +99,7 @@ pub(crate) fn put_block(block: Block, revision: Option<Revision>) -> Write {
     }
 }
 
-fn as_block(entry: Entry) -> Option<Stored<Block>> {
+pub(crate) fn as_block(entry: Entry) -> Option<Stored<Block>> {
     let Object::Block(value) = entry.object else { return None };
     Some(Stored { value, revision: entry.revision })
 }
@@ -109,4 +108,14 @@ pub(crate) fn as_affinity(entry: Entry) -> Option<(Owner, IpNet, Stored<Affinity
     let Key::Affinity { owner_type, owner, block } = entry.key else { return None };
     let Object::Affinity(value) = entry.object else { return None };
     Some((Owner { kind: owner_type, name: owner }, block, Stored { value, revision: entry.revision }))
+}
+
+pub(crate) fn as_handle(entry: Entry) -> Option<Stored<Handle>> {
+    let Object::Handle(value) = entry.object else { return None };
+    Some(Stored { value, revision: entry.revision })
+}
+
+pub(crate) fn as_config(entry: Entry) -> Option<Stored<Config>> {
+    let Object::IpamConfig(value) = entry.object else { return None };
+    Some(Stored { value, revision: entry.revision })
 }

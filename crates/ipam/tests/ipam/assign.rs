@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, net, request, texts};
 use ipam::pool::Use;
-use ipam::{AssignIp, AutoAssign};
+use ipam::{AssignIp, AutoAssign, Release};
 use std::collections::BTreeMap;
 
 #[tokio::test]
@@ -19,15 +19,31 @@ async fn first_in_first_out() {
 }
 
 #[tokio::test]
-async fn a_warm_assignment_is_one_transaction() {
-    let cluster = Cluster::with_pool("10.0.0.0/24").await;
-    cluster.assign("n1", "first", 1).await;
+async fn an_address_costs_two_reads_and_one_transaction() {
+    let cluster = Cluster::with_pool("10.0.0.0/16").await;
+    let ipam = cluster.ipam();
+    ipam.config().await.unwrap();
     cluster.store.take_counts();
+    // what the request depends on; then the blocks, which hold none of the node's
+    cluster.assign("n1", "first", 1).await;
+    assert_eq!(cluster.store.take_counts(), (2, 1), "with a claim");
     cluster.assign("n1", "second", 1).await;
-    // node, configuration, pools, affinities, block
-    assert_eq!(cluster.store.take_counts(), (5, 1));
-    cluster.ipam().release_by_handle("second").await.unwrap();
-    assert_eq!(cluster.store.take_counts(), (2, 1));
+    assert_eq!(cluster.store.take_counts(), (2, 1), "warm");
+    cluster.assign("n1", "rest", 100).await;
+    cluster.store.take_counts();
+    cluster.assign("n1", "third", 1).await;
+    assert_eq!(cluster.store.take_counts(), (2, 1), "with a full block and one that is not");
+    cluster.assign("n1", "third", 1).await;
+    assert_eq!(cluster.store.take_counts(), (2, 1), "to a handle that holds one");
+    let address = "10.0.200.7".parse().unwrap();
+    let holder = ipam::block::Holder { handle: Some("given".to_owned()), ..Default::default() };
+    ipam.assign_ip(&AssignIp { address, holder, host: "n1".to_owned() }).await.unwrap();
+    assert_eq!(cluster.store.take_counts(), (2, 1), "a given one");
+    ipam.release_by_handle("second").await.unwrap();
+    assert_eq!(cluster.store.take_counts(), (2, 1), "released by handle");
+    let release = Release { address, handle: Some("given".to_owned()), sequence: None };
+    ipam.release_ips(&[release]).await.unwrap();
+    assert_eq!(cluster.store.take_counts().1, 1, "released by address");
 }
 
 #[tokio::test]

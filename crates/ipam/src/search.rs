@@ -1,0 +1,306 @@
+//! The search for addresses of one family.
+//!
+//! Three sources, in this order: blocks the owner has; a block it claims; and, unless affinity is strict, free
+//! addresses of other owners' blocks. Each gain is one transaction over affinity, block and handle, after one read of
+//! them; a transaction that another writer overtakes costs one more of both.
+
+use crate::answers::{self, Answers};
+use crate::auto_assign::{AutoAssign, AutoAssignError, Cluster, Family};
+use crate::block::{self, Holder};
+use crate::claim::Claimed;
+use crate::handle::HandleCursor;
+use crate::owner::Owner;
+use crate::pool::{Chooser, Pool};
+use crate::start::{Seed, Walk};
+use crate::stored::{Commit, Stored, confirm, put_block};
+use crate::{ATTEMPTS, Condition, Ipam, clock};
+use api::Revision;
+use api::ipam::{Affinity, AffinityState, Block};
+use datastore::{Error, Query, Write};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+
+/// The most blocks a host may own when neither the request nor the configuration says.
+const DEFAULT_MAX_BLOCKS: usize = 20;
+
+/// How many of an owner's blocks are read at once.
+const BLOCKS_PER_READ: usize = 32;
+
+/// The search for addresses of one family.
+pub(crate) struct Search<'s, 'h> {
+    pub(crate) ipam: &'s Ipam<'s>,
+    pub(crate) request: &'s AutoAssign,
+    pub(crate) owner: &'s Owner,
+    pub(crate) cluster: &'s Cluster,
+    pub(crate) holder: Holder,
+    pub(crate) cursor: &'s mut HandleCursor<'h>,
+    pub(crate) family: Family,
+    pub(crate) wanted: usize,
+    pub(crate) gained: Vec<IpNet>,
+}
+
+impl Search<'_, '_> {
+    /// Gains what it can, and says why if that is too little.
+    pub(crate) async fn run(&mut self) -> Result<Vec<String>, AutoAssignError> {
+        let chooser = Chooser {
+            family: self.family,
+            requested: self.request.pools.as_deref(),
+            wanted: self.request.use_,
+            node: &self.owner.name,
+            node_labels: &self.cluster.node_labels,
+            namespace_labels: &self.request.namespace_labels,
+        };
+        let pools = chooser.choose(&self.cluster.pools)?;
+        let of_family = self.cluster.affinities.iter().filter(|(block, _)| Family::of(*block) == self.family);
+        let (own, strays): (Vec<_>, Vec<_>) =
+            of_family.cloned().partition(|(block, _)| pools.iter().any(|pool| pool.cidr.contains(block)));
+        for (block, _) in strays {
+            self.ipam.let_go_if_deselected(self.owner, block, &self.cluster.pools, &self.cluster.node_labels).await;
+        }
+
+        let mut owned = 0;
+        for some in own.chunks(BLOCKS_PER_READ) {
+            if self.missing() == 0 {
+                return Ok(Vec::new());
+            }
+            owned += self.take_from_own(some).await?;
+        }
+        let limit = self.block_limit();
+        while self.missing() > 0 {
+            if owned >= limit {
+                return self.limit_reached(limit);
+            }
+            if !self.cluster.config.auto_allocate_blocks {
+                break;
+            }
+            match self.claim(&pools, limit).await? {
+                Claimed::Block => owned += 1,
+                Claimed::Nothing => break,
+                Claimed::AtLimit => return self.limit_reached(limit),
+            }
+        }
+        if self.missing() > 0 && !self.cluster.config.strict_affinity {
+            self.borrow(&pools).await?;
+        }
+        if self.missing() == 0 { Ok(Vec::new()) } else { self.explain(&pools).await }
+    }
+
+    /// How many addresses are still wanted.
+    pub(crate) fn missing(&self) -> usize {
+        self.wanted - self.gained.len()
+    }
+
+    /// Assigns from blocks the owner has affinities for, as far as addresses are wanted.
+    ///
+    /// Returns how many of those looked at are the owner's.
+    async fn take_from_own(&mut self, own: &[(IpNet, Stored<Affinity>)]) -> Result<usize, AutoAssignError> {
+        let queries = own.iter().map(|(cidr, _)| answers::block(*cidr)).collect();
+        let mut answers = self.ask_with_handle(queries).await?;
+        let blocks: Vec<Option<Stored<Block>>> = own.iter().map(|_| answers.block()).collect();
+        let mut owned = 0;
+        for ((cidr, affinity), stored) in own.iter().zip(blocks) {
+            if self.missing() == 0 {
+                break;
+            }
+            owned += usize::from(self.take_from(*cidr, affinity.clone(), stored).await?);
+        }
+        Ok(owned)
+    }
+
+    /// Assigns from a block the owner has an affinity for; finishes the claim if its writer stopped half-way.
+    ///
+    /// Returns whether the block is the owner's.
+    async fn take_from(
+        &mut self,
+        cidr: IpNet,
+        mut affinity: Stored<Affinity>,
+        mut stored: Option<Stored<Block>>,
+    ) -> Result<bool, AutoAssignError> {
+        for _ in 0..ATTEMPTS {
+            if stored.as_ref().is_some_and(|stored| !self.owns(&stored.value)) {
+                tracing::info!(owner = %self.owner, block = %cidr, "dropping an affinity for another's block");
+                self.ipam.commit(&[Write::Delete(self.owner.key(cidr), affinity.revision.clone())]).await?;
+                return Ok(false);
+            }
+            let (mut block, revision) = match stored {
+                Some(stored) => (stored.value, Some(stored.revision)),
+                None => (self.fresh_block(cidr), None),
+            };
+            let taken = block::assign(&mut block, self.missing(), &self.holder, &self.request.reserved);
+            let unconfirmed = affinity.value.state != AffinityState::Confirmed;
+            if taken.is_empty() && !unconfirmed {
+                return Ok(true);
+            }
+            if taken.is_empty() {
+                // whoever was letting go of the block must see that it changed
+                block.sequence_number = block.sequence_number.wrapping_add(1);
+            }
+            let writes: Vec<Write> = confirm(self.owner, cidr, Some(&affinity)).into_iter().collect();
+            if self.put(block, revision, taken, writes).await?.is_done() {
+                return Ok(true);
+            }
+            let queries = vec![answers::block(cidr), answers::affinity(self.owner, cidr)];
+            let mut answers = self.ask_with_handle(queries).await?;
+            stored = answers.block();
+            match answers.affinity() {
+                Some(read) => affinity = read,
+                None => return Ok(false),
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Assigns from existing blocks whoever owns them, in the order in which the owner would claim them.
+    async fn borrow(&mut self, pools: &[&Pool]) -> Result<(), AutoAssignError> {
+        let blocks = self.ask_with_handle(vec![answers::blocks()]).await?.blocks();
+        for pool in pools {
+            let walk = self.walk(pool);
+            let placed = blocks.iter().filter_map(|stored| Some((walk.place_of(stored.value.cidr)?, stored)));
+            let ordered: BTreeMap<u128, &Stored<Block>> = placed.collect();
+            for stored in ordered.into_values() {
+                if self.missing() == 0 {
+                    return Ok(());
+                }
+                self.take_borrowed(stored.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_borrowed(&mut self, known: Stored<Block>) -> Result<(), AutoAssignError> {
+        let cidr = known.value.cidr;
+        let mut stored = known;
+        for _ in 0..ATTEMPTS {
+            let taken = block::assign(&mut stored.value, self.missing(), &self.holder, &self.request.reserved);
+            if taken.is_empty() || self.put(stored.value, Some(stored.revision), taken, Vec::new()).await?.is_done() {
+                return Ok(());
+            }
+            match self.ask_with_handle(vec![answers::block(cidr)]).await?.block() {
+                Some(read) => stored = read,
+                None => return Ok(()),
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Reads what is asked for, and the handle if it has to be read.
+    pub(crate) async fn ask_with_handle(&mut self, mut queries: Vec<Query>) -> Result<Answers, Error> {
+        // the handle's answer comes first, so that the caller takes its own in its own order
+        let handle = self.cursor.query();
+        queries.splice(0..0, handle);
+        let mut answers = self.ipam.ask(&queries).await?;
+        self.cursor.learn(&mut answers);
+        Ok(answers)
+    }
+
+    /// Writes a block with the handle's share of it, and whatever else belongs to the same transaction.
+    pub(crate) async fn put(
+        &mut self,
+        block: Block,
+        revision: Option<Revision>,
+        taken: Vec<IpNet>,
+        mut writes: Vec<Write>,
+    ) -> Result<Commit, Error> {
+        writes.extend(self.cursor.add(block.cidr, taken.len()));
+        writes.push(put_block(block, revision));
+        let commit = self.ipam.commit(&writes).await?;
+        self.cursor.settle(&commit);
+        if commit.is_done() {
+            self.gained.extend(taken);
+        }
+        Ok(commit)
+    }
+
+    /// The owner's order of a pool's blocks.
+    pub(crate) fn walk(&self, pool: &Pool) -> Walk {
+        let seed = if pool.block_size == pool.cidr.max_prefix_len() {
+            Seed::of_moment(clock::nanoseconds(self.ipam.clock.now()) as i64)
+        } else {
+            Seed::of_host(&self.owner.name)
+        };
+        pool.blocks().walk(seed)
+    }
+
+    /// A block claimed by the owner at this moment.
+    pub(crate) fn fresh_block(&self, cidr: IpNet) -> Block {
+        self.ipam.fresh_block(cidr, self.owner)
+    }
+
+    pub(crate) fn owns(&self, block: &Block) -> bool {
+        block::owner(block) == Some(self.owner.to_string().as_str())
+    }
+
+    pub(crate) fn reserved(&self) -> &[IpNet] {
+        &self.request.reserved
+    }
+
+    pub(crate) fn contended(&self) -> AutoAssignError {
+        AutoAssignError::Contended { family: self.family, owner: self.owner.to_string() }
+    }
+
+    /// The smaller of the request's limit and the configuration's, if any is set.
+    fn block_limit(&self) -> usize {
+        let configured = usize::try_from(self.cluster.config.max_blocks_per_host).unwrap_or_default();
+        let set = [self.request.max_blocks, configured].into_iter().filter(|limit| *limit > 0);
+        set.min().unwrap_or(DEFAULT_MAX_BLOCKS)
+    }
+
+    fn limit_reached(&self, limit: usize) -> Result<Vec<String>, AutoAssignError> {
+        if self.gained.is_empty() {
+            return Err(AutoAssignError::BlockLimit { owner: self.owner.to_string(), limit });
+        }
+        Ok(vec![format!("need to allocate a block but could not: limit of {limit} blocks reached for {}", self.owner)])
+    }
+
+    /// Says for each pool why it has no more.
+    async fn explain(&self, pools: &[&Pool]) -> Result<Vec<String>, AutoAssignError> {
+        let blocks = self.ipam.read_blocks().await?;
+        let config = &self.cluster.config;
+        let mut reasons = Vec::new();
+        if config.strict_affinity {
+            reasons.push("No more free affine blocks and strict affinity enabled".to_owned());
+        }
+        if !config.auto_allocate_blocks {
+            reasons.push("automatic allocation of blocks is disabled".to_owned());
+        }
+        for pool in pools {
+            let of_pool = blocks.iter().filter(|stored| pool.blocks().index_of(stored.value.cidr).is_some());
+            let count = of_pool.clone().count();
+            let free: usize = of_pool.map(|stored| block::free(&stored.value, self.reserved())).sum();
+            let state = if free == 0 { "all assigned".to_owned() } else { format!("{free} free in blocks of others") };
+            reasons.push(format!(
+                "pool {} ({}) has no free address for {}: {count} blocks of {}, {state}",
+                pool.name,
+                pool.cidr,
+                self.owner,
+                1_u128 << (pool.cidr.max_prefix_len() - pool.block_size),
+            ));
+        }
+        Ok(reasons)
+    }
+}
+
+impl Ipam<'_> {
+    /// A block claimed by `owner` at this moment.
+    pub(crate) fn fresh_block(&self, cidr: IpNet, owner: &Owner) -> Block {
+        let now = self.clock.now();
+        block::new(cidr, &owner.to_string(), &clock::rfc3339(now), clock::nanoseconds(now))
+    }
+
+    /// Lets go of an empty block if its pool is open but does not select the node; problems are only logged.
+    pub(crate) async fn let_go_if_deselected(
+        &self,
+        owner: &Owner,
+        block: IpNet,
+        pools: &[Pool],
+        node_labels: &BTreeMap<String, String>,
+    ) {
+        let pool = pools.iter().find(|pool| pool.enabled && pool.cidr.contains(&block));
+        if pool.is_none_or(|pool| pool.selects_node(node_labels)) {
+            return;
+        }
+        if let Err(error) = self.let_go(owner, block, Condition::Empty, None).await {
+            tracing::debug!(%owner, %block, %error, "keeping a block of a pool that does not select the node");
+        }
+    }
+}
