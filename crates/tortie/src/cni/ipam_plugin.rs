@@ -29,7 +29,6 @@ pub(crate) const NAME: &str = "calico-ipam";
 /// the block.
 pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Added, CniError> {
     let workload = Workload::new(call, conf, conf.node()?);
-    let _lock = lock(conf, log);
     let ipam = Ipam::new(store, &SystemClock);
     let mut attributes = workload.attributes();
     attributes.insert("timestamp".to_owned(), attribute_timestamp(SystemClock.now()));
@@ -38,6 +37,7 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         Some(text) => {
             let address: IpAddr = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
             let holder = Holder { handle, attributes };
+            let _lock = lock(conf, log);
             ipam.assign_ip(&AssignIp { address, holder, host: workload.node.clone() }).await.map_err(assign_failed)?;
             vec![IpNet::from(address)]
         }
@@ -53,7 +53,9 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
                 pools: requested_pools(store, conf).await?,
                 ..AutoAssign::default()
             };
-            let assigned = ipam.auto_assign(&request).await.map_err(auto_assign_failed)?;
+            let prepared = ipam.prepare(&request).await.map_err(auto_assign_failed)?;
+            let _lock = lock(conf, log);
+            let assigned = ipam.assign_prepared(&prepared).await.map_err(auto_assign_failed)?;
             let ips: Vec<IpNet> = assigned.v4.into_iter().chain(assigned.v6).collect();
             if let Some(shortage) = assigned.shortages.first() {
                 release(&ipam, &ips, request.handle.as_deref()).await?;
