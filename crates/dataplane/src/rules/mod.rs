@@ -7,6 +7,7 @@
 //!
 //! Both drivers are blocking and act on the network namespace of the calling thread.
 
+mod calico;
 mod compose;
 mod error;
 mod hash;

@@ -81,6 +81,16 @@ impl Cluster {
         Host::new(namespace, &name, &address, self.directory.path().join(&name), &self.endpoint())
     }
 
+    /// A namespace that ends with the test, on no wire.
+    pub(crate) fn namespace(&self, label: &str) -> Namespace {
+        Namespace::new(format!("{}-{label}", self.prefix))
+    }
+
+    /// Gives the wire itself an address, for hosts to route to.
+    pub(crate) fn give_gateway(&self, address: &str) {
+        self.wire.ip(&format!("addr add {address} dev br0"));
+    }
+
     /// Hosts 1 and 2, each with an agent and a block, 172.16.N.0/24, out of which it has the address 172.16.N.9; in
     /// session with each other.
     pub(crate) fn pair(&self) -> (Host, Host) {

@@ -31,6 +31,22 @@ impl Namespace {
         arguments.extend(words.split_whitespace());
         command("ip", &arguments)
     }
+
+    /// A program to be run on this network.
+    fn command(&self, program: &str) -> Command {
+        let mut call = Command::new("ip");
+        call.args(["netns", "exec", &self.0, program]);
+        call
+    }
+
+    /// Waits until one packet gets through.
+    pub(crate) fn reaches(&self, to: &str) {
+        eventually(Duration::from_secs(10), || {
+            let output = self.command("ping").args(["-c1", "-W1", to]).output();
+            let output = output.unwrap_or_else(|error| panic!("tests need ping: {error}"));
+            if output.status.success() { Ok(()) } else { Err(format!("{} does not reach {to}", self.0)) }
+        });
+    }
 }
 
 impl Drop for Namespace {
@@ -208,16 +224,12 @@ impl Host {
 
     /// Starts `count` pings, a hundred a second.
     pub(crate) fn ping(&self, from: &str, to: &str, count: u32) -> Ping {
-        let mut ping = self.command("ping");
-        ping.args(["-q", "-i", "0.01", "-W", "1", "-c", &count.to_string(), "-I", from, to]).stdout(Stdio::piped());
-        Ping { child: ping.spawn().unwrap_or_else(|error| panic!("tests need ping: {error}")), count }
+        Ping::start(&self.namespace, from, to, count)
     }
 
     /// A program to be run on the host's network.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut call = Command::new("ip");
-        call.args(["netns", "exec", self.namespace.name(), program]);
-        call
+        self.namespace.command(program)
     }
 
     /// Does `work` on the host's network, in a thread of its own.
@@ -252,6 +264,18 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
+    /// Starts `count` pings, a hundred a second.
+    pub(crate) fn start(namespace: &Namespace, from: &str, to: &str, count: u32) -> Ping {
+        let mut ping = namespace.command("ping");
+        ping.args(["-q", "-i", "0.01", "-W", "1", "-c", &count.to_string(), "-I", from, to]).stdout(Stdio::piped());
+        Ping { child: ping.spawn().unwrap_or_else(|error| panic!("tests need ping: {error}")), count }
+    }
+
+    /// Whether packets are still to be sent or answered.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end; no packet may have been lost.
     pub(crate) fn lost_none(self) {
         let output = self.child.wait_with_output().expect("ping's output");

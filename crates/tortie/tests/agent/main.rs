@@ -9,7 +9,9 @@
 //! The kernel is read with `ip`, sessions over the agents' control sockets, packets are counted by `ping`. Everything
 //! needs root.
 
+mod adopt;
 mod bird;
+mod calico;
 mod cleanup;
 mod cluster;
 mod datastore;

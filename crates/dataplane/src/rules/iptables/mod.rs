@@ -13,7 +13,7 @@ pub(super) use saved::is_our_chain;
 
 use super::ipset::{IpSets, Release};
 use super::model::{Ruleset, Table};
-use super::{Applied, Driver, Invalidate, RulesError, nft};
+use super::{Applied, Driver, Invalidate, RulesError, calico, nft};
 use plan::Learned;
 use saved::Saved;
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ impl Driver for Iptables {
         writes += rules + self.sets.sweep(&ruleset.sets, release(rules))?;
         if self.other_driver == OtherDriver::Unknown {
             writes += nft::remove_table()?;
+            calico::warn_of_leftovers(&nft::leftovers());
             self.other_driver = OtherDriver::Gone;
         }
         Ok(Applied { writes })
@@ -115,6 +116,9 @@ impl Tables {
             if plan.writes == 0 {
                 self.saved = Some(saved);
                 return Ok(writes);
+            }
+            if writes == 0 {
+                calico::warn_of_policy(plan.removed.iter().map(String::as_str));
             }
             debug!(chains = plan.writes, "writing iptables");
             self.backend.restore(&plan.input)?;

@@ -18,6 +18,8 @@ pub(super) type Learned = BTreeMap<String, String>;
 pub(super) struct Plan {
     pub(super) input: String,
     pub(super) writes: usize,
+    /// Chains of ours that are emptied or deleted for good.
+    pub(super) removed: Vec<String>,
 }
 
 /// Compares every table and plans one transaction for each that differs.
@@ -27,7 +29,9 @@ pub(super) fn plan(desired: &BTreeMap<Table, Lines>, placement: Placement, saved
     for table in Table::ALL {
         let desired = desired.get(&table).unwrap_or(&nothing.0);
         let chains = saved.get(&table).unwrap_or(&nothing.1);
-        let (body, writes) = Comparison { desired, chains, placement, learned }.transaction();
+        let comparison = Comparison { desired, chains, placement, learned };
+        let (body, writes) = comparison.transaction();
+        plan.removed.extend(comparison.unwanted().map(|(name, _)| name.clone()));
         if writes > 0 {
             let _ = write!(plan.input, "*{}\n{body}COMMIT\n", table.name());
             plan.writes += writes;
@@ -71,10 +75,7 @@ impl Comparison<'_> {
             fill.push_str(&hook);
         }
         let held = self.held();
-        for (name, chain) in self.chains {
-            if chain.owner != Owner::Ours || self.desired.chains.contains_key(name) {
-                continue;
-            }
+        for (name, chain) in self.unwanted() {
             if !held.contains(name.as_str()) {
                 let _ = writeln!(delete, "-X {name}");
             } else if chain.rules.is_empty() {
@@ -84,6 +85,13 @@ impl Comparison<'_> {
             let _ = writeln!(declare, ":{name} - [0:0]");
         }
         (declare + &fill + &delete, writes)
+    }
+
+    /// Chains of ours that should not be there.
+    fn unwanted(&self) -> impl Iterator<Item = (&String, &Chain)> {
+        self.chains
+            .iter()
+            .filter(|(name, chain)| chain.owner == Owner::Ours && !self.desired.chains.contains_key(*name))
     }
 
     fn all_right(&self, rules: &[SavedRule], lines: &[Line]) -> bool {

@@ -16,13 +16,14 @@ mod sweep;
 mod text;
 mod wire;
 
-use super::model::Ruleset;
-use super::{Applied, Driver, Invalidate, RulesError};
+use super::iptables::is_our_chain;
+use super::model::{Ruleset, Table};
+use super::{Applied, Driver, Invalidate, RulesError, calico};
 use actual::{Actual, ActualSet, Presence};
 use ipnet::{Ipv4Net, Ipv4Subnets};
 use nix::errno::Errno;
 use plan::{Plan, Repair};
-use socket::{Refusal, Socket};
+use socket::{Family, Refusal, Socket};
 #[cfg(test)]
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -48,8 +49,15 @@ impl Driver for Nftables {
     fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
         let desired = compile::compile(ruleset);
         let repair = self.repair;
-        let mut writes = self.settle(|actual| plan::plan(&desired, actual, repair))?;
+        let mut writes = self.settle(|actual| {
+            warn_of_policy(actual, |name| desired.chains.contains_key(name));
+            plan::plan(&desired, actual, repair)
+        })?;
+        let first = self.other_driver == sweep::OtherDriver::Unknown;
         writes += self.other_driver.sweep(socket(&mut self.socket)?)?;
+        if first {
+            calico::warn_of_leftovers(&leftovers());
+        }
         Ok(Applied { writes })
     }
 
@@ -61,7 +69,10 @@ impl Driver for Nftables {
         self.actual = None;
         let writes = self.settle(|actual| match actual.presence {
             Presence::Absent => Plan::default(),
-            Presence::Present | Presence::Unusable => plan::removal(),
+            Presence::Present | Presence::Unusable => {
+                warn_of_policy(actual, |_| false);
+                plan::removal()
+            }
         })?;
         Ok(Applied { writes })
     }
@@ -95,6 +106,28 @@ impl Nftables {
         }
         Err(RulesError::Unsettled { what: "nftables rules".to_owned(), rounds: ROUNDS })
     }
+}
+
+/// Warns of policy in chains of the table filter that are about to go.
+fn warn_of_policy(actual: &Actual, stays: impl Fn(&str) -> bool) {
+    let going = actual.chains.keys().filter(|name| !stays(name));
+    calico::warn_of_policy(going.filter_map(|name| name.strip_prefix("filter-")));
+}
+
+/// Names the tables of other families than ours that hold rules of Calico's; none where the kernel cannot be asked.
+pub(super) fn leftovers() -> Vec<String> {
+    let Ok(mut socket) = Socket::open() else { return Vec::new() };
+    let mut tables = Vec::new();
+    for (family, name) in purge::TABLES.into_iter().filter(|(family, _)| *family != Family::Ipv4) {
+        let presence = actual::presence_of(&mut socket, family, name).unwrap_or_default();
+        tables.extend((presence != Presence::Absent).then(|| format!("{} {name}", family.name())));
+    }
+    for table in Table::ALL.map(Table::name) {
+        let chains = actual::chains(&mut socket, Family::Ipv6, table).unwrap_or_default();
+        let any = chains.iter().any(|(name, _)| is_our_chain(name));
+        tables.extend(any.then(|| format!("{} {table}", Family::Ipv6.name())));
+    }
+    tables
 }
 
 fn socket(place: &mut Option<Socket>) -> Result<&mut Socket, RulesError> {

@@ -15,7 +15,8 @@ use crate::rules::model::{Ruleset, Table};
 use crate::rules::{RulesError, legacy};
 
 /// nftables' tables that are ours by name. Calico makes the last two: Tortie's agent keeps no IPv6 rules.
-const TABLES: [(Family, &str); 3] = [(Family::Ipv4, TABLE), (Family::Ipv6, TABLE), (Family::Arp, "calico-arp")];
+pub(super) const TABLES: [(Family, &str); 3] =
+    [(Family::Ipv4, TABLE), (Family::Ipv6, TABLE), (Family::Arp, "calico-arp")];
 /// `MAX_ERRNO`.
 const LAST_ERRNO: i32 = 4095;
 

@@ -10,8 +10,8 @@ use super::compile::{Chain, CompiledRule};
 use super::expression::Expression;
 use super::socket::{Batch, Family, Socket};
 use super::wire::{Attributes, Parsed};
-use crate::rules::hash;
 use crate::rules::iptables::is_our_chain;
+use crate::rules::{calico, hash};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -34,6 +34,7 @@ pub(super) fn plan(socket: &mut Socket, family: Family, table: &str) -> io::Resu
     let shared: BTreeSet<&str> =
         chains.iter().filter(|(_, chain)| chain.base.is_some()).map(|(name, _)| name.as_str()).collect();
     let ours: Vec<&str> = chains.iter().map(|(name, _)| name.as_str()).filter(|name| is_our_chain(name)).collect();
+    calico::warn_of_policy(ours.iter().copied());
     let mut removal = Removal { batch: Batch::of(family), ..Removal::default() };
     let (mut led_to, mut filled, mut emptied, mut used) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
