@@ -7,7 +7,8 @@
  * the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's device in its default mode
  * (ttl inherit, tos 0, nopmtudisc), so either end may be either kind.
  *
- * Left to the network stack: outer packets in fragments or with options, and those from unknown nodes.
+ * Left to the network stack: outer packets in fragments or with options, which the agent's relay opens
+ * (crates/dataplane/src/bpf/relay.rs), and those from unknown nodes.
  */
 #include <stdbool.h>
 

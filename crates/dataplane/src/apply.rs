@@ -10,18 +10,19 @@ use crate::mtu;
 use crate::netlink::{Address, Change, Error, Netlink};
 use crate::routes::{self, Bgp, Routes, Wanted};
 use crate::rules::{self, Driver, Invalidate, Ruleset};
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
 use model::Mtu;
 use model::desired::{Desired, Learned, PacketRules, Route};
 use model::name::IPIP_DEVICE;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long after a failure the next attempt is made, if nothing else calls for one.
-const RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// What the dataplane is given once.
 #[derive(Clone, Debug)]
@@ -115,15 +116,31 @@ impl Dataplane {
             // the kernel drops the routes of a link that goes down or away without a word
             Change::LinkChanged(_) | Change::LinkGone(_) | Change::Address => {
                 self.seen = None;
-                self.routes.invalidate();
+                self.invalidate_routes();
             }
-            Change::Route => self.routes.invalidate(),
+            Change::Route => self.invalidate_routes(),
             Change::Overrun => {
                 self.seen = None;
-                self.routes.invalidate();
+                self.invalidate_routes();
                 self.workload_links.invalidate();
             }
         }
+    }
+
+    /// What the paths carry hangs on routes: the kernel forgets it with the route that it learned it on.
+    fn invalidate_routes(&mut self) {
+        self.routes.invalidate();
+        self.tunnel.invalidate_paths();
+    }
+
+    /// Returns a descriptor that becomes readable when [`Dataplane::serve_tunnel`] has work.
+    pub fn tunnel_wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.tunnel.wakes()
+    }
+
+    /// Does what the tunnel leaves to its process; tells whether there is something to apply.
+    pub fn serve_tunnel(&mut self) -> Heard {
+        self.tunnel.serve()
     }
 
     /// Makes the kernel agree with what is wanted.
@@ -160,15 +177,16 @@ impl Dataplane {
         let writes = self.netlink.writes();
         let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
         let through_tunnel = through_tunnel.as_deref().unwrap_or(routes);
-        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through_tunnel);
+        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through_tunnel, now);
         let tunnel_mtu = round.check(IPIP_DEVICE, tunnel).flatten();
+        round.wake_at(self.tunnel.next_due());
         let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
         let Some(seen) = seen else { return };
         // last: routes carry traffic; new ones before old ones go
         if !desired.settings.route_sync_disabled {
             let pools: BTreeSet<Ipv4Net> = desired.pools.keys().copied().collect();
             let bgp = if self.learned.is_some() { Bgp::Spoken } else { Bgp::Silent };
-            let wanted = Wanted { routes, pools: &pools, bgp };
+            let wanted = Wanted { routes, pools: &pools, bgp, narrow: self.tunnel.narrow() };
             let remaining = self.routes.apply(&mut self.netlink, &seen.links, wanted, now);
             round.add("routes", (0, remaining.failures));
             round.wake_at(remaining.next);
@@ -202,7 +220,7 @@ impl Dataplane {
             self.workload_links.invalidate();
         }
         if self.clocks.routes.strikes(settings.route_refresh, now) {
-            self.routes.invalidate();
+            self.invalidate_routes();
         }
         if self.clocks.rules.strikes(settings.rules_refresh, now) {
             self.rules.invalidate(Invalidate::Rules);

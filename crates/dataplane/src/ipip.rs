@@ -4,9 +4,10 @@
 //! a device is not changed under running traffic. With the module loaded, every namespace is born with a `tunl0`
 //! that cannot be deleted; it is as good as one made here.
 
+use crate::bpf::{PathMtus, Question};
 use crate::links::Links;
 use crate::netlink::{Address, Error, Netlink};
-use crate::tunnel::{Tunnel, TunnelError, TunnelSpec};
+use crate::tunnel::{Heard, Tunnel, TunnelError, TunnelSpec};
 use ipnet::{IpNet, Ipv4Net};
 use model::Mtu;
 use model::desired::{Desired, Ipip, Route, Target};
@@ -14,6 +15,8 @@ use model::name::{IPIP_DEVICE, IfName};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// What the outer header takes.
 const OVERHEAD: u32 = 20;
@@ -79,17 +82,49 @@ pub struct IpipDevice {
     choice: TunnelChoice,
     status: Option<TunnelStatus>,
     bpf: Box<dyn Tunnel>,
+    paths: PathMtus,
 }
 
 impl IpipDevice {
     /// Prepares a device of the chosen form; `bpf` serves where the kernel's is not to be had.
     pub fn new(choice: TunnelChoice, bpf: Box<dyn Tunnel>) -> IpipDevice {
-        IpipDevice { choice, status: None, bpf }
+        IpipDevice { choice, status: None, bpf, paths: PathMtus::default() }
     }
 
     /// Returns the form in use, once there is one.
     pub fn status(&self) -> Option<&TunnelStatus> {
         self.status.as_ref()
+    }
+
+    /// Returns the nodes whose path is narrower than the device, and the MTU that routes to them need.
+    ///
+    /// None with the kernel's device, which looks at the path itself.
+    pub fn narrow(&self) -> &BTreeMap<Ipv4Addr, Mtu> {
+        self.paths.narrow()
+    }
+
+    /// Returns when what is known of the paths has to be asked for again.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.paths.expire()
+    }
+
+    /// Forgets what is known of the paths.
+    pub fn invalidate_paths(&mut self) {
+        self.paths.invalidate();
+    }
+
+    /// Returns a descriptor that becomes readable when [`IpipDevice::serve`] has work.
+    pub fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.bpf.wakes()
+    }
+
+    /// Does what the device leaves to its process; tells whether the paths have to be asked for again.
+    pub fn serve(&mut self) -> Heard {
+        let heard = self.bpf.serve();
+        if heard == Heard::NarrowPath {
+            self.paths.invalidate();
+        }
+        heard
     }
 
     /// Makes the device agree with what is wanted; returns the MTU it gives pods, if it is wanted.
@@ -100,6 +135,7 @@ impl IpipDevice {
         addresses: &[Address],
         desired: &Desired,
         routes: &BTreeMap<Ipv4Net, Route>,
+        now: Instant,
     ) -> Result<Option<Mtu>, IpipError> {
         let Some(ipip) = &desired.ipip else {
             self.retire(netlink, links, addresses)?;
@@ -112,12 +148,20 @@ impl IpipDevice {
             mtu: ipip.mtu.unwrap_or(Mtu(uplink.mtu.0.saturating_sub(OVERHEAD))),
             own_address,
             uplink: uplink.index,
-            peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, peer(route)?))).collect(),
+            peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, tunnel_peer(&route.target)?))).collect(),
             hosts: desired.hosts.values().copied().collect(),
         };
         match self.form(netlink, links)? {
-            TunnelForm::Kernel => KernelTunnel.ensure(netlink, &spec)?,
-            TunnelForm::Bpf => self.bpf.ensure(netlink, &spec)?,
+            TunnelForm::Kernel => {
+                self.paths = PathMtus::default();
+                KernelTunnel.ensure(netlink, &spec)?;
+            }
+            TunnelForm::Bpf => {
+                let nodes = spec.peers.values().copied().collect();
+                let ensured = self.bpf.ensure(netlink, &spec);
+                self.paths.refresh(netlink, Question { nodes, uplink: uplink.mtu, device: spec.mtu }, now)?;
+                ensured?;
+            }
         }
         keep_address(netlink, ipip)?;
         Ok(Some(spec.mtu))
@@ -165,6 +209,7 @@ impl IpipDevice {
 
     /// Takes away what a tunnel would leave: the BPF form whole, of the kernel's device the addresses, as Calico does.
     fn retire(&mut self, netlink: &mut Netlink, links: &Links, addresses: &[Address]) -> Result<(), IpipError> {
+        self.paths = PathMtus::default();
         let Some(link) = links.named(&IfName::from(IPIP_DEVICE)) else { return Ok(()) };
         match link.kind.as_str() {
             VETH_KIND => {
@@ -188,8 +233,9 @@ pub(crate) fn uplink<'a>(links: &'a Links, addresses: &[Address], own: Ipv4Addr)
     links.numbered(address.link)
 }
 
-fn peer(route: &Route) -> Option<Ipv4Addr> {
-    match &route.target {
+/// Returns the node that a route reaches through the tunnel.
+pub(crate) fn tunnel_peer(target: &Target) -> Option<Ipv4Addr> {
+    match target {
         Target::Onlink(node, link) if link.0 == IPIP_DEVICE => Some(*node),
         Target::Onlink(..) | Target::Via(_) | Target::Link(_) | Target::Blackhole => None,
     }

@@ -12,13 +12,14 @@
 //! - a route whose link or gateway is not there yet keeps its predecessor.
 
 use crate::delta::{Delta, Pending};
+use crate::ipip;
 use crate::links::Links;
 use crate::netlink::{Cause, Error, Netlink, NextHop, RouteEntry, RouteKey, RouteKind};
 use crate::podnet::GATEWAY;
 use ipnet::{IpNet, Ipv4Net};
-use model::RouteProtocol;
 use model::desired::{Learned, Route, Target};
 use model::name::{IPIP_DEVICE, IfName};
+use model::{Mtu, RouteProtocol};
 use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -48,6 +49,8 @@ pub struct Wanted<'a> {
     pub pools: &'a BTreeSet<Ipv4Net>,
     /// Whether `routes` has what BGP teaches.
     pub bgp: Bgp,
+    /// Nodes whose path is narrower than the tunnel's device: the MTU of routes through the tunnel to them.
+    pub narrow: &'a BTreeMap<Ipv4Addr, Mtu>,
 }
 
 /// What an [`apply`](Routes::apply) left to do.
@@ -133,7 +136,7 @@ impl Routes {
             }
             self.table = Some(table);
         }
-        let (desired, waiting) = self.resolve(netlink, links, wanted.routes, remaining);
+        let (desired, waiting) = self.resolve(netlink, links, wanted, remaining);
         self.delta.set_desired(desired);
         let others = self.sort_out(links);
         let surprise = self.write(netlink, links, &others.foreign, remaining)?;
@@ -148,11 +151,11 @@ impl Routes {
         &mut self,
         netlink: &mut Netlink,
         links: &Links,
-        routes: &BTreeMap<Ipv4Net, Route>,
+        wanted: Wanted<'_>,
         remaining: &mut Remaining,
     ) -> (BTreeMap<RouteKey, RouteEntry>, BTreeSet<IpNet>) {
         let (mut desired, mut waiting) = (BTreeMap::new(), BTreeSet::new());
-        for (prefix, route) in routes {
+        for (prefix, route) in wanted.routes {
             let prefix = IpNet::V4(*prefix);
             let unicast = |next_hop| (RouteKind::Unicast, next_hop);
             let resolved = match &route.target {
@@ -173,7 +176,9 @@ impl Routes {
             match resolved {
                 Ok((kind, next_hop)) => {
                     let key = RouteKey { prefix, metric: route.metric };
-                    desired.insert(key, RouteEntry { key, protocol: route.protocol, kind, next_hop, source: None });
+                    let protocol = route.protocol;
+                    let mtu = ipip::tunnel_peer(&route.target).and_then(|node| wanted.narrow.get(&node).copied());
+                    desired.insert(key, RouteEntry { key, protocol, kind, next_hop, source: None, mtu });
                 }
                 Err(complaint) => {
                     waiting.insert(prefix);

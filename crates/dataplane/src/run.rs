@@ -1,15 +1,16 @@
 //! The dataplane's thread: everything that can wake it, and what it does then.
 
-use crate::apply::{Config, Dataplane, Failure, Outcome};
+use crate::apply::{self, Config, Dataplane, Failure, Outcome};
 use crate::bpf::BpfTunnel;
 use crate::ipip::TunnelStatus;
 use crate::mailbox::Mailbox;
 use crate::netlink::{Cause, Change, Error, Monitor};
+use crate::tunnel::Heard;
 use model::desired::{Desired, Learned};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long changes in the kernel are gathered: another daemon's thousand routes are one look at the table.
@@ -35,6 +36,7 @@ enum Event {
     Desired(Box<Desired>),
     Learned(Learned),
     Kernel(Change),
+    Tunnel,
     Due,
     Stop,
 }
@@ -52,7 +54,7 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
     let (mut in_sync, mut reported) = (false, Instant::now());
     loop {
         let mut told = Told::Nothing;
-        for event in events.wait(schedule.next(), reported + HEARTBEAT)? {
+        for event in events.wait(dataplane.tunnel_wakes(), schedule.next(), reported + HEARTBEAT)? {
             match event {
                 Event::Desired(desired) => {
                     dataplane.on_desired(desired);
@@ -67,6 +69,11 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
                     dataplane.on_kernel(&change);
                     schedule.at_most_in(SETTLE);
                 }
+                Event::Tunnel => match dataplane.serve_tunnel() {
+                    Heard::NarrowPath => schedule.at_most_in(SETTLE),
+                    Heard::Deaf => schedule.at_most_in(apply::RETRY),
+                    Heard::Nothing => {}
+                },
                 Event::Due => told = Told::ToApply,
                 Event::Stop => return Ok(()),
             }
@@ -120,25 +127,33 @@ struct Events {
 
 impl Events {
     /// Waits until something happens, `due` comes, or `latest`; returns all that happened, what was told first.
-    fn wait(&mut self, due: Option<Instant>, latest: Instant) -> Result<Vec<Event>, Error> {
+    fn wait(
+        &mut self,
+        tunnel: Option<BorrowedFd<'_>>,
+        due: Option<Instant>,
+        latest: Instant,
+    ) -> Result<Vec<Event>, Error> {
         let end = due.map_or(latest, |due| due.min(latest));
         // rounded up, or the last millisecond would be spent awake
         let left = end.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut sources = [
+        let mut sources = vec![
             PollFd::new(self.mailbox.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
         ];
+        sources.extend(tunnel.map(|tunnel| PollFd::new(tunnel, PollFlags::POLLIN)));
         match poll(&mut sources, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Cause::Socket(errno.into()).during("wait for changes")),
         }
+        let tunnel = sources.get(2).is_some_and(|tunnel| tunnel.any() == Some(true));
         let letters = self.mailbox.take();
         let mut events = Vec::new();
         events.extend(letters.stop.then_some(Event::Stop));
         events.extend(letters.desired.map(Event::Desired));
         events.extend(letters.learned.map(Event::Learned));
         events.extend(self.monitor.read()?.into_iter().map(Event::Kernel));
+        events.extend(tunnel.then_some(Event::Tunnel));
         events.extend(due.filter(|due| *due <= Instant::now()).map(|_| Event::Due));
         Ok(events)
     }

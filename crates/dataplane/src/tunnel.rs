@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use model::Mtu;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
 
 /// The tunnel as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,30 @@ pub trait Tunnel {
 
     /// Takes the tunnel away; succeeds where there is none.
     fn remove(&mut self, netlink: &mut netlink::Netlink) -> Result<(), TunnelError>;
+
+    /// Returns a descriptor that becomes readable when [`Tunnel::serve`] has work.
+    ///
+    /// None where the kernel does it all; may be another one after every other call.
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Does, without waiting, what the device leaves to its process.
+    fn serve(&mut self) -> Heard {
+        Heard::Nothing
+    }
+}
+
+/// What a tunnel's process heard from the routers on its paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing that changes how packets are sent.
+    #[default]
+    Nothing,
+    /// Packets to a node were too large for the path.
+    NarrowPath,
+    /// That it can hear no more, until [`Tunnel::ensure`] mends that.
+    Deaf,
 }
 
 /// Why the tunnel is not as it should be.

@@ -13,9 +13,9 @@ use dataplane::links::Links;
 use dataplane::netlink::Netlink;
 use dataplane::routes::{Bgp, GRACE, Remaining, Routes, Wanted, read_retained};
 use ipnet::Ipv4Net;
-use model::RouteProtocol;
 use model::desired::{Route, Target};
 use model::name::IfName;
+use model::{Mtu, RouteProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -35,6 +35,7 @@ struct Node {
     wanted: BTreeMap<Ipv4Net, Route>,
     pools: BTreeSet<Ipv4Net>,
     bgp: Bgp,
+    narrow: BTreeMap<Ipv4Addr, Mtu>,
 }
 
 impl Node {
@@ -60,6 +61,7 @@ impl Node {
             wanted: BTreeMap::new(),
             pools: BTreeSet::from([prefix(POOL)]),
             bgp: Bgp::Spoken,
+            narrow: BTreeMap::new(),
         }
     }
 
@@ -70,7 +72,7 @@ impl Node {
 
     fn apply_at(&mut self, now: Instant) -> Remaining {
         let links = Links::read(&mut self.netlink).expect("links can be listed");
-        let wanted = Wanted { routes: &self.wanted, pools: &self.pools, bgp: self.bgp };
+        let wanted = Wanted { routes: &self.wanted, pools: &self.pools, bgp: self.bgp, narrow: &self.narrow };
         self.routes.apply(&mut self.netlink, &links, wanted, now)
     }
 
@@ -132,6 +134,38 @@ fn what_is_wanted_appears_and_what_is_not_goes() {
     walkthrough(&mut node);
     node.resync();
     node.has(&WALKTHROUGH);
+    node.wanted.clear();
+    node.resync();
+    node.has(&[]);
+}
+
+#[test]
+fn routes_to_a_node_behind_a_narrow_path_say_so() {
+    let mut node = Node::new();
+    walkthrough(&mut node);
+    node.narrow.insert(ip("192.168.20.100"), Mtu(1380));
+    // a path is the tunnel's only where the route goes through it
+    node.narrow.insert(ip("192.168.10.254"), Mtu(1380));
+    node.want("172.16.40.0/24", Target::Via(ip("192.168.10.254")), 12);
+    let narrow = "172.16.34.0/24 via 192.168.20.100 dev tunl0 proto bird onlink mtu 1380";
+    let via = "172.16.40.0/24 via 192.168.10.254 dev eth0 proto bird";
+    node.resync();
+    node.has(&[&[narrow, via], &WALKTHROUGH[1..]].concat());
+    let writes = node.netlink.writes();
+    node.restart();
+    node.resync();
+    assert_eq!((writes, node.netlink.writes()), (6, 0), "it is adopted as it is");
+
+    node.namespace.ip("route change 172.16.34.0/24 via 192.168.20.100 dev tunl0 proto bird onlink mtu 1300");
+    node.namespace.ip("route change 172.16.158.0/24 via 192.168.10.101 dev tunl0 proto bird onlink mtu 1300");
+    node.resync();
+    node.has(&[&[narrow, via], &WALKTHROUGH[1..]].concat());
+
+    node.narrow.clear();
+    node.resync();
+    node.has(&[&[via], &WALKTHROUGH[..]].concat());
+    node.narrow.insert(ip("192.168.10.101"), Mtu(1380));
+    node.resync();
     node.wanted.clear();
     node.resync();
     node.has(&[]);

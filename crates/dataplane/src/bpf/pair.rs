@@ -17,7 +17,7 @@ use nix::errno::Errno;
 pub(crate) const PEER: &str = "tunl0p";
 /// Locally administered, then the letters of the name.
 pub(super) const TUNNEL_MAC: MacAddress = MacAddress(*b"\x0atunl0");
-const PEER_MAC: MacAddress = MacAddress(*b"\x0atunlp");
+pub(super) const PEER_MAC: MacAddress = MacAddress(*b"\x0atunlp");
 
 /// Both ends.
 pub(super) struct Pair {

@@ -6,14 +6,15 @@
 use crate::bpf::abi::Config;
 use crate::bpf::pair::{self, Found, Pair, TUNNEL_MAC};
 use crate::bpf::program::{Program, Programs, fingerprint};
+use crate::bpf::relay::Relay;
 use crate::bpf::tc;
 use crate::netlink::Netlink;
-use crate::tunnel::{Tunnel, TunnelError, TunnelSpec};
+use crate::tunnel::{Heard, Tunnel, TunnelError, TunnelSpec};
 use model::Mtu;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkLayerType, LinkMessage};
 use nix::sched::{CloneFlags, unshare};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 
 /// What filters of ours are called, before the hash of their object.
@@ -22,15 +23,17 @@ const DECAP: &str = "tortie-decap-";
 
 /// `tunl0` as a veth end with BPF programs, in the calling thread's network namespace.
 ///
-/// Whatever happens to the process, programs and maps stay: [`Tunnel::remove`] alone takes them away.
+/// Whatever happens to the process, programs and maps stay: [`Tunnel::remove`] alone takes them away. Fragments are
+/// put together, and routers listened to, only while this lives and is served.
 pub struct BpfTunnel {
     programs: Option<Programs>,
+    relay: Option<Relay>,
     fingerprint: String,
 }
 
 impl Default for BpfTunnel {
     fn default() -> Self {
-        BpfTunnel { programs: None, fingerprint: fingerprint() }
+        BpfTunnel { programs: None, relay: None, fingerprint: fingerprint() }
     }
 }
 
@@ -83,6 +86,15 @@ impl BpfTunnel {
         Ok(programs)
     }
 
+    /// Keeps the sockets, or opens them for another address or device.
+    fn keep_relay(&mut self, spec: &TunnelSpec, peer: u32) -> Result<(), TunnelError> {
+        match &mut self.relay {
+            Some(relay) if relay.fits(spec, peer) => relay.update(spec),
+            other => *other = Some(Relay::open(spec, peer)?),
+        }
+        Ok(())
+    }
+
     fn attach(&self, netlink: &mut Netlink, link: u32, role: &str, program: &Program) -> Result<(), TunnelError> {
         let name = format!("{role}{}", self.fingerprint);
         let filters = tc::filters(netlink, link)?;
@@ -124,11 +136,12 @@ impl Tunnel for BpfTunnel {
         if !pair.is_settled(spec.mtu) {
             pair.settle(netlink, spec.mtu)?;
         }
-        entries
+        entries.and(self.keep_relay(spec, pair.peer.link.index))
     }
 
     fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
         self.programs = None;
+        self.relay = None;
         detach_decap(netlink, None)?;
         loop {
             match pair::find(netlink)? {
@@ -137,6 +150,19 @@ impl Tunnel for BpfTunnel {
                 Found::Nothing | Found::Other(_) => return Ok(()),
             }
         }
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.relay.as_ref().map(|relay| relay.as_fd())
+    }
+
+    fn serve(&mut self) -> Heard {
+        let Some(relay) = &mut self.relay else { return Heard::Nothing };
+        relay.serve().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the tunnel's relay has failed, and is opened anew");
+            self.relay = None;
+            Heard::Deaf
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod address;
 mod link;
 mod monitor;
 mod neighbour;
+mod path;
 mod route;
 mod socket;
 
@@ -16,5 +17,6 @@ pub use address::Address;
 pub use link::{Link, MacAddress, Veth};
 pub use monitor::{Change, Monitor};
 pub use neighbour::Neighbour;
+pub use path::PathMtu;
 pub use route::{NextHop, RouteEntry, RouteKey, RouteKind};
 pub use socket::{Cause, Error, Netlink};

@@ -5,12 +5,12 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
 
-use super::{Cause, Error, Netlink};
+use super::{Error, Netlink};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::RouteProtocol;
+use model::{Mtu, RouteProtocol};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::fmt;
@@ -38,6 +38,8 @@ pub struct RouteEntry {
     pub next_hop: NextHop,
     /// The source address the kernel prefers for packets of its own.
     pub source: Option<IpAddr>,
+    /// The largest packet, where it is not the link's MTU that says it.
+    pub mtu: Option<Mtu>,
 }
 
 /// A route's type.
@@ -97,6 +99,7 @@ impl RouteEntry {
             kind: RouteKind::Unicast,
             next_hop: NextHop::Link(link),
             source: None,
+            mtu: None,
         }
     }
 
@@ -116,7 +119,8 @@ impl RouteEntry {
             NextHop::Other => " with several next hops".to_owned(),
         };
         let metric = if self.key.metric == 0 { String::new() } else { format!(" metric {}", self.key.metric) };
-        format!("{kind}{}{next_hop} proto {}{metric}", self.key.prefix, self.protocol.0)
+        let mtu = self.mtu.map(|mtu| format!(" mtu {}", mtu.0)).unwrap_or_default();
+        format!("{kind}{}{next_hop} proto {}{metric}{mtu}", self.key.prefix, self.protocol.0)
     }
 
     fn parse(message: &RouteMessage) -> Option<RouteEntry> {
@@ -128,6 +132,7 @@ impl RouteEntry {
         };
         let (mut destination, mut gateway, mut link, mut source) = (any, None, None, None);
         let (mut metric, mut table, mut other) = (0, u32::from(header.table), header.tos != 0);
+        let mtu = mtu(&message.attributes);
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => destination = ip(address)?,
@@ -167,7 +172,7 @@ impl RouteEntry {
             IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new(ip, header.destination_prefix_length).ok()?),
         };
         let protocol = RouteProtocol(header.protocol.into());
-        Some(RouteEntry { key: RouteKey { prefix, metric }, protocol, kind, next_hop, source })
+        Some(RouteEntry { key: RouteKey { prefix, metric }, protocol, kind, next_hop, source, mtu })
     }
 
     fn message(&self) -> RouteMessage {
@@ -186,6 +191,7 @@ impl RouteEntry {
         attributes.push(RouteAttribute::Destination(self.key.prefix.addr().into()));
         attributes.extend((self.key.metric != 0).then_some(RouteAttribute::Priority(self.key.metric)));
         attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
+        attributes.extend(self.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.0)])));
         match self.next_hop {
             NextHop::None | NextHop::Other => {}
             NextHop::Link(link) => {
@@ -257,39 +263,21 @@ impl Netlink {
         let (message, flags) = route.delete_request();
         self.change(message, flags).map_err(|cause| cause.during(format!("delete route {route}")))
     }
-
-    /// Asks how the kernel would reach an address, all tables and rules considered.
-    pub fn reach(&mut self, address: Ipv4Addr) -> Result<NextHop, Error> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        request.header.destination_prefix_length = 32;
-        request.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
-        let during = |cause: Cause| cause.during(format!("look up the route to {address}"));
-        let RouteNetlinkMessage::NewRoute(message) =
-            self.query(RouteNetlinkMessage::GetRoute(request)).map_err(during)?
-        else {
-            return Ok(NextHop::None);
-        };
-        if message.header.kind != RouteType::Unicast {
-            return Ok(NextHop::None);
-        }
-        let mut next_hop = (None, None);
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Gateway(address) => next_hop.0 = ip(address),
-                RouteAttribute::Oif(link) => next_hop.1 = Some(*link),
-                _ => {}
-            }
-        }
-        Ok(match next_hop {
-            (Some(gateway), Some(link)) => NextHop::Gateway { gateway, link, onlink: false },
-            (None, Some(link)) => NextHop::Link(link),
-            (_, None) => NextHop::None,
-        })
-    }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+/// Finds the MTU among a route's metrics.
+pub(super) fn mtu(attributes: &[RouteAttribute]) -> Option<Mtu> {
+    let metrics = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(Mtu(*mtu)),
+        _ => None,
+    })
+}
+
+pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
         RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
@@ -320,11 +308,12 @@ mod tests {
             (RouteKind::Other(RouteType::Unreachable.into()), NextHop::None),
             (RouteKind::Other(RouteType::Prohibit.into()), NextHop::None),
         ] {
-            for (cidr, metric, source) in
-                [("10.1.2.0/26", 0, None), ("10.1.2.3/32", 1024, Some("192.0.2.1".parse().expect("an address")))]
-            {
+            for (cidr, metric, source, mtu) in [
+                ("10.1.2.0/26", 0, None, None),
+                ("10.1.2.3/32", 1024, Some("192.0.2.1".parse().expect("an address")), Some(Mtu(1380))),
+            ] {
                 let key = RouteKey { prefix: prefix(cidr), metric };
-                let route = RouteEntry { key, protocol: RouteProtocol(80), kind, next_hop, source };
+                let route = RouteEntry { key, protocol: RouteProtocol(80), kind, next_hop, source, mtu };
                 assert_eq!(RouteEntry::parse(&route.message()), Some(route));
             }
         }

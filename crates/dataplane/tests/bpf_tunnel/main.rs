@@ -6,5 +6,6 @@
 mod lab;
 mod lifecycle;
 mod packet;
+mod path_mtu;
 mod traffic;
 mod wire;

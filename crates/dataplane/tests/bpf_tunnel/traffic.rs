@@ -6,14 +6,18 @@ use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// `ETHTOOL_S…` commands of linux/ethtool.h.
 const TX_CHECKSUM: u32 = 0x17;
-const TSO: u32 = 0x1f;
-const GSO: u32 = 0x24;
+pub(crate) const TSO: u32 = 0x1f;
+pub(crate) const GSO: u32 = 0x24;
 const GRO: u32 = 0x2c;
 
-const MEGABYTE: usize = 1 << 20;
+/// How long a connection may be silent.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const MEGABYTE: usize = 1 << 20;
 
 #[test]
 fn pods_and_nodes_reach_each_other() {
@@ -84,7 +88,7 @@ fn content_survives_every_offload() {
                 lab.inside(namespace, || settings.iter().for_each(|(command, on)| set(device, *command, *on)));
             }
         }
-        assert_eq!(received(&lab, port, 16 * MEGABYTE), sent, "{round}");
+        assert_eq!(received(&lab, 1, 2, port, 16 * MEGABYTE), sent, "{round}");
     }
 }
 
@@ -94,25 +98,28 @@ fn segments_made_of_a_tunnelled_packet_are_full() {
     // TCP's large packets get their outer header whole, and are cut at the uplink
     lab.inside("n1", || [TSO, GSO].map(|command| set("eth0", command, 0)));
     let capture = Capture::start(&lab, "router", "n1", "proto 4 and src 192.168.10.1 and greater 100");
-    received(&lab, 7000, 4 * MEGABYTE);
+    received(&lab, 1, 2, 7000, 4 * MEGABYTE);
     let lengths: Vec<_> = capture.wait_for(1000).iter().map(Packet::total_length).collect();
     assert!(lengths.iter().all(|length| *length <= 1500), "{:?}", lengths.iter().max());
     let full = lengths.iter().filter(|length| **length == 1500).count();
     assert!(full * 10 >= lengths.len() * 9, "{full} of {} segments are full", lengths.len());
 }
 
-/// Sends from pod1 to pod2; returns the digest of what arrived.
-fn received(lab: &Lab, port: u16, length: usize) -> Vec<u8> {
-    let listener = lab.inside("pod2", || TcpListener::bind(("172.16.2.2", port)).expect("the pod's own address"));
-    let mut sender = lab.inside("pod1", || TcpStream::connect(("172.16.2.2", port)).expect("pod2 listens"));
-    let (mut receiver, _) = listener.accept().expect("pod1 has connected");
+/// Sends over TCP from one pod to another; returns the digest of what arrived.
+pub(crate) fn received(lab: &Lab, from: u8, to: u8, port: u16, length: usize) -> Vec<u8> {
+    let address = format!("172.16.{to}.2:{port}");
+    let listener = lab.inside(&format!("pod{to}"), || TcpListener::bind(&address).expect("the pod's own address"));
+    let mut sender = lab.inside(&format!("pod{from}"), || TcpStream::connect(&address).expect("the other listens"));
+    let (mut receiver, _) = listener.accept().expect("the sender has connected");
+    receiver.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+    sender.set_write_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     let writer = thread::spawn(move || {
-        content(length).for_each(|chunk| sender.write_all(&chunk).expect("pod2 reads to the end"));
+        content(length).for_each(|chunk| sender.write_all(&chunk).expect("the receiver reads to the end"));
     });
     let mut digest = Sha256::new();
     let mut buffer = vec![0; MEGABYTE];
     loop {
-        match receiver.read(&mut buffer).expect("pod1 writes to the end") {
+        match receiver.read(&mut buffer).expect("the sender writes to the end") {
             0 => break,
             read => digest.update(&buffer[..read]),
         }
@@ -121,14 +128,14 @@ fn received(lab: &Lab, port: u16, length: usize) -> Vec<u8> {
     digest.finalize().to_vec()
 }
 
-fn sent_digest(length: usize) -> Vec<u8> {
+pub(crate) fn sent_digest(length: usize) -> Vec<u8> {
     let mut digest = Sha256::new();
     content(length).for_each(|chunk| digest.update(&chunk));
     digest.finalize().to_vec()
 }
 
 /// Bytes without a period, the same in every run (xorshift).
-fn content(length: usize) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn content(length: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut state = 88_172_645_463_325_252_u64;
     (0..length / MEGABYTE).map(move |_| {
         let mut chunk = Vec::with_capacity(MEGABYTE);
@@ -143,7 +150,7 @@ fn content(length: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// Switches an offload of a device in the calling thread's namespace.
-fn set(device: &str, command: u32, on: u32) {
+pub(crate) fn set(device: &str, command: u32, on: u32) {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("any socket carries device requests");
     let mut value = [command, on];
     // SAFETY: ifreq is plain data, for which zero bytes are a value.
