@@ -5,7 +5,7 @@
 //! Calico's own check looks at leaks, at addresses without allocation and at handles; what it does not look at
 //! (double allocation, counts, the inside of blocks, affinities) is judged here too.
 
-mod allocation;
+pub(crate) mod allocation;
 mod books;
 mod snapshot;
 mod user;

@@ -55,7 +55,7 @@ pub(crate) enum Claimed {
 }
 
 /// A block that an owner may take.
-enum Candidate<'b> {
+pub(crate) enum Candidate<'b> {
     /// Does not exist yet.
     Absent(IpNet),
     /// Exists, and is the owner's or nobody's.
@@ -121,7 +121,7 @@ impl Search<'_, '_> {
         affinities.keys().filter(is_owned).count()
     }
 
-    fn candidate<'b>(
+    pub(crate) fn candidate<'b>(
         &self,
         pools: &[&Pool],
         blocks: &'b BTreeMap<IpNet, Stored<Block>>,

@@ -29,6 +29,7 @@ mod handle;
 mod owner;
 mod query;
 mod release;
+mod room;
 mod search;
 mod stored;
 

@@ -1,8 +1,9 @@
 //! Questions about what is assigned.
 
+use crate::check::{Allocation, allocation};
 use crate::start::with_prefix;
 use crate::{Ipam, answers, block};
-use api::ipam::Attribute;
+use api::ipam::{Attribute, Block};
 use datastore::Error;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -22,6 +23,12 @@ pub enum LookupError {
 }
 
 impl Ipam<'_> {
+    /// Every address that is given out, block by block.
+    pub async fn allocations(&self) -> Result<Vec<Allocation>, Error> {
+        let blocks: Vec<Block> = self.read_blocks().await?.into_iter().map(|stored| stored.value).collect();
+        Ok(allocation::all(&blocks).collect())
+    }
+
     /// The addresses that a handle holds, each with its block's prefix length.
     pub async fn ips_by_handle(&self, handle: &str) -> Result<Vec<IpNet>, LookupError> {
         let id = block::trim_handle(handle);

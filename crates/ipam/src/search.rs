@@ -39,18 +39,10 @@ pub(crate) struct Search<'s, 'h> {
     pub(crate) gained: Vec<IpNet>,
 }
 
-impl Search<'_, '_> {
+impl<'s> Search<'s, '_> {
     /// Gains what it can, and says why if that is too little.
     pub(crate) async fn run(&mut self) -> Result<Vec<String>, AutoAssignError> {
-        let chooser = Chooser {
-            family: self.family,
-            requested: self.request.pools.as_deref(),
-            wanted: self.request.use_,
-            node: &self.owner.name,
-            node_labels: &self.cluster.node_labels,
-            namespace_labels: &self.request.namespace_labels,
-        };
-        let pools = chooser.choose(&self.cluster.pools)?;
+        let pools = self.pools()?;
         let of_family = self.cluster.affinities.iter().filter(|(block, _)| Family::of(*block) == self.family);
         let (own, strays): (Vec<_>, Vec<_>) =
             of_family.cloned().partition(|(block, _)| pools.iter().any(|pool| pool.cidr.contains(block)));
@@ -83,6 +75,19 @@ impl Search<'_, '_> {
             self.borrow(&pools).await?;
         }
         if self.missing() == 0 { Ok(Vec::new()) } else { self.explain(&pools).await }
+    }
+
+    /// The pools the addresses may come from.
+    pub(crate) fn pools(&self) -> Result<Vec<&'s Pool>, AutoAssignError> {
+        let chooser = Chooser {
+            family: self.family,
+            requested: self.request.pools.as_deref(),
+            wanted: self.request.use_,
+            node: &self.owner.name,
+            node_labels: &self.cluster.node_labels,
+            namespace_labels: &self.request.namespace_labels,
+        };
+        chooser.choose(&self.cluster.pools)
     }
 
     /// How many addresses are still wanted.
@@ -239,13 +244,13 @@ impl Search<'_, '_> {
     }
 
     /// The smaller of the request's limit and the configuration's, if any is set.
-    fn block_limit(&self) -> usize {
+    pub(crate) fn block_limit(&self) -> usize {
         let configured = usize::try_from(self.cluster.config.max_blocks_per_host).unwrap_or_default();
         let set = [self.request.max_blocks, configured].into_iter().filter(|limit| *limit > 0);
         set.min().unwrap_or(DEFAULT_MAX_BLOCKS)
     }
 
-    fn limit_reached(&self, limit: usize) -> Result<Vec<String>, AutoAssignError> {
+    pub(crate) fn limit_reached(&self, limit: usize) -> Result<Vec<String>, AutoAssignError> {
         if self.gained.is_empty() {
             return Err(AutoAssignError::BlockLimit { owner: self.owner.to_string(), limit });
         }
@@ -253,7 +258,7 @@ impl Search<'_, '_> {
     }
 
     /// Says for each pool why it has no more.
-    async fn explain(&self, pools: &[&Pool]) -> Result<Vec<String>, AutoAssignError> {
+    pub(crate) async fn explain(&self, pools: &[&Pool]) -> Result<Vec<String>, AutoAssignError> {
         let blocks = self.ipam.read_blocks().await?;
         let config = &self.cluster.config;
         let mut reasons = Vec::new();

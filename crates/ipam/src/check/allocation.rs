@@ -44,7 +44,7 @@ impl fmt::Display for Allocation {
 }
 
 /// Every allocation, block by block.
-pub(super) fn all(blocks: &[Block]) -> impl Iterator<Item = Allocation> {
+pub(crate) fn all(blocks: &[Block]) -> impl Iterator<Item = Allocation> {
     blocks.iter().flat_map(|block| {
         let held = block.allocations.iter().enumerate().filter(|(_, slot)| slot.is_some());
         held.map(|(ordinal, _)| of(block, ordinal))

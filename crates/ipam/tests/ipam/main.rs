@@ -10,4 +10,5 @@ mod cluster;
 mod races;
 mod recorded;
 mod release;
+mod room;
 mod tunnel;
