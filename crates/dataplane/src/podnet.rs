@@ -6,7 +6,11 @@
 //! own namespace with its Ethernet address, so nothing is moved, renamed or waited for.
 //! The calling thread visits the pod's namespace and returns; nothing here starts a thread.
 
-use crate::netlink::{Error as NetlinkError, Link, MacAddress, Netlink, NextHop, RouteEntry, RouteKey, Veth};
+mod check;
+
+pub use check::{Flaw, Place};
+
+use crate::netlink::{Error as NetlinkError, Link, MacAddress, Netlink, NextHop, RouteEntry, Veth};
 use crate::netns::{NetNs, NetNsError};
 use crate::sysctl::{self, SysctlError};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -260,12 +264,12 @@ fn add_host_route(host: &mut Netlink, link: &Link, address: IpAddr) -> Result<()
     let route = RouteEntry::link(host_net(address), link.index, RouteProtocol::BOOT);
     match host.add_route(&route) {
         Err(error) if error.errno() == Some(Errno::EEXIST) => {
-            let same_key = |key: &RouteKey| *key == route.key;
-            let other = host.routes()?.into_iter().find(|other| same_key(&other.key));
-            match other.and_then(|other| other.next_hop.link()) {
-                Some(index) if index == link.index => Ok(()),
+            let present = host.routes_to(route.key.prefix)?;
+            let links: Vec<u32> = present.iter().filter_map(|route| route.next_hop.link()).collect();
+            match links.first() {
+                _ if links.contains(&link.index) => Ok(()),
                 Some(index) => {
-                    let name = host.links()?.into_iter().find(|link| link.index == index).map(|link| link.name);
+                    let name = host.links()?.into_iter().find(|link| link.index == *index).map(|link| link.name);
                     let other = name.unwrap_or_else(|| IfName(format!("number {index}")));
                     Err(PodNetworkError::AddressTaken { address, other })
                 }

@@ -41,6 +41,8 @@ pub struct Link {
     pub mtu: Mtu,
     /// Its Ethernet address, if it has one.
     pub mac: Option<MacAddress>,
+    /// The index of the link it hangs on; of a veth its other end's, in whatever namespace that is.
+    pub other_end: Option<u32>,
     /// The driver's kind (`veth`, `ipip`, …); empty for hardware and the loopback.
     pub kind: String,
     /// Whether an operator set it up.
@@ -62,6 +64,7 @@ impl Link {
             name: IfName(String::new()),
             mtu: Mtu(0),
             mac: None,
+            other_end: None,
             kind: String::new(),
             admin_up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::Running),
@@ -71,6 +74,7 @@ impl Link {
                 LinkAttribute::IfName(name) => link.name = IfName(name.clone()),
                 LinkAttribute::Mtu(mtu) => link.mtu = Mtu(*mtu),
                 LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok().map(MacAddress),
+                LinkAttribute::Link(index) => link.other_end = Some(*index),
                 LinkAttribute::LinkInfo(parts) => {
                     for part in parts {
                         if let LinkInfo::Kind(kind) = part {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
 
-use super::{Error, Netlink};
+use super::{Error, MacAddress, Netlink};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::Ipv4Addr;
@@ -14,6 +14,8 @@ pub struct Neighbour {
     pub link: u32,
     /// The neighbour's address.
     pub address: Ipv4Addr,
+    /// Its Ethernet address, if it is known.
+    pub mac: Option<MacAddress>,
     /// Whether someone wrote it to stay, so that the kernel never asks.
     pub permanent: bool,
 }
@@ -25,7 +27,11 @@ impl Neighbour {
             _ => None,
         })?;
         let permanent = message.header.state == NeighbourState::Permanent;
-        Some(Neighbour { link: message.header.ifindex, address, permanent })
+        let mac = message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(MacAddress),
+            _ => None,
+        });
+        Some(Neighbour { link: message.header.ifindex, address, mac, permanent })
     }
 }
 

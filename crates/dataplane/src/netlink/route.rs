@@ -5,7 +5,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
 
-use super::{Error, Netlink};
+use super::{Error, Link, Netlink};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Mtu, RouteProtocol};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -231,9 +231,32 @@ impl RouteEntry {
 impl Netlink {
     /// Lists the IPv4 routes of the main table.
     pub fn routes(&mut self) -> Result<Vec<RouteEntry>, Error> {
+        self.list_routes(AddressFamily::Inet, None)
+    }
+
+    /// Lists the routes of the main table, of both families, that lead out of one link.
+    pub fn routes_over(&mut self, link: &Link) -> Result<Vec<RouteEntry>, Error> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            routes.extend(self.list_routes(family, Some(link.index))?);
+        }
+        // a kernel may answer with more than it was asked for
+        routes.retain(|route| route.next_hop.link() == Some(link.index));
+        Ok(routes)
+    }
+
+    /// Lists the routes of the main table to exactly this destination.
+    pub fn routes_to(&mut self, prefix: IpNet) -> Result<Vec<RouteEntry>, Error> {
+        let mut routes = self.list_routes(family(&prefix), None)?;
+        routes.retain(|route| route.key.prefix == prefix);
+        Ok(routes)
+    }
+
+    fn list_routes(&mut self, family: AddressFamily, link: Option<u32>) -> Result<Vec<RouteEntry>, Error> {
         let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
+        request.header.address_family = family;
         request.header.table = RouteHeader::RT_TABLE_MAIN;
+        request.attributes.extend(link.map(RouteAttribute::Oif));
         let replies = self
             .dump(RouteNetlinkMessage::GetRoute(request))
             .map_err(|cause| cause.during("list routes of table main"))?;
