@@ -115,6 +115,11 @@ pub fn teardown(netns: &Path, container_interface: &IfName) -> Result<(), PodNet
     Ok(())
 }
 
+/// Deletes a pod's interface by the host's end, and with it the pod's; succeeds if it is gone already.
+pub fn delete_host_end(host_interface: &IfName) -> Result<(), PodNetworkError> {
+    Ok(delete_link_if_present(&mut Netlink::open()?, host_interface)?)
+}
+
 impl PodNetwork<'_> {
     /// Sets the network up; a failure leaves nothing behind.
     pub fn setup(&self) -> Result<Created, PodNetworkError> {

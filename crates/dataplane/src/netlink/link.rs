@@ -21,6 +21,12 @@ pub struct MacAddress(pub [u8; 6]);
 impl MacAddress {
     /// What the host's end of every workload's veth has, so that pods' neighbour entries outlive it.
     pub const WORKLOAD: MacAddress = MacAddress([0xee; 6]);
+
+    /// Reads six hexadecimal octets with colons between.
+    pub fn parse(text: &str) -> Option<MacAddress> {
+        let octets: Option<Vec<u8>> = text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
+        octets?.try_into().ok().map(MacAddress)
+    }
 }
 
 impl fmt::Display for MacAddress {

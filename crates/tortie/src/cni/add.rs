@@ -74,34 +74,14 @@ impl Add<'_> {
             return Err(CniError::failed("IPAM plugin did not return any IP addresses"));
         }
         let ips: Vec<IpNet> = assigned.ips.iter().map(|ip| IpNet::from(ip.addr())).collect();
-        let created = self.network(&ips, mtu)?.setup().map_err(|error| CniError::failed(error.to_string()))?;
+        let network = network(self.call, self.conf, &self.workload, self.netns, &ips, mtu)?;
+        let created = network.setup().map_err(|error| CniError::failed(error.to_string()))?;
         self.undo.network = true;
         let mac = created.mac.to_string();
         self.write_endpoint(&ips, &mac, present).await?;
         ensure_profile(self.client, &self.conf.name, &self.workload.orchestrator).await?;
-        let interfaces = self.interfaces(self.workload.interface().0, mac);
+        let interfaces = self.interfaces(self.workload.interface().0, mac, Some(mtu.0));
         Ok(Added { interfaces, ips, routes: assigned.routes })
-    }
-
-    fn network(&self, ips: &[IpNet], mtu: Mtu) -> Result<PodNetwork<'_>, CniError> {
-        let allowed = self.conf.container_settings.allow_ip_forwarding;
-        let given = match self.workload.orchestrator {
-            Orchestrator::Kubernetes { .. } => self.conf.ipam.route_destinations()?,
-            Orchestrator::Cni => Vec::new(),
-        };
-        let defaults = given.is_empty() || self.conf.include_default_routes;
-        let defaults = podnet::default_routes().into_iter().filter(|route| defaults && !given.contains(route));
-        Ok(PodNetwork {
-            host_interface: self.workload.interface(),
-            container_interface: self.call.ifname.as_str().into(),
-            netns: self.netns,
-            addresses: ips.iter().map(IpNet::addr).collect(),
-            mtu,
-            routes: defaults.chain(given.iter().copied()).collect(),
-            forwarding: if allowed { Forwarding::Allowed } else { Forwarding::Denied },
-            queues: u32::try_from(self.conf.num_queues.max(1)).unwrap_or(u32::MAX),
-            mac: None,
-        })
     }
 
     async fn write_endpoint(
@@ -152,21 +132,50 @@ impl Add<'_> {
             return Err(error);
         }
         let ips = spec.ip_networks.iter().filter_map(|network| network.parse().ok()).collect();
-        Ok(Added { interfaces: self.interfaces(spec.interface_name, spec.mac), ips, routes: Vec::new() })
+        Ok(Added { interfaces: self.interfaces(spec.interface_name, spec.mac, None), ips, routes: Vec::new() })
     }
 
     /// The host's end and the container's, as a result lists them.
-    fn interfaces(&self, host: String, mac: String) -> Vec<Interface> {
+    fn interfaces(&self, host: String, mac: String, mtu: Option<u32>) -> Vec<Interface> {
         let sandbox = self.netns.display().to_string();
         vec![
-            Interface { name: host, ..Interface::default() },
-            Interface { name: self.call.ifname.clone(), mac, sandbox },
+            Interface { name: host, mtu, ..Interface::default() },
+            Interface { name: self.call.ifname.clone(), mac, mtu, sandbox },
         ]
     }
 }
 
+/// The network that a container with these addresses gets.
+pub(crate) fn network<'a>(
+    call: &Call,
+    conf: &NetConf,
+    workload: &Workload,
+    netns: &'a Path,
+    ips: &[IpNet],
+    mtu: Mtu,
+) -> Result<PodNetwork<'a>, CniError> {
+    let given = match workload.orchestrator {
+        Orchestrator::Kubernetes { .. } => conf.ipam.route_destinations()?,
+        Orchestrator::Cni => Vec::new(),
+    };
+    let defaults = given.is_empty() || conf.include_default_routes;
+    let defaults = podnet::default_routes().into_iter().filter(|route| defaults && !given.contains(route));
+    let allowed = conf.container_settings.allow_ip_forwarding;
+    Ok(PodNetwork {
+        host_interface: workload.interface(),
+        container_interface: call.ifname.as_str().into(),
+        netns,
+        addresses: ips.iter().map(IpNet::addr).collect(),
+        mtu,
+        routes: defaults.chain(given.iter().copied()).collect(),
+        forwarding: if allowed { Forwarding::Allowed } else { Forwarding::Denied },
+        queues: u32::try_from(conf.num_queues.max(1)).unwrap_or(u32::MAX),
+        mac: None,
+    })
+}
+
 /// The configuration's MTU, else the agent's file's, else Ethernet's.
-fn mtu(conf: &NetConf) -> Result<Mtu, CniError> {
+pub(crate) fn mtu(conf: &NetConf) -> Result<Mtu, CniError> {
     if conf.mtu != 0 {
         return Ok(Mtu(conf.mtu));
     }

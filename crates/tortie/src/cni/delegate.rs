@@ -51,6 +51,21 @@ pub(crate) fn del(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniErro
     run(plugin, "DEL", call, input).map(|_| ())
 }
 
+/// Has `plugin` check a container's addresses.
+pub(crate) fn check(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
+    run(plugin, "CHECK", call, input).map(|_| ())
+}
+
+/// Asks `plugin` whether it could assign addresses.
+pub(crate) fn status(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
+    run(plugin, "STATUS", call, input).map(|_| ())
+}
+
+/// Has `plugin` release what belongs to no attachment that the configuration lists.
+pub(crate) fn collect(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
+    run(plugin, "GC", call, input).map(|_| ())
+}
+
 /// Runs `plugin` with `command` and the same environment and input; returns what it printed.
 fn run(plugin: &str, command: &str, call: &Call, input: &[u8]) -> Result<Vec<u8>, CniError> {
     let path = find(plugin, call)?;
@@ -78,8 +93,11 @@ fn run(plugin: &str, command: &str, call: &Call, input: &[u8]) -> Result<Vec<u8>
             serde_json::from_str::<Failure>(&text).map_or_else(|_| text.trim().to_owned(), |failure| failure.msg);
         return Err(CniError::failed(reason));
     }
-    written.map_err(|error| failed(error.to_string()))?;
-    Ok(output.stdout)
+    match written {
+        // it did not need its input
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(failed(error.to_string())),
+        _ => Ok(output.stdout),
+    }
 }
 
 fn parse(output: &[u8]) -> Result<Added, String> {

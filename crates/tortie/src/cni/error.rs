@@ -12,6 +12,8 @@ use serde::Serialize;
 /// | 6 | standard input is not JSON, or not a network configuration |
 /// | 7 | invalid network configuration |
 /// | 8 | the namespace is the plugin's own |
+/// | 50 | STATUS: ADD cannot be served |
+/// | 51 | STATUS: nor can it be, and existing containers may have limited connectivity |
 /// | 100 | an unknown flag, or the connection test failed |
 /// | 999 | the operation failed |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ impl Code {
     pub(crate) const DECODING: Code = Code(6);
     pub(crate) const INVALID_CONFIG: Code = Code(7);
     pub(crate) const INVALID_NETNS: Code = Code(8);
+    pub(crate) const NOT_AVAILABLE: Code = Code(50);
+    pub(crate) const LIMITED_CONNECTIVITY: Code = Code(51);
     pub(crate) const USAGE: Code = Code(100);
     pub(crate) const FAILED: Code = Code(999);
 }

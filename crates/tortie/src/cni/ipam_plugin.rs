@@ -14,7 +14,7 @@ use api::resource::{Kind, Resource};
 use datastore::{Scope, Store};
 use ipam::block::Holder;
 use ipam::{
-    AssignIp, AssignIpError, AutoAssign, AutoAssignError, Clock, Ipam, Release, ReleaseError, SystemClock,
+    AssignIp, AssignIpError, AutoAssign, AutoAssignError, Clock, Ipam, Release, ReleaseError, Shortage, SystemClock,
     attribute_timestamp,
 };
 use ipnet::IpNet;
@@ -32,7 +32,7 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
     let ipam = Ipam::new(store, &SystemClock);
     let mut attributes = workload.attributes();
     attributes.insert("timestamp".to_owned(), attribute_timestamp(SystemClock.now()));
-    let handle = Some(handle(call, conf));
+    let handle = Some(handle(conf, &call.container_id));
     let ips = match call.args.get("IP") {
         Some(text) => {
             let address: IpAddr = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
@@ -42,25 +42,15 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
             vec![IpNet::from(address)]
         }
         None => {
-            let wanted_v4 = conf.ipam.assign_ipv4 != "false";
-            let wanted_v6 = conf.ipam.assign_ipv6 == "true";
-            let request = AutoAssign {
-                num_v4: usize::from(wanted_v4),
-                num_v6: usize::from(wanted_v6),
-                handle,
-                attrs: attributes,
-                host: workload.node.clone(),
-                pools: requested_pools(store, conf).await?,
-                ..AutoAssign::default()
-            };
+            let request = request(store, conf, workload.node.clone()).await?;
+            let request = AutoAssign { handle, attrs: attributes, ..request };
             let prepared = ipam.prepare(&request).await.map_err(auto_assign_failed)?;
             let _lock = lock(conf, log);
             let assigned = ipam.assign_prepared(&prepared).await.map_err(auto_assign_failed)?;
             let ips: Vec<IpNet> = assigned.v4.into_iter().chain(assigned.v6).collect();
             if let Some(shortage) = assigned.shortages.first() {
                 release(&ipam, &ips, request.handle.as_deref()).await?;
-                let family = shortage.family;
-                return Err(CniError::failed(format!("failed to request {family} addresses: {shortage}")));
+                return Err(no_addresses(shortage));
             }
             ips
         }
@@ -78,10 +68,10 @@ pub(crate) async fn give_back(
     log: &Log,
 ) -> Result<(), CniError> {
     let _lock = lock(conf, log);
-    release(&Ipam::new(store, &SystemClock), addresses, Some(&handle(call, conf))).await
+    release(&Ipam::new(store, &SystemClock), addresses, Some(&handle(conf, &call.container_id))).await
 }
 
-async fn release(ipam: &Ipam<'_>, addresses: &[IpNet], handle: Option<&str>) -> Result<(), CniError> {
+pub(crate) async fn release(ipam: &Ipam<'_>, addresses: &[IpNet], handle: Option<&str>) -> Result<(), CniError> {
     let release = |net: &IpNet| Release { address: net.addr(), handle: handle.map(str::to_owned), sequence: None };
     let releases: Vec<Release> = addresses.iter().map(release).collect();
     ipam.release_ips(&releases).await.map_err(release_failed).map(|_| ())
@@ -96,7 +86,7 @@ pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         Orchestrator::Kubernetes { pod } => format!("{}.{pod}", workload.namespace),
         Orchestrator::Cni => workload.container_id.clone(),
     };
-    let current = handle(call, conf);
+    let current = handle(conf, &call.container_id);
     for handle in [&current, &legacy] {
         match ipam.release_by_handle(handle).await {
             Ok(released) => log.write(Level::Debug, &format!("released {released:?} of {handle}")),
@@ -123,9 +113,36 @@ fn release_failed(error: ReleaseError) -> CniError {
     if let ReleaseError::Store(error) = error { error.into() } else { CniError::failed(error.to_string()) }
 }
 
+/// The handle of a container's addresses in the configuration's network.
+pub(crate) fn handle(conf: &NetConf, container_id: &str) -> String {
+    handle_of(&conf.name, container_id)
+}
+
 /// `NETWORK.CONTAINER`.
-fn handle(call: &Call, conf: &NetConf) -> String {
-    format!("{}.{}", conf.name, call.container_id)
+pub(crate) fn handle_of(network: &str, container_id: &str) -> String {
+    format!("{network}.{container_id}")
+}
+
+/// Demands that ADD would find an address of each family.
+pub(crate) async fn require_room(store: &dyn Store, conf: &NetConf, node: String) -> Result<(), CniError> {
+    let request = request(store, conf, node).await?;
+    let shortages = Ipam::new(store, &SystemClock).shortages(&request).await.map_err(auto_assign_failed)?;
+    shortages.first().map_or(Ok(()), |shortage| Err(no_addresses(shortage)))
+}
+
+/// What the configuration asks for, for nobody yet.
+async fn request(store: &dyn Store, conf: &NetConf, node: String) -> Result<AutoAssign, CniError> {
+    Ok(AutoAssign {
+        num_v4: usize::from(conf.ipam.assign_ipv4 != "false"),
+        num_v6: usize::from(conf.ipam.assign_ipv6 == "true"),
+        host: node,
+        pools: requested_pools(store, conf).await?,
+        ..AutoAssign::default()
+    })
+}
+
+fn no_addresses(shortage: &Shortage) -> CniError {
+    CniError::failed(format!("failed to request {} addresses: {shortage}", shortage.family))
 }
 
 /// The pools that the configuration asks for, by name or CIDR; none when it asks for none.
@@ -158,7 +175,7 @@ async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec
 }
 
 /// Takes the host's IPAM lock, shared with Calico's plugin; without it only retries are more likely.
-fn lock(conf: &NetConf, log: &Log) -> Option<Flock<std::fs::File>> {
+pub(crate) fn lock(conf: &NetConf, log: &Log) -> Option<Flock<std::fs::File>> {
     let path = conf.lock_file();
     let _ = path.parent().map(std::fs::create_dir_all);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

@@ -5,15 +5,20 @@
 
 mod add;
 mod call;
+mod check;
 mod cluster;
 mod del;
 mod delegate;
 mod error;
+mod gc;
 mod ipam_plugin;
 mod labels;
 mod log;
 mod netconf;
 mod output;
+mod previous;
+mod status;
+mod turn;
 mod undo;
 mod workload;
 
@@ -27,6 +32,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use turn::Turn;
 
 /// Which of the two plugins a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +124,36 @@ fn serve(role: Role) -> Result<String, CniError> {
     }
     let input = read_input()?;
     let conf = NetConf::parse(&input)?;
+    require_version(call.command, &conf)?;
     let log = Log::open(&conf, &call.container_id);
+    let _turn = match call.command {
+        Command::Add | Command::Del | Command::Check => {
+            Turn::wait(&conf.calls_lock_file(), role, &call.container_id, &log)
+        }
+        Command::Gc | Command::Status | Command::Version => None,
+    };
     let outcome = block_on(perform(role, &call, &conf, &input, &log));
     if let Err(error) = &outcome {
         log.write(Level::Error, &format!("{:?} failed: {}", call.command, error.msg));
     }
     outcome
+}
+
+/// Refuses commands that the configuration's version does not have.
+fn require_version(command: Command, conf: &NetConf) -> Result<(), CniError> {
+    let (word, since) = match command {
+        Command::Check => ("CHECK", "0.4.0"),
+        Command::Gc => ("GC", "1.1.0"),
+        Command::Status => ("STATUS", "1.1.0"),
+        Command::Add | Command::Del | Command::Version => return Ok(()),
+    };
+    if conf.speaks(since) {
+        return Ok(());
+    }
+    Err(CniError {
+        details: format!("config is {:?}, {word} needs {since:?}", conf.version()),
+        ..CniError::new(Code::INCOMPATIBLE_VERSION, format!("config version does not allow {word}"))
+    })
 }
 
 fn read_input() -> Result<Vec<u8>, CniError> {
@@ -142,11 +172,7 @@ async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Lo
     log.write(Level::Debug, &format!("{:?} as {role:?}, interface {:?}", call.command, call.ifname));
     match (role, call.command) {
         (Role::Main, Command::Add) => {
-            let netns = call.netns.as_deref().unwrap_or(Path::new(""));
-            NetNs::open(netns)
-                .and_then(|netns| netns.run(|| ()))
-                .map_err(|error| CniError::failed(format!("failed to open netns {netns:?}: {error}")))?;
-            refuse_own_netns(netns)?;
+            let netns = pod_netns(call)?;
             let added = add::add(call, netns, conf, input, log).await?;
             Ok(output::render(&added, conf.version()))
         }
@@ -163,26 +189,40 @@ async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Lo
             let client = cluster::connect(conf).await?;
             ipam_plugin::del(client.store(), call, conf, log).await.map(|()| String::new())
         }
-        (_, Command::Check) => {
-            Err(CniError::failed("CNI_COMMAND CHECK is not supported yet; ADD, DEL and VERSION are"))
+        (Role::Main, Command::Check) => {
+            check::check(call, pod_netns(call)?, conf, input, log).await.map(|()| String::new())
         }
-        (_, Command::Gc | Command::Status) => Err(CniError {
-            details: format!("config is {:?}, {:?} needs \"1.1.0\"", conf.version(), call.command),
-            ..CniError::new(Code::INCOMPATIBLE_VERSION, "incompatible CNI versions")
-        }),
+        (Role::Ipam, Command::Check) => check::check_addresses(call, conf).await.map(|()| String::new()),
+        (_, Command::Status) => status::status(call, conf, input).await.map(|()| String::new()),
+        (_, Command::Gc) => gc::collect(role, call, conf, input, log).await.map(|()| String::new()),
         (_, Command::Version) => Ok(output::versions()),
     }
 }
 
+/// The pod's namespace, which can be entered and is not the plugin's own.
+fn pod_netns(call: &Call) -> Result<&Path, CniError> {
+    let netns = call.netns.as_deref().unwrap_or(Path::new(""));
+    NetNs::open(netns)
+        .and_then(|netns| netns.run(|| ()))
+        .map_err(|error| CniError::failed(format!("failed to open netns {netns:?}: {error}")))?;
+    refuse_own_netns(netns)?;
+    Ok(netns)
+}
+
 /// A pod cannot share the plugin's own namespace: its routes would become the node's, its interface be the node's.
 fn refuse_own_netns(path: &Path) -> Result<(), CniError> {
+    if !same_namespace(path, Path::new("/proc/self/ns/net")) {
+        return Ok(());
+    }
+    Err(CniError::new(
+        Code::INVALID_NETNS,
+        format!("plugin's netns and netns from CNI_NETNS should not be the same: {}", path.display()),
+    ))
+}
+
+/// Whether two paths are of one namespace, by whatever name; one that is gone is nobody's.
+fn same_namespace(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let identity = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    match (identity(path), identity(Path::new("/proc/self/ns/net"))) {
-        (Some(theirs), Some(ours)) if theirs == ours => Err(CniError::new(
-            Code::INVALID_NETNS,
-            format!("plugin's netns and netns from CNI_NETNS should not be the same: {}", path.display()),
-        )),
-        _ => Ok(()),
-    }
+    matches!((identity(one), identity(other)), (Some(one), Some(other)) if one == other)
 }

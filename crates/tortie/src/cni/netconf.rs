@@ -5,14 +5,14 @@
 use super::error::{CniError, Code};
 use super::ipam_plugin;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Specification versions that the plugin speaks.
-pub(crate) const VERSIONS: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+pub(crate) const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Where the node's name is kept.
 const NODENAME_FILE: &str = "/var/lib/calico/nodename";
@@ -47,8 +47,26 @@ pub(crate) struct NetConf {
     pub(crate) container_settings: ContainerSettings,
     pub(crate) require_mtu_file: bool,
     pub(crate) include_default_routes: bool,
+    /// What ADD has answered, with what later plugins made of it.
+    #[serde(rename = "prevResult")]
+    pub(crate) prev_result: Option<Value>,
+    /// GC: the attachments that are still there; a runtime written in Go says `null` for none.
+    #[serde(rename = "cni.dev/valid-attachments", deserialize_with = "null_as_empty")]
+    pub(crate) valid_attachments: Option<Vec<Attachment>>,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
+}
+
+/// One interface of one container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) struct Attachment {
+    #[serde(rename = "containerID")]
+    pub(crate) container_id: String,
+    pub(crate) ifname: String,
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Vec<Attachment>>, D::Error> {
+    Option::deserialize(json).map(|list| Some(list.unwrap_or_default()))
 }
 
 /// `ipam`.
@@ -125,14 +143,15 @@ pub(crate) struct ContainerSettings {
     pub(crate) allow_ip_forwarding: bool,
 }
 
-/// Keys of other platforms and other plugins' chains, without effect on Linux.
-const WITHOUT_EFFECT: [&str; 13] = [
+/// Keys of other platforms, of runtimes and of other plugins' chains, without effect on Linux.
+const WITHOUT_EFFECT: [&str; 14] = [
     "mode",
     "vxlan_mac_prefix",
     "vxlan_vni",
     "qps",
     "burst",
-    "prevResult",
+    "cniVersions",
+    "cni.dev/attachments", // what runtimes before 1.1.0 was final call the valid attachments, beside the other key
     "runtimeConfig",
     "capabilities",
     "dns",
@@ -197,6 +216,12 @@ impl NetConf {
         if self.cni_version.is_empty() { "0.2.0" } else { &self.cni_version }
     }
 
+    /// Whether that version is `since` or newer.
+    pub(crate) fn speaks(&self, since: &str) -> bool {
+        let place = |version: &str| VERSIONS.iter().position(|known| *known == version);
+        place(self.version()) >= place(since)
+    }
+
     /// The node's name: `nodename`, the nodename file, `hostname`, the host's own name in lower case.
     pub(crate) fn node(&self) -> Result<String, CniError> {
         let file = if self.nodename_file.is_empty() { NODENAME_FILE } else { &self.nodename_file };
@@ -242,6 +267,11 @@ impl NetConf {
         let path = if self.ipam_lock_file.is_empty() { "/var/run/calico/ipam.lock" } else { &self.ipam_lock_file };
         PathBuf::from(path)
     }
+
+    /// The file whose bytes order the calls for one container; it lies beside the other lock.
+    pub(crate) fn calls_lock_file(&self) -> PathBuf {
+        self.lock_file().with_file_name("cni-calls.lock")
+    }
 }
 
 #[cfg(test)]
@@ -258,10 +288,10 @@ mod tests {
         let plugin = r#""type":"calico","ipam":{"type":"calico-ipam"}"#;
         assert_eq!(refused(&format!("{{{plugin}}}")), (7, "missing network name:".to_owned()));
         assert_eq!(refused("{foo").0, 6);
-        let versions = r#"["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]"#;
+        let versions = r#"["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0" "1.1.0"]"#;
         assert_eq!(
-            refused(&format!(r#"{{"name":"n","cniVersion":"1.1.0",{plugin}}}"#)),
-            (1, format!("incompatible CNI versions config is \"1.1.0\", plugin supports {versions}"))
+            refused(&format!(r#"{{"name":"n","cniVersion":"1.2.0",{plugin}}}"#)),
+            (1, format!("incompatible CNI versions config is \"1.2.0\", plugin supports {versions}"))
         );
         assert_eq!(
             refused(&format!(r#"{{"name":"n","cniVersion":"0.3.1","readiness_gates":[],{plugin}}}"#)),
@@ -305,5 +335,17 @@ mod tests {
     fn no_version_means_0_2_0() {
         let conf = NetConf::parse(br#"{"name":"n","type":"calico"}"#).expect("a configuration");
         assert_eq!(conf.version(), "0.2.0");
+    }
+
+    #[test]
+    fn versions_are_ordered_as_they_were_published() {
+        let conf = |version: &str| {
+            NetConf::parse(format!(r#"{{"name":"n","cniVersion":"{version}"}}"#).as_bytes()).expect("a configuration")
+        };
+        assert_eq!(
+            ["", "0.3.1", "0.4.0", "1.0.0", "1.1.0"].map(|it| conf(it).speaks("0.4.0")),
+            [false, false, true, true, true]
+        );
+        assert_eq!(["0.4.0", "1.0.0", "1.1.0"].map(|it| conf(it).speaks("1.1.0")), [false, false, true]);
     }
 }

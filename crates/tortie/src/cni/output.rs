@@ -18,6 +18,8 @@ pub(crate) struct Added {
 pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) mac: String,
+    /// Printed from 1.1.0 on.
+    pub(crate) mtu: Option<u32>,
     pub(crate) sandbox: String,
 }
 
@@ -30,7 +32,7 @@ pub(crate) type Destination = String;
 pub(crate) fn render(added: &Added, version: &str) -> String {
     let text = match version {
         "0.1.0" | "0.2.0" => pretty(&by_family(added, version)),
-        "1.0.0" => pretty(&sorted(added, version)),
+        "1.0.0" | "1.1.0" => pretty(&sorted(added, version)),
         _ => pretty(&Ordered::new(added, version)),
     };
     text.expect("a result is text and numbers, which JSON can hold")
@@ -133,7 +135,7 @@ impl Ordered {
     }
 }
 
-/// 1.0.0: objects in alphabetical order, no empty DNS.
+/// From 1.0.0: objects in alphabetical order, no empty DNS.
 fn sorted(added: &Added, version: &str) -> Value {
     let index = !added.interfaces.is_empty();
     let interfaces: Vec<Value> = added
@@ -141,10 +143,12 @@ fn sorted(added: &Added, version: &str) -> Value {
         .iter()
         .map(|it| {
             let mut object = Map::new();
-            for (key, value) in [("mac", &it.mac), ("name", &it.name), ("sandbox", &it.sandbox)] {
-                if !value.is_empty() {
-                    object.insert(key.to_owned(), json!(value));
-                }
+            let text = |text: &String| (!text.is_empty()).then(|| json!(text));
+            let mtu = it.mtu.filter(|_| version != "1.0.0").map(Value::from);
+            let fields =
+                [("mac", text(&it.mac)), ("mtu", mtu), ("name", text(&it.name)), ("sandbox", text(&it.sandbox))];
+            for (key, value) in fields {
+                object.extend(value.map(|value| (key.to_owned(), value)));
             }
             Value::Object(object)
         })
@@ -169,8 +173,13 @@ mod tests {
     fn added() -> Added {
         Added {
             interfaces: vec![
-                Interface { name: "calicid1".into(), ..Interface::default() },
-                Interface { name: "eth0".into(), mac: "96:7d:94:c4:6c:b2".into(), sandbox: "/run/netns/cid1".into() },
+                Interface { name: "calicid1".into(), mtu: Some(1440), ..Interface::default() },
+                Interface {
+                    name: "eth0".into(),
+                    mac: "96:7d:94:c4:6c:b2".into(),
+                    mtu: Some(1440),
+                    sandbox: "/run/netns/cid1".into(),
+                },
             ],
             ips: vec!["10.244.166.128/32".parse().expect("an address")],
             routes: vec!["10.244.166.128/26".into()],
@@ -192,6 +201,10 @@ mod tests {
             (
                 "1.0.0",
                 r#"{"cniVersion":"1.0.0","interfaces":[{"name":"calicid1"},{"mac":"96:7d:94:c4:6c:b2","name":"eth0","sandbox":"/run/netns/cid1"}],"ips":[{"address":"10.244.166.128/32","interface":1}],"routes":[{"dst":"10.244.166.128/26"}]}"#,
+            ),
+            (
+                "1.1.0",
+                r#"{"cniVersion":"1.1.0","interfaces":[{"mtu":1440,"name":"calicid1"},{"mac":"96:7d:94:c4:6c:b2","mtu":1440,"name":"eth0","sandbox":"/run/netns/cid1"}],"ips":[{"address":"10.244.166.128/32","interface":1}],"routes":[{"dst":"10.244.166.128/26"}]}"#,
             ),
         ] {
             assert_eq!(squeeze(render(&added(), version)), expect, "{version}");

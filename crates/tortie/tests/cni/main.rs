@@ -13,10 +13,14 @@
 mod add;
 mod bad_input;
 mod chain;
+mod check;
 mod common;
 mod del;
 mod failures;
+mod gc;
+mod order;
 mod parallel;
 mod process;
+mod status;
 mod upstream;
 mod versions;

@@ -16,14 +16,13 @@ impl Blocked {
     pub(crate) fn on_lock(node: &Node, call: Call<'_>) -> Blocked {
         let file = File::create(node.lock_file()).expect("a lock file");
         let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).expect("a free lock");
-        let child = call.spawn();
-        let pid = child.id().to_string();
-        eventually(|| {
-            let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
-            let waits = |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
-            if locks.lines().any(waits) { Ok(()) } else { Err("the plugin does not wait for the lock".to_owned()) }
-        });
-        Blocked { child, lock }
+        Blocked { child: waiting(call), lock }
+    }
+
+    /// Ends the call as `kill -9` does, and lets others have the lock.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("the call runs");
+        self.child.wait().expect("the call ends");
     }
 
     /// Lets the call go on, and waits for its end.
@@ -31,6 +30,18 @@ impl Blocked {
         drop(self.lock);
         Outcome::of(self.child)
     }
+}
+
+/// Makes a call and returns when it waits for a lock.
+pub(crate) fn waiting(call: Call<'_>) -> Child {
+    let child = call.spawn();
+    let pid = child.id().to_string();
+    eventually(|| {
+        let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+        let waits = |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
+        if locks.lines().any(waits) { Ok(()) } else { Err("the plugin does not wait for a lock".to_owned()) }
+    });
+    child
 }
 
 /// The number of a process's threads; none when it is gone.

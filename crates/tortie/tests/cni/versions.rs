@@ -3,7 +3,7 @@
 use crate::common::Node;
 use serde_json::json;
 
-const VERSIONS: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 #[test]
 fn version_lists_what_add_takes() {
@@ -14,8 +14,8 @@ fn version_lists_what_add_takes() {
         let call = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"]
             .iter()
             .fold(call, |call, name| call.env(name, ""));
-        // Calico says 1.1.0 here, which its own ADD refuses
-        assert_eq!(call.run().success(), json!({"cniVersion": "1.0.0", "supportedVersions": VERSIONS}));
+        // Calico says 1.1.0 too, but does not list it and its ADD refuses it
+        assert_eq!(call.run().success(), json!({"cniVersion": "1.1.0", "supportedVersions": VERSIONS}));
     }
 }
 
@@ -30,11 +30,15 @@ fn each_version_has_its_form() {
         let routes = json!([{"dst": "10.244.166.128/26"}]);
         let (mac, sandbox) = (container.mac("eth0"), container.path());
         let interfaces = json!([{"name": format!("calicid{index}")}, {"name": "eth0", "mac": mac, "sandbox": sandbox}]);
+        let sized = json!([
+            {"name": format!("calicid{index}"), "mtu": 1500},
+            {"name": "eth0", "mac": mac, "mtu": 1500, "sandbox": sandbox},
+        ]);
         let expect = match *version {
             "0.1.0" | "0.2.0" => json!({"cniVersion": version, "ip4": {"ip": ip, "routes": routes}, "dns": {}}),
-            "1.0.0" => json!({
-                "cniVersion": version, "interfaces": interfaces, "ips": [{"address": ip, "interface": 1}],
-                "routes": routes,
+            "1.0.0" | "1.1.0" => json!({
+                "cniVersion": version, "interfaces": if *version == "1.1.0" { sized } else { interfaces },
+                "ips": [{"address": ip, "interface": 1}], "routes": routes,
             }),
             _ => json!({
                 "cniVersion": version, "interfaces": interfaces,
@@ -50,19 +54,23 @@ fn each_version_has_its_form() {
 }
 
 #[test]
-fn what_is_not_served_says_so() {
+fn what_a_version_does_not_have_is_refused() {
     let node = Node::new();
     let container = node.container("cid1");
-    let spoken = r#"["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]"#;
+    let spoken = r#"["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0" "1.1.0"]"#;
     assert_eq!(
-        node.call("ADD", &container).set("cniVersion", "1.1.0").run().failure(),
-        (1, format!("incompatible CNI versions config is \"1.1.0\", plugin supports {spoken}"))
+        node.call("ADD", &container).set("cniVersion", "1.2.0").run().failure(),
+        (1, format!("incompatible CNI versions config is \"1.2.0\", plugin supports {spoken}"))
     );
-    let (code, message) = node.call("CHECK", &container).set("cniVersion", "0.4.0").run().failure();
-    assert_eq!((code, message.as_str()), (999, "CNI_COMMAND CHECK is not supported yet; ADD, DEL and VERSION are"));
-    for command in ["GC", "STATUS"] {
-        for version in ["1.0.0", "1.1.0"] {
-            assert_eq!(node.call(command, &container).set("cniVersion", version).run().failure().0, 1, "{command}");
+    for (command, since) in [("CHECK", "0.4.0"), ("GC", "1.1.0"), ("STATUS", "1.1.0")] {
+        let first = VERSIONS.iter().position(|version| *version == since).expect("a version");
+        for version in &VERSIONS[..first] {
+            for plugin in ["calico", "calico-ipam"] {
+                let message =
+                    format!("config version does not allow {command} config is {version:?}, {command} needs {since:?}");
+                let call = node.call(command, &container).plugin(plugin).set("cniVersion", *version);
+                assert_eq!(call.run().failure(), (1, message));
+            }
         }
     }
 }
@@ -76,7 +84,9 @@ fn without_a_command_it_introduces_itself() {
         outcome.success();
         assert!(outcome.stderr.starts_with(name), "{}", outcome.stderr);
         assert!(
-            outcome.stderr.contains("\nCNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0\n")
+            outcome
+                .stderr
+                .contains("\nCNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n")
         );
         let outcome = node.call("", &container).plugin(plugin).flag("-v").run();
         assert!(outcome.status.success());

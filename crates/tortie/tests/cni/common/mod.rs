@@ -12,7 +12,7 @@ pub(crate) use state::State;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -57,6 +57,13 @@ impl Node {
     /// The folder with the plugins.
     pub(crate) fn bin(&self) -> PathBuf {
         self.dir.path().join("bin")
+    }
+
+    /// Puts a shell script among the plugins.
+    pub(crate) fn script(&self, name: &str, text: &str) {
+        let path = self.bin().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script can be made executable");
     }
 
     /// The lock of IPAM.
