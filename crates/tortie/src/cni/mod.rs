@@ -4,6 +4,7 @@
 //! lives as long as the call. A call that fails leaves nothing behind.
 
 mod add;
+mod bad_json;
 mod call;
 mod check;
 mod cluster;

@@ -3,7 +3,7 @@
 //! A key that Calico has and Tortie does not act on is an error that names it, never silence.
 
 use super::error::{CniError, Code};
-use super::ipam_plugin;
+use super::{bad_json, ipam_plugin};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -169,6 +169,9 @@ impl NetConf {
     pub(crate) fn parse(bytes: &[u8]) -> Result<NetConf, CniError> {
         let decoding =
             |error: &dyn Display| CniError::new(Code::DECODING, format!("error unmarshall network config: {error}"));
+        if let Some(mistake) = bad_json::explain(bytes) {
+            return Err(decoding(&mistake));
+        }
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let conf: NetConf = serde_path_to_error::deserialize(&mut json).map_err(|error| decoding(&error))?;
         json.end().map_err(|error| decoding(&error))?;
@@ -323,7 +326,7 @@ mod tests {
             (r#"{"name":"n","mtu":-1}"#, "mtu: invalid value: integer `-1`, expected u32"),
             (r#"{"name":"n","ipam":{"ipv4_pools":"p"}}"#, "ipam.ipv4_pools: invalid type: string \"p\""),
             (r#"{"name":7}"#, "name: invalid type: integer `7`, expected a string"),
-            (r#"{"name":"n"} x"#, "trailing characters"),
+            (r#"{"name":"n"} x"#, "invalid character 'x' after top-level value"),
         ] {
             let (code, text) = refused(json);
             assert_eq!(code, 6, "{json}");
