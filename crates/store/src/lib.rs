@@ -11,6 +11,8 @@ mod authority;
 mod lease;
 mod listen;
 mod mvcc;
+#[cfg(test)]
+mod power_cut;
 mod refusal;
 mod service;
 mod shared;

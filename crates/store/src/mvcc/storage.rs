@@ -12,7 +12,7 @@
 //! then, which compaction keeps few. Events up to the compacted revision stay only while their key lives on them.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     hash::{BuildHasher, Hasher, RandomState},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -122,13 +122,20 @@ impl Storage {
     /// Opens the directory, making it (mode 0700) and the file (0600) when missing, and locks it until closed.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let file = directory.join(FILE);
-        create_file(directory, &file)
-            .map_err(|source| OpenError::Directory { directory: directory.to_path_buf(), source })?;
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&file);
-        if let Err(DatabaseError::DatabaseAlreadyOpen) = opened {
-            return Err(OpenError::InUse(directory.to_path_buf()));
+        let unusable = |source| OpenError::Directory { directory: directory.to_path_buf(), source };
+        create_directory(directory).map_err(unusable)?;
+        if !file.exists() {
+            // made under another name, so that a power cut leaves a whole database or none
+            let new = file.with_extension("new");
+            create_file(&new).map_err(unusable)?;
+            drop(Self::on(open_database(directory, &new)?, new.clone())?);
+            publish(directory, &new, &file).map_err(unusable)?;
         }
-        let database = opened.map_err(|error| OpenError::File { file: file.clone(), source: Box::new(error) })?;
+        Self::on(open_database(directory, &file)?, file)
+    }
+
+    /// Reads who an opened database is, or makes it somebody.
+    pub(crate) fn on(database: Database, file: PathBuf) -> Result<Self, OpenError> {
         match prepare(&database) {
             Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity }),
             Ok(Prepared::Newer(found)) => Err(OpenError::NewerSchema { file, found }),
@@ -199,13 +206,40 @@ pub(crate) fn number(meta: &impl ReadableTable<&'static str, i64>, name: &'stati
     meta.get(name)?.map(|number| number.value()).ok_or(Fault::Malformed("meta"))
 }
 
-fn create_file(directory: &Path, file: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    if !file.exists() {
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
-        File::open(directory)?.sync_all()?;
+fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Makes an empty file in the place of what a start that was cut off may have left there.
+fn create_file(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map(drop)
+}
+
+/// Gives a finished file its name, unless another start has been faster.
+fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
+    match fs::hard_link(new, file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::remove_file(new)?;
+    File::open(directory)?.sync_all()
+}
+
+fn open_database(directory: &Path, file: &Path) -> Result<Database, OpenError> {
+    let opened = Database::builder().set_cache_size(CACHE_BYTES).create(file);
+    if let Err(DatabaseError::DatabaseAlreadyOpen) = opened {
+        return Err(OpenError::InUse(directory.to_path_buf()));
+    }
+    opened.map_err(|error| OpenError::File { file: file.to_path_buf(), source: Box::new(error) })
 }
 
 enum Prepared {
