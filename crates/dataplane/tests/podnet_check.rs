@@ -49,7 +49,7 @@ impl Pod {
     }
 
     fn flaws(&self) -> Vec<String> {
-        let flaws = self.host.run(|| self.network(&self.path).check()).expect("the kernel can be read");
+        let flaws = self.host.run(|| self.network(&self.path).check(Mtu(1430))).expect("the kernel can be read");
         flaws.iter().map(ToString::to_string).collect()
     }
 }

@@ -107,18 +107,22 @@ pub enum Flaw {
 
 impl PodNetwork<'_> {
     /// Compares the kernel with what [`setup`](PodNetwork::setup) makes; returns everything that differs.
-    pub fn check(&self) -> Result<Vec<Flaw>, PodNetworkError> {
+    ///
+    /// A later plugin may have given the pod's end another MTU, so that it is said apart.
+    pub fn check(&self, pod_mtu: Mtu) -> Result<Vec<Flaw>, PodNetworkError> {
         let namespace = NetNs::open(self.netns)?;
         let mut flaws = Vec::new();
         let mut host = Netlink::open()?;
         let mut pod = namespace.run(Netlink::open)??;
         let host_link = host.link(&self.host_interface)?;
         let pod_link = pod.link(&self.container_interface)?;
-        let both =
-            [(Place::Host, &self.host_interface, &host_link), (Place::Pod, &self.container_interface, &pod_link)];
-        for (place, name, link) in both {
+        let both = [
+            (Place::Host, &self.host_interface, &host_link, self.mtu),
+            (Place::Pod, &self.container_interface, &pod_link, pod_mtu),
+        ];
+        for (place, name, link, mtu) in both {
             match link {
-                Some(link) => self.check_link(place, link, &mut flaws),
+                Some(link) => self.check_link(place, link, mtu, &mut flaws),
                 None => flaws.push(Flaw::NoInterface(name.clone(), place)),
             }
         }
@@ -138,7 +142,7 @@ impl PodNetwork<'_> {
         Ok(flaws)
     }
 
-    fn check_link(&self, place: Place, link: &Link, flaws: &mut Vec<Flaw>) {
+    fn check_link(&self, place: Place, link: &Link, mtu: Mtu, flaws: &mut Vec<Flaw>) {
         let interface = link.name.clone();
         if link.kind != "veth" {
             flaws.push(Flaw::NotVeth(interface.clone(), place, link.kind.clone()));
@@ -153,8 +157,8 @@ impl PodNetwork<'_> {
         if let Some(expected) = mac.filter(|mac| link.mac != Some(*mac)) {
             flaws.push(Flaw::Mac { interface: interface.clone(), place, found: link.mac, expected });
         }
-        if link.mtu != self.mtu {
-            flaws.push(Flaw::Mtu { interface, place, found: link.mtu, expected: self.mtu });
+        if link.mtu != mtu {
+            flaws.push(Flaw::Mtu { interface, place, found: link.mtu, expected: mtu });
         }
     }
 

@@ -95,24 +95,27 @@ impl Check<'_> {
     }
 
     fn kernel(&self) -> Result<Vec<String>, CniError> {
-        let failed = |error: &dyn std::fmt::Display| CniError::failed(error.to_string());
         let ips: Vec<IpNet> = self.addresses.iter().map(|address| IpNet::from(*address)).collect();
-        let network = add::network(self.call, self.conf, &self.workload, self.netns, &ips, self.mtu()?)?;
-        let mac = self.previous.inside(&self.call.ifname).and_then(|interface| MacAddress::parse(&interface.mac));
-        let network = PodNetwork { mac, ..network };
-        let flaws = network.check().map_err(|error| failed(&error))?;
+        let mtu = self.mtu()?;
+        let network = add::network(self.call, self.conf, &self.workload, self.netns, &ips, mtu)?;
+        let inside = self.previous.inside(&self.call.ifname);
+        let mac = inside.and_then(|interface| MacAddress::parse(&interface.mac));
+        let pod_mtu = inside.and_then(|interface| interface.mtu).map_or(mtu, Mtu);
+        let flaws = PodNetwork { mac, ..network }.check(pod_mtu);
+        let flaws = flaws.map_err(|error| CniError::failed(error.to_string()))?;
         Ok(flaws.iter().map(ToString::to_string).collect())
     }
 
-    /// What both ends should have: the configuration's MTU, else that of ADD's answer, else what the host's end has.
+    /// What the host's end should have: the configuration's MTU, else that of ADD's answer, else what it has.
     ///
     /// The agent's file may have changed since; pods keep what they were made with.
     fn mtu(&self) -> Result<Mtu, CniError> {
-        let answered = self.previous.inside(&self.call.ifname).and_then(|interface| interface.mtu);
+        let interface = self.workload.interface();
+        let answered = self.previous.outside(&interface.0).and_then(|interface| interface.mtu);
         if let Some(mtu) = Some(self.conf.mtu).filter(|mtu| *mtu != 0).or(answered) {
             return Ok(Mtu(mtu));
         }
-        let link = Netlink::open().and_then(|mut netlink| netlink.link(&self.workload.interface()));
+        let link = Netlink::open().and_then(|mut netlink| netlink.link(&interface));
         let link = link.map_err(|error| CniError::failed(error.to_string()))?;
         link.map_or_else(|| add::mtu(self.conf), |link| Ok(link.mtu))
     }

@@ -110,6 +110,15 @@ fn the_mtu_is_the_one_that_was_given() {
 }
 
 #[test]
+fn a_later_plugin_may_give_the_pods_end_another_mtu() {
+    let mut bench = Bench::new("1.1.0");
+    bench.container.namespace.ip("link set eth0 mtu 1400");
+    bench.finds("interface eth0 in the pod has MTU 1400, expected 1500");
+    bench.added["interfaces"][1]["mtu"] = json!(1400);
+    bench.call().run().success();
+}
+
+#[test]
 fn the_endpoints_flaws_are_told() {
     let bench = Bench::new("1.0.0");
     let key = bench.endpoint();
