@@ -15,6 +15,7 @@ mod bad_input;
 mod chain;
 mod check;
 mod common;
+mod conflist;
 mod del;
 mod failures;
 mod gc;

@@ -1,11 +1,13 @@
 //! A node for the plugin to run on, its pods, and calls.
 
 mod call;
+mod cnitool;
 mod datastore;
 mod namespace;
 mod state;
 
 pub(crate) use call::{Call, Outcome};
+pub(crate) use cnitool::List;
 pub(crate) use datastore::Datastore;
 pub(crate) use namespace::Namespace;
 pub(crate) use state::State;

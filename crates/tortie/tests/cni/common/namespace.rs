@@ -43,6 +43,11 @@ impl Namespace {
         printed(Command::new("ip").args(["-n", &self.name]).args(words.split_whitespace()))
     }
 
+    /// Runs `tc WORDS` in the namespace; returns what it printed.
+    pub(crate) fn tc(&self, words: &str) -> String {
+        printed(Command::new("tc").args(["-n", &self.name]).args(words.split_whitespace()))
+    }
+
     /// Runs `ip -d -j WORDS` in the namespace.
     pub(crate) fn json(&self, words: &str) -> Value {
         serde_json::from_str(&self.ip(&format!("-d -j {words}"))).expect("ip -j prints JSON")
