@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Answers(std::vec::IntoIter<Vec<Entry>>);
 
 impl Answers {
-    fn next(&mut self) -> Vec<Entry> {
+    /// The next answer as it came.
+    pub(crate) fn next(&mut self) -> Vec<Entry> {
         self.0.next().expect("as many answers are taken as queries were asked")
     }
 

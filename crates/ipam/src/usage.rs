@@ -1,6 +1,6 @@
 //! How full pools and blocks are, and which addresses come from another node's block.
 
-use crate::{Ipam, block};
+use crate::{Ipam, answers, block};
 use api::ipam::{Attribute, Block};
 use datastore::Error;
 use ipnet::IpNet;
@@ -103,8 +103,10 @@ pub fn borrowed(blocks: &[Block]) -> (Vec<Borrowed>, usize) {
 impl Ipam<'_> {
     /// The usage of every pool, by name, and of the blocks of no pool.
     pub async fn usage(&self) -> Result<Vec<PoolUsage>, Error> {
-        let pools: Vec<IpNet> = self.read_pools().await?.into_iter().map(|pool| pool.cidr).collect();
-        Ok(by_pool(&pools, &self.blocks().await?))
+        let mut answers = self.ask(&[answers::pools(), answers::blocks()]).await?;
+        let pools: Vec<IpNet> = answers.pools().into_iter().map(|pool| pool.cidr).collect();
+        let blocks: Vec<Block> = answers.blocks().into_iter().map(|stored| stored.value).collect();
+        Ok(by_pool(&pools, &blocks))
     }
 
     /// Every block, in key order.

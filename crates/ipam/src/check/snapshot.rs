@@ -1,18 +1,15 @@
 //! Everything that a check looks at, as of one moment.
 
-use crate::Ipam;
 use crate::owner::Owner;
 use crate::pool::Pool;
 use crate::stored::as_affinity;
+use crate::{Ipam, answers};
 use api::event::{Key, Object, Revision};
 use api::ipam::{AffinityState, Block, Handle};
 use api::kind::{NodeSpec, WorkloadEndpointSpec};
 use api::{Kind, Resource, Typed};
-use datastore::{Error, Scope};
+use datastore::{Error, Query, Scope};
 use ipnet::IpNet;
-
-/// How often everything is read until it is as of one moment.
-const READINGS: usize = 5;
 
 /// A stored handle.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +37,6 @@ pub struct Snapshot {
     pub nodes: Vec<Typed<NodeSpec>>,
     /// Every workload endpoint.
     pub endpoints: Vec<Typed<WorkloadEndpointSpec>>,
-    /// Whether nothing changed while it was read. If not, what was being added or deleted may look wrong.
-    pub settled: bool,
 }
 
 impl Snapshot {
@@ -52,41 +47,38 @@ impl Snapshot {
 }
 
 impl Ipam<'_> {
-    /// Reads everything that a check looks at, anew until the datastore stood still meanwhile, five times at most.
+    /// Reads everything that a check looks at, as of one moment.
+    ///
+    /// What is just being added or deleted may look wrong then: an address is allocated before its endpoint is there.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let mut snapshot = Snapshot::default();
-        for _ in 0..READINGS {
-            snapshot = self.read_snapshot().await?;
-            if snapshot.settled {
-                break;
-            }
-        }
-        Ok(snapshot)
-    }
-
-    async fn read_snapshot(&self) -> Result<Snapshot, Error> {
-        let mut snapshot = Snapshot::default();
-        let (nodes, first) = self.store.list(&Scope::Kind(Kind::Node)).await?;
-        for entry in nodes {
-            let Object::Resource(Resource::Node(node)) = entry.object else { continue };
-            snapshot.nodes.push(*node);
-        }
-        snapshot.pools = self.read_pools().await?;
-        snapshot.blocks = self.blocks().await?;
-        let (affinities, _) = self.store.list(&Scope::Affinities).await?;
-        let affinities = affinities.into_iter().filter_map(as_affinity);
+        let all = |scope| Query::List(scope);
+        let mut answers = self
+            .ask(&[
+                answers::pools(),
+                answers::blocks(),
+                all(Scope::Affinities),
+                all(Scope::Handles),
+                all(Scope::Kind(Kind::Node)),
+                all(Scope::Kind(Kind::WorkloadEndpoint)),
+            ])
+            .await?;
+        let pools = answers.pools();
+        let blocks = answers.blocks().into_iter().map(|stored| stored.value).collect();
+        let mut snapshot = Snapshot { pools, blocks, ..Snapshot::default() };
+        let affinities = answers.next().into_iter().filter_map(as_affinity);
         snapshot.affinities.extend(affinities.map(|(owner, block, affinity)| (owner, block, affinity.value.state)));
-        let (handles, _) = self.store.list(&Scope::Handles).await?;
-        for entry in handles {
+        for entry in answers.next() {
             let (Key::Handle(id), Object::Handle(handle)) = (entry.key, entry.object) else { continue };
             snapshot.handles.push(HandleRecord { id, revision: entry.revision, handle });
         }
-        let (endpoints, last) = self.store.list(&Scope::Kind(Kind::WorkloadEndpoint)).await?;
-        for entry in endpoints {
+        for entry in answers.next() {
+            let Object::Resource(Resource::Node(node)) = entry.object else { continue };
+            snapshot.nodes.push(*node);
+        }
+        for entry in answers.next() {
             let Object::Resource(Resource::WorkloadEndpoint(endpoint)) = entry.object else { continue };
             snapshot.endpoints.push(*endpoint);
         }
-        snapshot.settled = first == last;
         Ok(snapshot)
     }
 }

@@ -78,7 +78,6 @@ fn right() -> Snapshot {
             endpoint("n1", "", "c2", "10.0.0.2/32"),
             endpoint("n2", "db", "c3", "10.0.0.3/32"),
         ],
-        settled: true,
     }
 }
 

@@ -13,7 +13,8 @@ pub(in crate::ctl) enum IpamVerb {
     Show(Show),
     /// Checks that every address in use is allocated once, every allocation in use, and that the books agree.
     ///
-    /// The last line says how many problems there are; the exit status is 0 also with problems, as calicoctl's.
+    /// The last line says how many problems there are; the exit status is 0 also with problems, as calicoctl's. A pod
+    /// that is just being added counts as a problem until its endpoint is written.
     #[command(
         after_help = "Examples:\n  calicoctl ipam check\n  calicoctl ipam check --show-problem-ips\n  calicoctl \
                             ipam check -o report.json"

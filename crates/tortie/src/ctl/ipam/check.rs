@@ -27,7 +27,7 @@ pub(super) async fn run(cli: &Cli, args: &Check, world: &World<'_>) -> Result<Ou
     } else {
         Detail::Counts
     };
-    let stderr: String = warnings(args, &snapshot, &findings).iter().map(|it| format!("warning: {it}\n")).collect();
+    let stderr: String = warnings(args, &findings).iter().map(|it| format!("warning: {it}\n")).collect();
     let mut text = Text { text: "Checking IPAM for inconsistencies...\n\n".to_owned(), detail };
     text.loaded(&snapshot, &findings);
     text.busiest(&findings);
@@ -41,7 +41,7 @@ pub(super) async fn run(cli: &Cli, args: &Check, world: &World<'_>) -> Result<Ou
     Ok(Output { stdout: text.text, stderr, code: 0 })
 }
 
-fn warnings(args: &Check, snapshot: &Snapshot, findings: &Findings) -> Vec<String> {
+fn warnings(args: &Check, findings: &Findings) -> Vec<String> {
     let mut warnings = Vec::new();
     if args.kubeconfig.is_some() {
         warnings.push("--kubeconfig is accepted but not acted on yet: Kubernetes is not asked".to_owned());
@@ -49,11 +49,6 @@ fn warnings(args: &Check, snapshot: &Snapshot, findings: &Findings) -> Vec<Strin
     let services = findings.users.values().flatten().filter(|user| matches!(user.kind, UserKind::Service(_))).count();
     if services > 0 {
         warnings.push(format!("services are not read: their {services} IPs are taken to be in use"));
-    }
-    if !snapshot.settled {
-        warnings.push(
-            "the datastore changed all the time: what is being added or deleted may count as a problem".to_owned(),
-        );
     }
     warnings
 }
