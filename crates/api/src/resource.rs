@@ -147,6 +147,7 @@ kinds! {
     ClusterInformation: ClusterInformationSpec, "clusterinformations", false, ["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"];
     FelixConfiguration: FelixConfigurationSpec, "felixconfigurations", false, ["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"];
     IPPool: IpPoolSpec, "ippools", false, ["ippool", "ippools", "ipp", "ipps", "pool", "pools"];
+    IPReservation: IpReservationSpec, "ipreservations", false, ["ipreservation", "ipreservations", "reservation", "reservations"];
     Node: NodeSpec, "nodes", false, ["node", "nodes", "no", "nos"];
     Profile: ProfileSpec, "profiles", false, ["profile", "profiles", "pro", "pros"];
     Tier: TierSpec, "tiers", false, ["tier", "tiers"];

@@ -74,7 +74,10 @@ impl Tables {
                 Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name, it.spec),
                 Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name, it.spec),
                 Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name, it.spec),
-                Resource::ClusterInformation(_) | Resource::Profile(_) | Resource::Tier(_) => false,
+                Resource::ClusterInformation(_)
+                | Resource::IPReservation(_)
+                | Resource::Profile(_)
+                | Resource::Tier(_) => false,
             },
             (Key::Block(IpNet::V4(cidr)), Object::Block(block)) if !block.deleted => {
                 self.blocks.insert(*cidr, block.clone()).as_ref() != Some(&block)
@@ -100,7 +103,7 @@ impl Tables {
                 Kind::BGPConfiguration => self.bgp_configurations.remove(name).is_some(),
                 Kind::BGPPeer => self.bgp_peers.remove(name).is_some(),
                 Kind::FelixConfiguration => self.felix_configurations.remove(name).is_some(),
-                Kind::ClusterInformation | Kind::Profile | Kind::Tier => false,
+                Kind::ClusterInformation | Kind::IPReservation | Kind::Profile | Kind::Tier => false,
             },
             Key::Block(IpNet::V4(cidr)) => self.blocks.remove(cidr).is_some(),
             Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) } => {

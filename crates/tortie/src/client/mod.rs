@@ -209,6 +209,7 @@ impl Client {
             | Resource::BGPPeer(_)
             | Resource::ClusterInformation(_)
             | Resource::FelixConfiguration(_)
+            | Resource::IPReservation(_)
             | Resource::Profile(_)
             | Resource::Tier(_)
             | Resource::WorkloadEndpoint(_) => {}
@@ -268,6 +269,7 @@ fn tier_order(resource: &Resource) -> f64 {
         | Resource::ClusterInformation(_)
         | Resource::FelixConfiguration(_)
         | Resource::IPPool(_)
+        | Resource::IPReservation(_)
         | Resource::Node(_)
         | Resource::Profile(_)
         | Resource::WorkloadEndpoint(_) => f64::INFINITY,

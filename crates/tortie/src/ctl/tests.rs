@@ -1,6 +1,8 @@
 //! Whole commands on a datastore in memory. Expectations are those recorded from calicoctl v3.32.1, except where
 //! the test's name says that this command line is better.
 
+mod reservation;
+
 use super::{Output, World, run_with};
 use datastore::memory::Memory;
 use std::cell::RefCell;
