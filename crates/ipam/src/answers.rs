@@ -59,6 +59,21 @@ impl Answers {
         Pool::all(self.next())
     }
 
+    /// Answers [`reservations`] with their ranges; what cannot be read reserves nothing.
+    pub(crate) fn reservations(&mut self) -> Vec<IpNet> {
+        let mut reserved = Vec::new();
+        for entry in self.next() {
+            let Object::Resource(Resource::IPReservation(reservation)) = entry.object else { continue };
+            let (name, cidrs) = (&reservation.metadata.name, &reservation.spec.reserved_cidrs);
+            let ranges: Vec<IpNet> = reservation.spec.ranges().collect();
+            if ranges.len() < cidrs.len() {
+                tracing::warn!(reservation = name, ?cidrs, ?ranges, "passing over what is no range");
+            }
+            reserved.extend(ranges);
+        }
+        reserved
+    }
+
     /// Answers [`node`] with the node's labels; none if there is no such node.
     pub(crate) fn node_labels(&mut self) -> Option<BTreeMap<String, String>> {
         self.only(|entry| {
@@ -101,6 +116,11 @@ pub(crate) fn config() -> Query {
 /// Asks for every pool.
 pub(crate) fn pools() -> Query {
     Query::List(Scope::Kind(Kind::IPPool))
+}
+
+/// Asks for every reservation.
+pub(crate) fn reservations() -> Query {
+    Query::List(Scope::Kind(Kind::IPReservation))
 }
 
 /// Asks for a node.

@@ -40,8 +40,6 @@ pub struct AutoAssign {
     pub max_blocks: usize,
     /// Labels of the holder's namespace, for the pools' `namespaceSelector`.
     pub namespace_labels: BTreeMap<String, String>,
-    /// Ranges out of which nothing is given: the cluster's IPReservations.
-    pub reserved: Vec<IpNet>,
 }
 
 /// Addresses assigned, each with its block's prefix length.
@@ -153,6 +151,8 @@ pub struct Prepared<'r> {
 pub(crate) struct Cluster {
     pub(crate) config: Config,
     pub(crate) pools: Vec<Pool>,
+    /// Ranges out of which nothing is given.
+    pub(crate) reserved: Vec<IpNet>,
     pub(crate) node_labels: BTreeMap<String, String>,
     pub(crate) affinities: Vec<(IpNet, Stored<Affinity>)>,
 }
@@ -176,13 +176,14 @@ impl Ipam<'_> {
             Use::Workload | Use::Tunnel => Owner::host(&request.host),
             Use::LoadBalancer => Owner::load_balancer(),
         };
-        let mut queries = vec![answers::config(), answers::pools(), answers::affinities(&owner)];
+        let mut queries =
+            vec![answers::config(), answers::pools(), answers::reservations(), answers::affinities(&owner)];
         if request.use_ != Use::LoadBalancer {
             queries.push(answers::node(&request.host));
         }
         let mut answers = self.ask(&queries).await?;
         let config = answers.config();
-        let (pools, affinities) = (answers.pools(), answers.affinities());
+        let (pools, reserved, affinities) = (answers.pools(), answers.reservations(), answers.affinities());
         let node_labels = match request.use_ {
             Use::Workload | Use::Tunnel => {
                 let key = Key::global(Kind::Node, &request.host);
@@ -191,7 +192,7 @@ impl Ipam<'_> {
             Use::LoadBalancer => BTreeMap::new(),
         };
         let config = self.config_or_default(config).await?;
-        Ok(Prepared { request, owner, cluster: Cluster { config, pools, node_labels, affinities } })
+        Ok(Prepared { request, owner, cluster: Cluster { config, pools, reserved, node_labels, affinities } })
     }
 
     /// Assigns the addresses of a prepared request: the second half of [`Ipam::auto_assign`].

@@ -24,18 +24,19 @@ impl Ipam<'_> {
         let queries = [
             answers::config(),
             answers::pools(),
+            answers::reservations(),
             answers::affinities(&owner),
             answers::node(&request.host),
             answers::blocks(),
         ];
         let mut answers = self.ask(&queries).await?;
         let config = answers.config().map(|stored| stored.value).unwrap_or_default();
-        let (pools, affinities) = (answers.pools(), answers.affinities());
+        let (pools, reserved, affinities) = (answers.pools(), answers.reservations(), answers.affinities());
         let key = Key::global(Kind::Node, &request.host);
         let node_labels = answers.node_labels().ok_or_else(|| Error::NotFound(layout::describe(&key)))?;
         let blocks: BTreeMap<IpNet, Stored<Block>> =
             answers.blocks().into_iter().map(|stored| (stored.value.cidr, stored)).collect();
-        let cluster = Cluster { config, pools, node_labels, affinities };
+        let cluster = Cluster { config, pools, reserved, node_labels, affinities };
         let mut shortages = Vec::new();
         for (family, requested) in [(Family::V4, request.num_v4), (Family::V6, request.num_v6)] {
             if requested == 0 {

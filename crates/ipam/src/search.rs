@@ -131,7 +131,7 @@ impl<'s> Search<'s, '_> {
                 Some(stored) => (stored.value, Some(stored.revision)),
                 None => (self.fresh_block(cidr), None),
             };
-            let taken = block::assign(&mut block, self.missing(), &self.holder, &self.request.reserved);
+            let taken = block::assign(&mut block, self.missing(), &self.holder, self.reserved());
             let unconfirmed = affinity.value.state != AffinityState::Confirmed;
             if taken.is_empty() && !unconfirmed {
                 return Ok(true);
@@ -176,7 +176,7 @@ impl<'s> Search<'s, '_> {
         let cidr = known.value.cidr;
         let mut stored = known;
         for _ in 0..ATTEMPTS {
-            let taken = block::assign(&mut stored.value, self.missing(), &self.holder, &self.request.reserved);
+            let taken = block::assign(&mut stored.value, self.missing(), &self.holder, self.reserved());
             if taken.is_empty() || self.put(stored.value, Some(stored.revision), taken, Vec::new()).await?.is_done() {
                 return Ok(());
             }
@@ -236,7 +236,7 @@ impl<'s> Search<'s, '_> {
     }
 
     pub(crate) fn reserved(&self) -> &[IpNet] {
-        &self.request.reserved
+        &self.cluster.reserved
     }
 
     pub(crate) fn contended(&self) -> AutoAssignError {
@@ -272,7 +272,12 @@ impl<'s> Search<'s, '_> {
             let of_pool = blocks.iter().filter(|stored| pool.blocks().index_of(stored.value.cidr).is_some());
             let count = of_pool.clone().count();
             let free: usize = of_pool.map(|stored| block::free(&stored.value, self.reserved())).sum();
-            let state = if free == 0 { "all assigned".to_owned() } else { format!("{free} free in blocks of others") };
+            let is_reserved = |net: &IpNet| pool.cidr.contains(net) || net.contains(&pool.cidr);
+            let state = match free {
+                0 if self.reserved().iter().any(is_reserved) => "all assigned or reserved".to_owned(),
+                0 => "all assigned".to_owned(),
+                _ => format!("{free} free in blocks of others"),
+            };
             reasons.push(format!(
                 "pool {} ({}) has no free address for {}: {count} blocks of {}, {state}",
                 pool.name,

@@ -194,22 +194,6 @@ async fn a_disabled_pool_keeps_what_it_gave() {
 }
 
 #[tokio::test]
-async fn reserved_ranges_are_not_given() {
-    let cluster = Cluster::with_pool("10.0.0.0/25").await;
-    let reserved = vec![net("10.0.0.0/26"), net("10.0.0.64/27")];
-    let request = AutoAssign { reserved, ..request("n1", "h", 40) };
-    let assigned = cluster.ipam().auto_assign(&request).await.unwrap();
-    assert_eq!(assigned.v4.len(), 32);
-    assert!(assigned.v4.iter().all(|address| net("10.0.0.96/27").contains(&address.addr())));
-
-    cluster.pool("p6", "fd00::/64", |_| {}).await;
-    let reserved = vec![net("fd00::/65"), net("fd00::8000:0:0:0/66")];
-    let request = AutoAssign { num_v4: 0, num_v6: 1, reserved, ..request };
-    let assigned = cluster.ipam().auto_assign(&request).await.unwrap();
-    assert!(net("fd00::c000:0:0:0/66").contains(&assigned.v6[0].addr()), "{assigned:?}");
-}
-
-#[tokio::test]
 async fn services_have_a_virtual_owner() {
     let cluster = Cluster::default();
     cluster.pool("services", "10.0.0.0/24", |spec| spec.allowed_uses = vec!["LoadBalancer".to_owned()]).await;

@@ -2,7 +2,7 @@
 
 use api::event::{Entry, Key, Object, Revision};
 use api::ipam::Block;
-use api::kind::{IpPoolSpec, NodeSpec};
+use api::kind::{IpPoolSpec, IpReservationSpec, NodeSpec};
 use api::{ObjectMeta, Resource, Typed};
 use async_trait::async_trait;
 use datastore::memory::Memory;
@@ -60,6 +60,12 @@ impl Cluster {
     pub(crate) async fn pool(&self, name: &str, cidr: &str, change: impl FnOnce(&mut IpPoolSpec)) {
         let mut spec = IpPoolSpec { cidr: cidr.to_owned(), ..IpPoolSpec::default() };
         change(&mut spec);
+        self.put(Typed::new(ObjectMeta::named(name), spec).into()).await;
+    }
+
+    /// Creates a reservation, or replaces it.
+    pub(crate) async fn reserve(&self, name: &str, cidrs: &[&str]) {
+        let spec = IpReservationSpec { reserved_cidrs: cidrs.iter().map(|cidr| (*cidr).to_owned()).collect() };
         self.put(Typed::new(ObjectMeta::named(name), spec).into()).await;
     }
 

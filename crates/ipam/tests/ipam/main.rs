@@ -10,5 +10,6 @@ mod cluster;
 mod races;
 mod recorded;
 mod release;
+mod reservation;
 mod room;
 mod tunnel;
