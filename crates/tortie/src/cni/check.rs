@@ -1,7 +1,7 @@
 //! CHECK: whether everything that ADD made is there and as it was.
 //!
 //! ADD's answer, which comes back as `prevResult`, says what is expected; what later plugins of a chain changed is in it
-//! too. Everything that differs is told at once. Nothing is repaired: a runtime that is told so makes the pod anew.
+//! too. Without it, what ADD stored says so. Everything that differs is told at once. Nothing is repaired: a runtime that is told so makes the pod anew.
 
 use super::call::Call;
 use super::cluster;
@@ -25,14 +25,18 @@ use std::path::Path;
 
 /// Checks a container's network, endpoint and addresses.
 pub(crate) async fn check(call: &Call, netns: &Path, conf: &NetConf, input: &[u8], log: &Log) -> Result<(), CniError> {
-    let previous = Previous::of(conf)?;
+    let answered = Previous::of(conf)?;
     let workload = Workload::new(call, conf, conf.node()?);
     let client = cluster::connect(conf).await?;
     cluster::require_ready(&client).await?;
+    let endpoint = cluster::endpoint(&client, &workload.namespace, &workload.endpoint_name()?).await?;
+    let stored = || endpoint.as_ref().map(|endpoint| Previous::stored(&endpoint.spec, netns));
+    let Some(previous) = answered.or_else(stored) else {
+        return verdict(call, &[format!("{} does not exist", name_of(&workload)?)]);
+    };
     let check = Check { call, netns, conf, workload, addresses: previous.addresses(&call.ifname), previous };
     let mut flaws = check.result();
     flaws.extend(check.kernel()?);
-    let endpoint = cluster::endpoint(&client, &check.workload.namespace, &check.workload.endpoint_name()?).await?;
     flaws.extend(check.endpoint(endpoint.as_ref(), log)?);
     flaws.extend(check.profile(&client).await?);
     let profiles = endpoint.map(|endpoint| endpoint.spec.profiles).unwrap_or_default();
@@ -45,12 +49,26 @@ pub(crate) async fn check(call: &Call, netns: &Path, conf: &NetConf, input: &[u8
 
 /// Checks a container's addresses alone, as `calico-ipam`.
 pub(crate) async fn check_addresses(call: &Call, conf: &NetConf) -> Result<(), CniError> {
-    let addresses = Previous::of(conf)?.addresses(&call.ifname);
+    let answered = Previous::of(conf)?;
     let client = cluster::connect(conf).await?;
     let node = conf.node()?;
     let handle = ipam_plugin::handle(conf, &call.container_id);
+    let addresses = match answered {
+        Some(previous) => previous.addresses(&call.ifname),
+        None => match Ipam::new(client.store(), &SystemClock).ips_by_handle(&handle).await {
+            Ok(ips) => ips.iter().map(IpNet::addr).collect(),
+            Err(LookupError::Store(error)) => return Err(error.into()),
+            Err(LookupError::NoSuchHandle(_) | LookupError::NotAssigned(_)) => {
+                return verdict(call, &[format!("IPAMHandle({handle}) does not exist")]);
+            }
+        },
+    };
     let flaws = assignment_flaws(&client, &addresses, &[handle], &node).await?;
     verdict(call, &flaws)
+}
+
+fn name_of(workload: &Workload) -> Result<String, CniError> {
+    Ok(format!("WorkloadEndpoint({}/{})", workload.namespace, workload.endpoint_name()?))
 }
 
 fn verdict(call: &Call, flaws: &[String]) -> Result<(), CniError> {
@@ -121,7 +139,7 @@ impl Check<'_> {
     }
 
     fn endpoint(&self, present: Option<&Typed<WorkloadEndpointSpec>>, log: &Log) -> Result<Vec<String>, CniError> {
-        let name = format!("WorkloadEndpoint({}/{})", self.workload.namespace, self.workload.endpoint_name()?);
+        let name = name_of(&self.workload)?;
         let Some(present) = present else { return Ok(vec![format!("{name} does not exist")]) };
         let (found, expected) = (&present.spec, self.workload.spec());
         let mut flaws = Vec::new();

@@ -191,7 +191,8 @@ async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Lo
             ipam_plugin::del(client.store(), call, conf, log).await.map(|()| String::new())
         }
         (Role::Main, Command::Check) => {
-            check::check(call, pod_netns(call)?, conf, input, log).await.map(|()| String::new())
+            // the specification asks for nothing; Calico says this
+            check::check(call, pod_netns(call)?, conf, input, log).await.map(|()| "OK\n".to_owned())
         }
         (Role::Ipam, Command::Check) => check::check_addresses(call, conf).await.map(|()| String::new()),
         (_, Command::Status) => status::status(call, conf, input).await.map(|()| String::new()),

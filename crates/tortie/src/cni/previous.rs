@@ -1,10 +1,12 @@
-//! What an earlier ADD answered, as the configuration brings it back in `prevResult`.
+//! What an earlier ADD answered: as the configuration brings it back in `prevResult`, else as it was stored.
 
 use super::error::{CniError, Code};
 use super::netconf::NetConf;
+use api::kind::WorkloadEndpointSpec;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// A result of version 0.3.0 or newer, as far as it is compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -32,19 +34,26 @@ struct Address {
 }
 
 impl Previous {
-    /// Reads the configuration's `prevResult`, which has to be there.
-    pub(crate) fn of(conf: &NetConf) -> Result<Previous, CniError> {
+    /// Reads the configuration's `prevResult`, if it has one.
+    pub(crate) fn of(conf: &NetConf) -> Result<Option<Previous>, CniError> {
         let invalid = |msg: String| CniError::new(Code::INVALID_CONFIG, format!("network {:?}: {msg}", conf.name));
-        let json = conf.prev_result.as_ref();
-        let json =
-            json.ok_or_else(|| invalid("prevResult is missing: CHECK compares with what ADD answered".into()))?;
+        let Some(json) = &conf.prev_result else { return Ok(None) };
         let parsed: Result<Previous, _> = serde_path_to_error::deserialize(json);
         let previous = parsed.map_err(|error| invalid(format!("prevResult.{error}")))?;
         let count = previous.interfaces.len();
         match previous.ips.iter().find_map(|ip| ip.interface.filter(|index| *index >= count)) {
-            None => Ok(previous),
+            None => Ok(Some(previous)),
             Some(index) => Err(invalid(format!("prevResult.ips: there is no interface {index}, only {count} in all"))),
         }
+    }
+
+    /// What ADD answered according to what it stored, for a runtime that does not bring the answer back.
+    pub(crate) fn stored(endpoint: &WorkloadEndpointSpec, netns: &Path) -> Previous {
+        let sandbox = netns.display().to_string();
+        let host = Interface { name: endpoint.interface_name.clone(), ..Interface::default() };
+        let container = Interface { name: endpoint.endpoint.clone(), mac: endpoint.mac.clone(), mtu: None, sandbox };
+        let address = |text: &String| Some(Address { address: text.parse().ok()?, interface: Some(1) });
+        Previous { interfaces: vec![host, container], ips: endpoint.ip_networks.iter().filter_map(address).collect() }
     }
 
     /// The container's interface.
@@ -73,7 +82,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn previous(result: Value) -> Result<Previous, CniError> {
-        Previous::of(&NetConf { name: "n".into(), prev_result: Some(result), ..NetConf::default() })
+        let conf = NetConf { name: "n".into(), prev_result: Some(result), ..NetConf::default() };
+        Previous::of(&conf).map(|previous| previous.expect("it is there"))
     }
 
     #[test]
@@ -97,9 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_it_is_named() {
-        let missing = Previous::of(&NetConf { name: "n".into(), ..NetConf::default() });
-        let text = "network \"n\": prevResult is missing: CHECK compares with what ADD answered";
-        assert_eq!(missing, Err(CniError::new(Code(7), text)));
+        assert_eq!(Previous::of(&NetConf { name: "n".into(), ..NetConf::default() }), Ok(None));
         for (result, expect) in [
             (json!({"ips": [{"address": "10.0.0.1"}]}), "network \"n\": prevResult.ips[0].address: "),
             (
