@@ -2,7 +2,8 @@
 //!
 //! **Ours**, by looks alone: protocol 80 anywhere; whatever leaves by a workload's interface, except the kernel's
 //! own; protocol 12 (`bird`) into one of the pools. What this process wrote itself it also remembers, for the
-//! prefixes outside every pool that BGP may teach. All else is someone else's and never written over.
+//! prefixes outside every pool that BGP may teach. All else is someone else's and never written over, unless it stands
+//! where this process's own route stood: that is ours, changed by hand.
 //!
 //! Destination and metric identify a route to the kernel, so a route that Calico left with metric 1024 is one too
 //! many, and goes when its successor with the wanted metric is in place. Three things wait:
@@ -83,6 +84,8 @@ pub struct Routes {
     delta: Delta<RouteKey, RouteEntry>,
     /// What this process wrote, or found as it would have written it.
     written: BTreeMap<RouteKey, RouteEntry>,
+    /// Others' routes that stood beside ours with the same key.
+    beside: BTreeMap<RouteKey, RouteEntry>,
     /// Every pool seen so far: routes into a deleted one are still ours.
     pools: BTreeSet<Ipv4Net>,
     /// Routes that nobody asks for, and since when they are known.
@@ -237,6 +240,9 @@ impl Routes {
                 others.doubled.extend(doubled);
             }
         }
+        let beside = others.foreign.iter().filter(|(key, _)| ours.contains_key(key));
+        self.beside.extend(beside.map(|(key, route)| (*key, route.clone())));
+        self.beside.retain(|key, _| others.foreign.contains_key(key));
         self.delta.set_actual(ours);
         others
     }
@@ -255,6 +261,13 @@ impl Routes {
         }
     }
 
+    /// Tells whether a route that is not ours by its looks took the place of one that this process wrote.
+    fn is_changed_by_hand(&self, other: &RouteEntry) -> bool {
+        self.written.contains_key(&other.key)
+            && !self.delta.actual().contains_key(&other.key)
+            && self.beside.get(&other.key) != Some(other)
+    }
+
     fn write(
         &mut self,
         netlink: &mut Netlink,
@@ -269,16 +282,17 @@ impl Routes {
                 Pending::Update(_, route) => (route, route.replace_request()),
                 Pending::Delete(..) => continue,
             };
-            match foreign.get(&route.key) {
-                Some(other) => remaining.failures.push({
+            let request = match foreign.get(&route.key) {
+                None => request,
+                Some(other) if self.is_changed_by_hand(other) => route.replace_request(),
+                Some(other) => {
                     let (route, other) = (words(route, links), words(other, links));
-                    format!("add route {route}: another's is in the way: {other}")
-                }),
-                None => {
-                    routes.push(route.clone());
-                    requests.push(request);
+                    remaining.failures.push(format!("add route {route}: another's is in the way: {other}"));
+                    continue;
                 }
-            }
+            };
+            routes.push(route.clone());
+            requests.push(request);
         }
         let mut surprise = Surprise::None;
         for (route, outcome) in send(netlink, routes, requests)? {
@@ -365,6 +379,8 @@ impl Routes {
 
     /// Notes what is in place as this process's own, so that it is recognised when it is no longer wanted.
     fn remember(&mut self) {
+        let (desired, actual) = (self.delta.desired(), self.delta.actual());
+        self.written.retain(|key, _| desired.contains_key(key) || actual.contains_key(key));
         for (key, route) in self.delta.desired() {
             if self.delta.is_in_place(key) && self.written.get(key) != Some(route) {
                 self.written.insert(*key, route.clone());

@@ -197,6 +197,10 @@ fn damage_by_hand_heals() {
         "route del blackhole 172.16.116.0/24",
         "route replace 172.16.158.0/24 via 192.168.10.102 dev tunl0 onlink proto bird",
         "route replace 172.16.116.1/32 dev cali2",
+        // by the looks of it someone else's, but where ours stood
+        "route replace 172.16.158.0/24 via 192.168.10.254 dev eth0",
+        "route replace 172.16.116.1/32 via 192.168.10.254 dev eth0 proto static",
+        "route replace unreachable 172.16.116.0/24",
         "route add 172.16.99.0/24 via 192.168.10.103 dev tunl0 onlink proto bird",
         "route add blackhole 10.9.0.0/16 proto 80",
         "route prepend 172.16.158.0/24 via 192.168.10.109 dev tunl0 onlink proto bird",
@@ -210,6 +214,32 @@ fn damage_by_hand_heals() {
         node.resync();
         assert_eq!(node.netlink.writes(), writes, "after {damage}");
     }
+}
+
+#[test]
+fn anothers_route_beside_ours_is_not_ours_changed() {
+    let mut node = Node::new();
+    walkthrough(&mut node);
+    node.resync();
+    node.namespace.ip("route append 172.16.158.0/24 via 192.168.10.254 dev eth0");
+    node.resync();
+    node.namespace.ip("route del 172.16.158.0/24 via 192.168.10.101 dev tunl0");
+    node.routes.invalidate();
+    let complaint = "add route 172.16.158.0/24 via 192.168.10.101 dev tunl0 onlink proto 12: another's is in the way: \
+        172.16.158.0/24 via 192.168.10.254 dev eth0 proto 3";
+    assert_eq!(node.apply_at(Instant::now()).failures, [complaint]);
+    let stays = "172.16.158.0/24 via 192.168.10.254 dev eth0";
+    node.has(&[&WALKTHROUGH[..4], &[stays]].concat());
+    // and one that came while ours was not wanted stays too
+    node.namespace.ip("route del 172.16.34.0/24");
+    node.wanted.remove(&prefix("172.16.34.0/24"));
+    node.routes.invalidate();
+    node.apply_at(Instant::now());
+    node.namespace.ip("route add 172.16.34.0/24 via 192.168.10.254 dev eth0");
+    node.want("172.16.34.0/24", tunnel("192.168.20.100"), 12);
+    node.routes.invalidate();
+    assert_eq!(node.apply_at(Instant::now()).failures.len(), 2);
+    node.has(&[&WALKTHROUGH[1..4], &[stays, "172.16.34.0/24 via 192.168.10.254 dev eth0"]].concat());
 }
 
 #[test]
