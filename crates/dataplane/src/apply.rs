@@ -9,7 +9,7 @@ use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu;
 use crate::netlink::{Address, Change, Error, Netlink};
 use crate::routes::{self, Bgp, Routes, Wanted};
-use crate::rules::{self, Driver, Invalidate, Ruleset};
+use crate::rules::{self, Driver, Invalidate, Knowledge, Ruleset};
 use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
 use model::Mtu;
@@ -31,6 +31,11 @@ pub struct Config {
     pub tunnel: TunnelChoice,
     /// Where the file `mtu` is put for the CNI plugin; `/var/lib/calico` on a node.
     pub state_directory: PathBuf,
+    /// Size of each buffer in which the kernel's announcements wait, usually [`MONITOR_BUFFER`]; when one is full
+    /// everything is listed again.
+    ///
+    /// [`MONITOR_BUFFER`]: crate::netlink::MONITOR_BUFFER
+    pub monitor_buffer: usize,
 }
 
 /// A step that failed; the others were done.
@@ -114,11 +119,14 @@ impl Dataplane {
     pub fn on_kernel(&mut self, change: &Change) {
         match change {
             // the kernel drops the routes of a link that goes down or away without a word
-            Change::LinkChanged(_) | Change::LinkGone(_) | Change::Address => {
+            Change::Link | Change::Address => {
                 self.seen = None;
                 self.invalidate_routes();
             }
             Change::Route => self.invalidate_routes(),
+            // forwarding and the tunnel's filters are looked at in every apply
+            Change::Filter | Change::Parameter(None) => {}
+            Change::Parameter(Some(link)) => self.workload_links.forget(*link),
             Change::Overrun => {
                 self.seen = None;
                 self.invalidate_routes();
@@ -141,6 +149,11 @@ impl Dataplane {
     /// Does what the tunnel leaves to its process; tells whether there is something to apply.
     pub fn serve_tunnel(&mut self) -> Heard {
         self.tunnel.serve()
+    }
+
+    /// Takes notice of something done to packet rules; tells whether an [`apply`](Dataplane::apply) is due for it.
+    pub fn on_rules(&mut self, change: rules::Change) -> bool {
+        self.rules.on_change(change)
     }
 
     /// Makes the kernel agree with what is wanted.
@@ -330,6 +343,15 @@ impl PacketRulesInUse {
         let applied = driver.apply(&ruleset)?;
         self.written = Some(ruleset);
         Ok(applied.writes)
+    }
+
+    fn on_change(&mut self, change: rules::Change) -> bool {
+        let knowledge = self.driver.as_mut().map(|(_, driver)| driver.on_change(change));
+        let stale = knowledge == Some(Knowledge::Stale);
+        if stale {
+            self.written = None;
+        }
+        stale
     }
 
     fn invalidate(&mut self, what: Invalidate) {

@@ -99,6 +99,11 @@ impl WorkloadLinks {
         self.configured.clear();
     }
 
+    /// Forgets what was done to the link with this index.
+    pub fn forget(&mut self, link: u32) {
+        self.configured.retain(|_, index| *index != link);
+    }
+
     /// Configures each interface that came up since; returns how much was written, and what failed.
     pub fn apply<'a>(
         &mut self,

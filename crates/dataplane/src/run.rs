@@ -5,6 +5,7 @@ use crate::bpf::BpfTunnel;
 use crate::ipip::TunnelStatus;
 use crate::mailbox::Mailbox;
 use crate::netlink::{Cause, Change, Error, Monitor};
+use crate::rules;
 use crate::tunnel::Heard;
 use model::desired::{Desired, Learned};
 use nix::errno::Errno;
@@ -13,8 +14,6 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// How long changes in the kernel are gathered: another daemon's thousand routes are one look at the table.
-const SETTLE: Duration = Duration::from_millis(50);
 /// How long the thread is silent at most: who watches over it must tell sleep from a standstill.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -37,6 +36,7 @@ enum Event {
     Learned(Learned),
     Kernel(Change),
     Tunnel,
+    Rules(rules::Change),
     Due,
     Stop,
 }
@@ -46,9 +46,12 @@ enum Event {
 /// Blocks its thread: give it one of its own, with the capabilities to write routes, links and packet rules.
 /// `report` is called from the same thread after every apply, and at least every ten seconds.
 pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> Result<(), Error> {
+    let buffer = config.monitor_buffer;
     let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new()))?;
-    let mut events = Events { monitor: Monitor::open(dataplane.netlink_port())?, mailbox };
+    let monitor = Monitor::open(dataplane.netlink_port(), buffer)?;
+    let mut events = Events { monitor, rules: listen_to_rules(buffer), mailbox };
     let mut schedule = Schedule::default();
+    let mut pace = Pace::default();
     let mut log = Log::default();
     let mut status = Status::default();
     let (mut in_sync, mut reported) = (false, Instant::now());
@@ -67,10 +70,15 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
                 }
                 Event::Kernel(change) => {
                     dataplane.on_kernel(&change);
-                    schedule.at_most_in(SETTLE);
+                    schedule.at_most_in(pace.on_change());
+                }
+                Event::Rules(change) => {
+                    if dataplane.on_rules(change) {
+                        schedule.at_most_in(pace.on_change());
+                    }
                 }
                 Event::Tunnel => match dataplane.serve_tunnel() {
-                    Heard::NarrowPath => schedule.at_most_in(SETTLE),
+                    Heard::NarrowPath => schedule.at_most_in(Pace::SHORTEST),
                     Heard::Deaf => schedule.at_most_in(apply::RETRY),
                     Heard::Nothing => {}
                 },
@@ -82,6 +90,7 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
             let begun = Instant::now();
             let outcome = dataplane.apply(begun);
             schedule.replace(outcome.next_due);
+            pace.on_applied(begun.elapsed(), outcome.writes);
             log.note(&outcome);
             let (tunnel, applied_in) = (dataplane.tunnel().cloned(), in_sync.then(|| begun.elapsed()));
             status = Status { in_sync, failures: outcome.failures, tunnel, applied_in };
@@ -98,6 +107,46 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
 enum Told {
     Nothing,
     ToApply,
+}
+
+/// Hears of packet rules, where the kernel has nftables; elsewhere they are looked at in intervals alone.
+fn listen_to_rules(buffer: usize) -> Option<rules::Monitor> {
+    let monitor = rules::Monitor::open(buffer);
+    monitor.map_err(|error| tracing::info!(%error, "the kernel does not announce changes of packet rules")).ok()
+}
+
+/// How soon a change in the kernel is looked into.
+///
+/// Changes come in crowds: another daemon's thousand routes are one look at the table. Looking takes a fifth of the
+/// time at most, however many come. And where somebody undoes what was repaired, both take their time.
+struct Pace {
+    pause: Duration,
+    /// Whether the next apply is due for a change in the kernel.
+    called: bool,
+}
+
+impl Pace {
+    const SHORTEST: Duration = Duration::from_millis(50);
+    const IN_DISPUTE: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    /// Returns how long to wait for more of them.
+    fn on_change(&mut self) -> Duration {
+        self.called = true;
+        self.pause
+    }
+
+    fn on_applied(&mut self, took: Duration, writes: u64) {
+        let repaired = std::mem::take(&mut self.called) && writes > 0;
+        let shortest = if repaired { Self::IN_DISPUTE } else { Self::SHORTEST };
+        self.pause = (took * 4).clamp(shortest, Self::LONGEST);
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { pause: Self::SHORTEST, called: false }
+    }
 }
 
 /// When the next apply is due.
@@ -122,6 +171,7 @@ impl Schedule {
 /// Where events come from.
 struct Events {
     monitor: Monitor,
+    rules: Option<rules::Monitor>,
     mailbox: Mailbox,
 }
 
@@ -137,22 +187,26 @@ impl Events {
         // rounded up, or the last millisecond would be spent awake
         let left = end.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut sources = vec![
-            PollFd::new(self.mailbox.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-        ];
-        sources.extend(tunnel.map(|tunnel| PollFd::new(tunnel, PollFlags::POLLIN)));
+        let source = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut sources = vec![source(self.mailbox.as_fd()), source(self.monitor.as_fd())];
+        sources.extend(self.rules.as_ref().map(|rules| source(rules.as_fd())));
+        // the last one, if there is one
+        sources.extend(tunnel.map(source));
         match poll(&mut sources, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Cause::Socket(errno.into()).during("wait for changes")),
         }
-        let tunnel = sources.get(2).is_some_and(|tunnel| tunnel.any() == Some(true));
+        let tunnel = tunnel.and_then(|_| sources.last()).is_some_and(|tunnel| tunnel.any() == Some(true));
         let letters = self.mailbox.take();
         let mut events = Vec::new();
         events.extend(letters.stop.then_some(Event::Stop));
         events.extend(letters.desired.map(Event::Desired));
         events.extend(letters.learned.map(Event::Learned));
         events.extend(self.monitor.read()?.into_iter().map(Event::Kernel));
+        if let Some(rules) = &mut self.rules {
+            let heard = rules.read().map_err(|error| Cause::Socket(error).during("hear of packet rules"))?;
+            events.extend(heard.into_iter().map(Event::Rules));
+        }
         events.extend(tunnel.then_some(Event::Tunnel));
         events.extend(due.filter(|due| *due <= Instant::now()).map(|_| Event::Due));
         Ok(events)

@@ -7,18 +7,18 @@
 
 mod common;
 
+use common::walkthrough::{config, desired, ip, learned, prefix};
 use common::{Namespace, eventually};
 use dataplane::netlink::{Change, Netlink, Veth};
 use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
-use ipnet::Ipv4Net;
 use model::Mtu;
-use model::desired::{Desired, Encapsulation, Ipip, Learned, Pool, Settings, Workload};
-use model::name::{IfName, NodeName};
-use std::collections::{BTreeMap, BTreeSet};
+use model::desired::{Desired, Encapsulation, Ipip, Learned};
+use model::name::IfName;
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -94,45 +94,8 @@ impl Node {
     }
 }
 
-fn config(state: &Path) -> Config {
-    Config { tunnel: TunnelChoice::Auto, state_directory: state.to_owned() }
-}
-
 fn start(namespace: &Namespace, state: &Path, tunnel: &DeviceOnly) -> Dataplane {
     namespace.run(|| Dataplane::new(config(state), Box::new(tunnel.clone()))).expect("a netlink socket")
-}
-
-fn ip(text: &str) -> Ipv4Addr {
-    text.parse().expect("a literal address")
-}
-
-fn prefix(text: &str) -> Ipv4Net {
-    text.parse().expect("a literal prefix")
-}
-
-fn desired() -> Desired {
-    let workload = |address| Workload { addresses: BTreeSet::from([ip(address)]) };
-    let pool = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
-    Desired {
-        node: NodeName::from("k8s-m"),
-        address: Some((ip("192.168.10.10"), prefix("192.168.10.0/24"))),
-        workloads: BTreeMap::from([
-            (IfName::from("cali1"), workload("172.16.116.1")),
-            (IfName::from("cali2"), workload("172.16.116.2")),
-        ]),
-        local_blocks: BTreeSet::from([prefix("172.16.116.0/24")]),
-        pools: BTreeMap::from([(prefix("172.16.0.0/16"), pool)]),
-        ipip: Some(Ipip { address: Some(ip("172.16.116.0")), mtu: None }),
-        hosts: BTreeMap::from([
-            (NodeName::from("k8s-m"), ip("192.168.10.10")),
-            (NodeName::from("k8s-w1"), ip("192.168.10.101")),
-        ]),
-        settings: Settings::default(),
-    }
-}
-
-fn learned() -> Learned {
-    Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))])
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod address;
 mod link;
+mod listener;
 mod monitor;
 mod neighbour;
 mod path;
@@ -15,6 +16,8 @@ mod socket;
 
 pub use address::Address;
 pub use link::{Link, MacAddress, Veth};
+pub use listener::MONITOR_BUFFER;
+pub(crate) use listener::{Heard, Listener, Protocol};
 pub use monitor::{Change, Monitor};
 pub use neighbour::Neighbour;
 pub use path::PathMtu;

@@ -1,109 +1,140 @@
-//! What others change in the kernel, as it happens.
+//! What changes in the kernel's links, addresses, routes, filters and parameters, as it happens.
 //!
-//! A hint, never the truth: the kernel drops notifications when nobody reads them in time, and does not announce
-//! IPv4 routes that vanish with their link. Whoever listens lists the objects again.
+//! A hint, never the truth: the kernel drops notifications when nobody reads them in time, does not announce IPv4
+//! routes that vanish with their link, and says of a parameter only that one of its link's has changed, and only of
+//! some (`forwarding`, `proxy_arp`, `proxy_ndp`, `rp_filter`). Whoever listens lists the objects again.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink messages are an open set")]
-
-use super::{Cause, Error, Link};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-use std::io;
+use super::listener::{Announcement, Heard, Listener, Protocol};
+use super::{Cause, Error};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`.
-const GROUPS: [u32; 3] = [1, 5, 7];
-/// Some 20,000 route notifications.
-const RECEIVE_BUFFER: usize = 8 << 20;
-/// One notification, with room to spare.
-const DATAGRAM: usize = 64 << 10;
+/// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_NETCONF`,
+/// `RTNLGRP_IPV6_NETCONF`.
+const GROUPS: [u32; 6] = [1, 4, 5, 7, 24, 25];
+/// `NETCONFA_IFINDEX`, behind the address family and its padding.
+const PARAMETER_LINK: u16 = 1;
 
 /// Something that changed in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// A link appeared, or changed its state.
-    LinkChanged(Link),
-    /// A link is gone.
-    LinkGone(Link),
+    /// A link appeared, changed its state, or is gone.
+    Link,
     /// An IPv4 address came or went.
     Address,
     /// Someone else changed an IPv4 route.
     Route,
+    /// Someone else changed a traffic filter or a queueing discipline.
+    Filter,
+    /// A parameter of the link with this index changed; of all links, or of those to come, if none.
+    Parameter(Option<u32>),
     /// Notifications were lost: anything may have changed.
     Overrun,
 }
 
-/// A socket that hears of links, addresses and routes.
+/// A socket that hears of links, addresses, routes, filters and parameters.
 pub struct Monitor {
-    socket: Socket,
+    listener: Listener,
     own_port: u32,
-    buffer: Vec<u8>,
 }
 
 impl Monitor {
-    /// Listens in the calling thread's network namespace, deaf to route changes made by the socket `own_port`.
-    pub fn open(own_port: u32) -> Result<Monitor, Error> {
-        Monitor::connect(own_port).map_err(|error| Cause::Socket(error).during("listen for changes in the kernel"))
-    }
-
-    fn connect(own_port: u32) -> io::Result<Monitor> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.set_non_blocking(true)?;
-        // refused without CAP_NET_ADMIN in the first user namespace: overruns are survived
-        let _ = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER);
-        for group in GROUPS {
-            socket.add_membership(group)?;
-        }
-        Ok(Monitor { socket, own_port, buffer: Vec::with_capacity(DATAGRAM) })
-    }
-
-    /// Returns everything heard since the last call, without waiting.
-    pub fn read(&mut self) -> Result<Vec<Change>, Error> {
-        let mut changes = Vec::new();
-        loop {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => self.parse(&mut changes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changes),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changes.push(Change::Overrun),
-                Err(error) => return Err(Cause::Socket(error).during("hear of changes in the kernel")),
-            }
+    /// Listens in the calling thread's network namespace, deaf to changes of routes and filters by the socket
+    /// `own_port`. What is not read waits in a buffer of the given size, and is lost beyond it.
+    pub fn open(own_port: u32, buffer: usize) -> Result<Monitor, Error> {
+        match Listener::open(Protocol::Route, &GROUPS, buffer) {
+            Ok(listener) => Ok(Monitor { listener, own_port }),
+            Err(error) => Err(Cause::Socket(error).during("listen for changes in the kernel")),
         }
     }
 
-    fn parse(&self, changes: &mut Vec<Change>) {
-        let mut rest = self.buffer.as_slice();
-        while let Some(length) = rest.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes) as usize) {
-            let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else {
-                // a notification that cannot be read is one that was not heard
-                changes.push(Change::Overrun);
-                return;
-            };
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            let own = message.header.port_number == self.own_port;
-            if let NetlinkPayload::InnerMessage(message) = message.payload {
-                changes.extend(change(&message, own));
-            }
+    /// Returns what was heard since the last call, each change once, without waiting.
+    pub fn read(&mut self) -> Result<BTreeSet<Change>, Error> {
+        let mut changes = BTreeSet::new();
+        match self.listener.read(|announcement| changes.extend(change(announcement, self.own_port))) {
+            Ok(Heard::Everything) => {}
+            Ok(Heard::NotAll) => drop(changes.insert(Change::Overrun)),
+            Err(error) => return Err(Cause::Socket(error).during("hear of changes in the kernel")),
         }
+        Ok(changes)
     }
 }
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.listener.as_fd()
     }
 }
 
-fn change(message: &RouteNetlinkMessage, own: bool) -> Option<Change> {
-    match message {
-        RouteNetlinkMessage::NewLink(message) => Link::parse(message).map(Change::LinkChanged),
-        RouteNetlinkMessage::DelLink(message) => Link::parse(message).map(Change::LinkGone),
-        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Some(Change::Address),
-        RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) if !own => Some(Change::Route),
+fn change(announcement: &Announcement<'_>, own_port: u32) -> Option<Change> {
+    let others = announcement.port != own_port;
+    match announcement.kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK => Some(Change::Link),
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Change::Address),
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => others.then_some(Change::Route),
+        libc::RTM_NEWQDISC | libc::RTM_DELQDISC | libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => {
+            others.then_some(Change::Filter)
+        }
+        libc::RTM_NEWNETCONF => Some(Change::Parameter(parameter_link(announcement.body))),
         _ => None,
+    }
+}
+
+/// Finds whose parameters a message is about; a negative index stands for all links, or for those to come.
+fn parameter_link(body: &[u8]) -> Option<u32> {
+    let mut attributes = body.get(4..)?;
+    while let [a, b, c, d, rest @ ..] = attributes {
+        let length = usize::from(u16::from_ne_bytes([*a, *b]));
+        if u16::from_ne_bytes([*c, *d]) == PARAMETER_LINK {
+            return i32::from_ne_bytes(*rest.first_chunk()?).try_into().ok();
+        }
+        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::listener::announcements;
+    use super::*;
+
+    /// A message of the kernel's: header, body.
+    fn message(kind: u16, port: u32, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + body.len()).expect("short");
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 6]);
+        bytes.extend(port.to_ne_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// `struct netconfmsg` of IPv4, then `NETCONFA_FORWARDING` (2) and `NETCONFA_IFINDEX` (1).
+    fn parameters_of(link: i32) -> Vec<u8> {
+        let mut body = vec![2, 0, 0, 0, 8, 0, 2, 0, 1, 0, 0, 0, 8, 0, 1, 0];
+        body.extend(link.to_ne_bytes());
+        body
+    }
+
+    #[test]
+    fn a_datagram_may_hold_several_messages() {
+        let mut datagram = message(libc::RTM_NEWROUTE, 7, &[0; 12]);
+        datagram.extend(message(libc::RTM_NEWROUTE, 8, &[0; 12]));
+        datagram.extend(message(libc::RTM_NEWNETCONF, 0, &parameters_of(5)));
+        datagram.extend(message(libc::RTM_NEWNETCONF, 0, &parameters_of(-1)));
+        datagram.extend(message(libc::RTM_DELTFILTER, 7, &[]));
+        datagram.extend(message(libc::RTM_NEWNEIGH, 0, &[]));
+        datagram.extend([9, 0, 0, 0]);
+        let changes: Vec<Change> = announcements(&datagram).filter_map(|one| change(&one, 8)).collect();
+        let parameter = Change::Parameter;
+        assert_eq!(changes, [Change::Route, parameter(Some(5)), parameter(None), Change::Filter]);
+    }
+
+    #[test]
+    fn nonsense_is_no_change() {
+        for body in [&[][..], &[2, 0, 0, 0], &[2, 0, 0, 0, 0, 0, 0, 0], &[2, 0, 0, 0, 8, 0, 1, 0, 1]] {
+            assert_eq!(parameter_link(body), None, "{body:?}");
+        }
+        assert_eq!(announcements(&[200, 0, 0, 0, 1, 2, 3]).count(), 0);
     }
 }

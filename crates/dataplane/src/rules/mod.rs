@@ -24,6 +24,7 @@ pub use error::RulesError;
 pub use model::{
     Action, ChainName, End, Hook, HookRules, Match, Placement, Rule, Ruleset, Scope, Sense, SetName, Table,
 };
+pub use nft::{Change, Monitor};
 
 pub use pools::known_pools;
 
@@ -45,10 +46,19 @@ pub enum Invalidate {
     Sets,
 }
 
+/// Whether what a driver knows of the kernel still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It does: the next apply has nothing to do for that reason.
+    Good,
+    /// It may not: the next apply reads first.
+    Stale,
+}
+
 /// Makes the kernel's packet rules agree with a [`Ruleset`].
 ///
 /// A driver reads the kernel once, remembers what it wrote, and reads again only when told to by
-/// [`invalidate`](Driver::invalidate) or after a failure. Objects of others are never touched.
+/// [`invalidate`](Driver::invalidate) or [`on_change`](Driver::on_change), or after a failure. Objects of others are never touched.
 pub trait Driver: Send {
     /// Writes the difference between the kernel and `ruleset`: sets before the rules that name them, rules
     /// before the removal of sets that none names.
@@ -58,6 +68,9 @@ pub trait Driver: Send {
 
     /// Forgets a part of what is known, so that the next [`apply`](Driver::apply) finds drift.
     fn invalidate(&mut self, what: Invalidate);
+
+    /// Takes notice of something that was done to packet rules; what the driver did itself it has read back already.
+    fn on_change(&mut self, change: Change) -> Knowledge;
 
     /// Removes every chain, rule and set of ours, and nothing else.
     fn remove_all(&mut self) -> Result<Applied, RulesError>;

@@ -85,6 +85,9 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// All of the kernel's chains.
+    pub const ALL: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
+
     /// The chain's name.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use crate::common::{Namespace, command, eventually};
 use dataplane::bpf::BpfTunnel;
 use dataplane::cleanup::{Forwarding, Pods, Scope, Step, cleanup};
+use dataplane::netlink::MONITOR_BUFFER;
 use dataplane::podnet::{self, PodNetwork, default_routes};
 use dataplane::{Config, Dataplane, TunnelChoice};
 use ipnet::Ipv4Net;
@@ -70,7 +71,8 @@ impl Node {
 
     /// Runs an agent's dataplane on the node, until the kernel is as wanted.
     pub(crate) fn run_agent(&self, rules: PacketRules) {
-        let config = Config { tunnel: TunnelChoice::Auto, state_directory: self.state.path().to_owned() };
+        let state_directory = self.state.path().to_owned();
+        let config = Config { tunnel: TunnelChoice::Auto, state_directory, monitor_buffer: MONITOR_BUFFER };
         let outcome = self.namespace.run(|| {
             let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new())).expect("a netlink socket");
             dataplane.on_learned(Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))]));

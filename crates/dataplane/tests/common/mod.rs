@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod walkthrough;
+
 use dataplane::netns::NetNs;
 use std::fs;
 use std::path::PathBuf;

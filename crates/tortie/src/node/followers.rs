@@ -19,7 +19,8 @@ pub(crate) const STATE_DIRECTORY: &str = "/var/lib/calico";
 
 /// Starts the dataplane's thread: what it is told never blocks the teller, and it says how the kernel stands.
 pub(crate) fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
-    let config = dataplane::Config { tunnel, state_directory: STATE_DIRECTORY.into() };
+    let monitor_buffer = dataplane::netlink::MONITOR_BUFFER;
+    let config = dataplane::Config { tunnel, state_directory: STATE_DIRECTORY.into(), monitor_buffer };
     let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
     let (said, status) = watch::channel(Status::default());
     std::thread::Builder::new()

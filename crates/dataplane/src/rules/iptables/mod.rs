@@ -13,7 +13,7 @@ pub(super) use saved::is_our_chain;
 
 use super::ipset::{IpSets, Release};
 use super::model::{Ruleset, Table};
-use super::{Applied, Driver, Invalidate, RulesError, calico, nft};
+use super::{Applied, Change, Driver, Invalidate, Knowledge, RulesError, calico, nft};
 use plan::Learned;
 use saved::Saved;
 use std::collections::BTreeMap;
@@ -63,6 +63,19 @@ impl Driver for Iptables {
         }
     }
 
+    fn on_change(&mut self, change: Change) -> Knowledge {
+        let generation = match change {
+            Change::Nftables(_) => return Knowledge::Good,
+            Change::Iptables(generation) => Some(generation),
+            Change::Overrun => None,
+        };
+        match &mut self.tables {
+            Some(tables) if !tables.have_shown(generation) => tables.saved = None,
+            Some(_) | None => return Knowledge::Good,
+        }
+        Knowledge::Stale
+    }
+
     fn remove_all(&mut self) -> Result<Applied, RulesError> {
         self.invalidate(Invalidate::Rules);
         self.invalidate(Invalidate::Sets);
@@ -91,13 +104,15 @@ impl Iptables {
 pub(super) struct Tables {
     backend: Backend,
     saved: Option<Saved>,
+    /// The generation of the nftables ruleset before the tables were last read.
+    generation: Option<u32>,
     learned: Learned,
 }
 
 impl Tables {
     /// Looks at nothing yet.
     pub(super) fn new(backend: Backend) -> Tables {
-        Tables { backend, saved: None, learned: Learned::new() }
+        Tables { backend, saved: None, generation: None, learned: Learned::new() }
     }
 
     /// Makes the tables hold `ruleset` and nothing else of ours; returns how many chains were written.
@@ -107,7 +122,10 @@ impl Tables {
         for _ in 0..ROUNDS {
             let saved = match self.saved.take() {
                 Some(saved) => saved,
-                None => saved::parse(&self.backend.save()?),
+                None => {
+                    self.generation = nft::generation();
+                    saved::parse(&self.backend.save()?)
+                }
             };
             if writes > 0 {
                 self.learn(&desired, &saved);
@@ -125,6 +143,11 @@ impl Tables {
             writes += plan.writes;
         }
         Err(RulesError::Unsettled { what: "iptables rules".to_owned(), rounds: ROUNDS })
+    }
+
+    /// Whether what was last read shows what was done up to a generation of the ruleset.
+    fn have_shown(&self, change: Option<u32>) -> bool {
+        self.saved.is_some() && self.generation.zip(change).is_some_and(|(read, change)| nft::shows(read, change))
     }
 
     /// Remembers rules that came back, right after they were written, in other words than expected.

@@ -36,10 +36,11 @@ pub(super) mod message {
     pub(in super::super) const NEW_ELEMENTS: u8 = 12;
     pub(in super::super) const GET_ELEMENTS: u8 = 13;
     pub(in super::super) const DEL_ELEMENTS: u8 = 14;
+    pub(in super::super) const NEW_GENERATION: u8 = 15;
     pub(in super::super) const GET_GENERATION: u8 = 16;
 }
 
-/// Attributes of the answer to [`message::GET_GENERATION`].
+/// Attributes of the ruleset's generation, asked for or announced.
 pub(super) mod generation {
     pub(in super::super) const ID: u16 = 1;
 }

@@ -8,6 +8,7 @@ mod abi;
 mod actual;
 mod compile;
 mod expression;
+mod monitor;
 mod plan;
 pub(super) mod purge;
 mod removal;
@@ -18,7 +19,10 @@ mod wire;
 
 use super::iptables::is_our_chain;
 use super::model::{Ruleset, Table};
-use super::{Applied, Driver, Invalidate, RulesError, calico};
+use super::{Applied, Driver, Invalidate, Knowledge, RulesError, calico};
+pub(super) use monitor::shows;
+pub use monitor::{Change, Monitor};
+
 use actual::{Actual, ActualSet, Presence};
 use ipnet::{Ipv4Net, Ipv4Subnets};
 use nix::errno::Errno;
@@ -63,6 +67,18 @@ impl Driver for Nftables {
 
     fn invalidate(&mut self, _: Invalidate) {
         self.actual = None;
+    }
+
+    fn on_change(&mut self, change: Change) -> Knowledge {
+        match (change, &self.actual) {
+            (Change::Iptables(_), _) => return Knowledge::Good,
+            (Change::Nftables(generation), Some(actual)) if shows(actual.generation, generation) => {
+                return Knowledge::Good;
+            }
+            (Change::Nftables(_) | Change::Overrun, _) => {}
+        }
+        self.actual = None;
+        Knowledge::Stale
     }
 
     fn remove_all(&mut self) -> Result<Applied, RulesError> {
@@ -135,6 +151,11 @@ fn socket(place: &mut Option<Socket>) -> Result<&mut Socket, RulesError> {
         *place = Some(Socket::open().map_err(failed("open an nfnetlink socket"))?);
     }
     Ok(place.as_mut().expect("opened above"))
+}
+
+/// Reads the ruleset's generation, for the other driver; a kernel without nftables has none.
+pub(super) fn generation() -> Option<u32> {
+    actual::read_generation(&mut Socket::open().ok()?).ok()
 }
 
 /// The hashes of every chain, for tests of composition.

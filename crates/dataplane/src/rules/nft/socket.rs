@@ -20,7 +20,7 @@ const DATAGRAM: usize = 128 << 10;
 
 const HEADER: usize = 16;
 /// Address family, version and resource number before the attributes.
-const SUBHEADER: usize = 4;
+pub(super) const SUBHEADER: usize = 4;
 
 const REQUEST: u16 = 0x1;
 const ACKNOWLEDGE: u16 = 0x4;
