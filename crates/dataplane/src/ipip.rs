@@ -14,6 +14,7 @@ use model::desired::{Desired, Ipip, Route, Target};
 use model::name::{IPIP_DEVICE, IfName};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -55,6 +56,17 @@ pub struct TunnelStatus {
     pub form: TunnelForm,
     /// The reason, for an operator.
     pub reason: &'static str,
+}
+
+/// As an operator is told: what `tunl0` is, and why.
+impl fmt::Display for TunnelStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.form {
+            TunnelForm::Kernel => "the kernel's ipip device",
+            TunnelForm::Bpf => "a veth pair with BPF programs",
+        };
+        write!(f, "{IPIP_DEVICE} is {form} ({})", self.reason)
+    }
 }
 
 /// Why the device is not as it should be.

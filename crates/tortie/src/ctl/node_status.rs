@@ -1,4 +1,6 @@
 //! node status: whether the agent runs, and what it says of its BGP sessions (control reference §3.5, §5.8).
+//!
+//! What calicoctl does not tell, the form of `tunl0`, is a line after all that it does.
 
 use super::{Failed, Output, World, table};
 use crate::dispatch::{Mode, dispatch};
@@ -16,19 +18,31 @@ pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
         return Err(Failed("Calico process is not running.".to_owned()));
     }
     let mut text = "Calico process is running.\n".to_owned();
-    let Some(stream) = world.bird.iter().find_map(|folder| UnixStream::connect(folder.join("bird.ctl")).ok()) else {
+    let socket = |name: &str| world.bird.iter().find_map(|folder| UnixStream::connect(folder.join(name)).ok());
+    let Some(stream) = socket("bird.ctl") else {
         text += "\nThe BGP backend process (BIRD) is not running.\n";
         return Ok(Output::success(text));
     };
     let failed =
         |error: io::Error| Failed(format!("Error executing command: ask the agent for its BGP peers: {error}"));
-    text += &family("IPv4", &peers(&ask(stream).map_err(failed)?, '.'));
-    let rows = match world.bird.iter().find_map(|folder| UnixStream::connect(folder.join("bird6.ctl")).ok()) {
-        Some(stream) => peers(&ask(stream).map_err(failed)?, ':'),
+    let mut agent = Conversation::open(stream).map_err(failed)?;
+    let rows = agent.ask("show protocols").and_then(Answer::lines).map_err(failed)?;
+    // BIRD does not know it, and nothing above depends on it
+    let tunnel = agent.ask("show tunl0").ok();
+    text += &family("IPv4", &peers(&rows, '.'));
+    let rows = match socket("bird6.ctl") {
+        Some(stream) => Conversation::open(stream)
+            .and_then(|mut agent| agent.ask("show protocols"))
+            .and_then(Answer::lines)
+            .map_err(failed)?,
         None => Vec::new(),
     };
-    text += &family("IPv6", &rows);
-    Ok(Output::success(text + "\n"))
+    text += &family("IPv6", &peers(&rows, ':'));
+    text.push('\n');
+    if let Some(Answer::Lines(lines)) = tunnel {
+        text += &lines.iter().map(|line| format!("IPIP tunnel: {line}.\n")).collect::<String>();
+    }
+    Ok(Output::success(text))
 }
 
 /// Whether an agent's process, ours or Calico's, is among those shown at `proc`.
@@ -52,26 +66,51 @@ fn agent_runs(proc: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Asks BIRD's control protocol for its protocols; returns the table's rows without their codes.
-fn ask(stream: UnixStream) -> io::Result<Vec<String>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut stream = BufReader::new(stream);
-    let banner = read_line(&mut stream)?;
-    if !banner.starts_with("0001") {
-        return Err(io::Error::other(format!("unexpected greeting {banner:?}")));
+/// A conversation in BIRD's control protocol.
+struct Conversation(BufReader<UnixStream>);
+
+/// What a command was answered.
+enum Answer {
+    /// The rows, without their codes and heading.
+    Lines(Vec<String>),
+    /// The other side does not know or refuses the command, and says so.
+    Refused(String),
+}
+
+impl Answer {
+    fn lines(self) -> io::Result<Vec<String>> {
+        match self {
+            Answer::Lines(lines) => Ok(lines),
+            Answer::Refused(reason) => Err(io::Error::other(reason)),
+        }
     }
-    stream.get_mut().write_all(b"show protocols\n")?;
-    let mut rows = Vec::new();
-    loop {
-        let line = read_line(&mut stream)?;
-        match line.get(..4) {
-            Some("0000") => return Ok(rows),
-            Some("2002") => {}
-            Some("1002") => rows.push(line.get(5..).unwrap_or_default().to_owned()),
-            Some(code) if code.starts_with(['8', '9']) => return Err(io::Error::other(line)),
-            _ if line.starts_with(' ') => rows.push(line.trim_start().to_owned()),
-            _ => return Err(io::Error::other(format!("unexpected line {line:?}"))),
+}
+
+impl Conversation {
+    fn open(stream: UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = BufReader::new(stream);
+        let banner = read_line(&mut stream)?;
+        if !banner.starts_with("0001") {
+            return Err(io::Error::other(format!("unexpected greeting {banner:?}")));
+        }
+        Ok(Conversation(stream))
+    }
+
+    fn ask(&mut self, command: &str) -> io::Result<Answer> {
+        self.0.get_mut().write_all(format!("{command}\n").as_bytes())?;
+        let mut rows = Vec::new();
+        loop {
+            let line = read_line(&mut self.0)?;
+            match line.get(..4) {
+                Some("0000") => return Ok(Answer::Lines(rows)),
+                Some("2002") => {}
+                Some("1000" | "1002") => rows.push(line.get(5..).unwrap_or_default().to_owned()),
+                Some(code) if code.starts_with(['8', '9']) => return Ok(Answer::Refused(line)),
+                _ if line.starts_with(' ') => rows.push(line.trim_start().to_owned()),
+                _ => return Err(io::Error::other(format!("unexpected line {line:?}"))),
+            }
         }
     }
 }
@@ -150,31 +189,52 @@ mod tests {
         assert!(!agent_runs(proc.path()).expect("a list"));
     }
 
-    #[test]
-    fn the_answer_of_bird() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("bird.ctl");
-        let listener = UnixListener::bind(&path).expect("a socket");
-        let server = std::thread::spawn(move || {
+    /// Serves one client the given answers, in order; returns what it asked.
+    fn serve(folder: &Path, answers: &'static [&'static str]) -> std::thread::JoinHandle<Vec<String>> {
+        let listener = UnixListener::bind(folder.join("bird.ctl")).expect("a socket");
+        std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client");
             let mut lines = BufReader::new(stream);
             lines.get_mut().write_all(b"0001 BIRD v0.3.3+birdv1.6.8 ready.\n").expect("the greeting");
-            let mut command = String::new();
-            lines.read_line(&mut command).expect("a command");
-            let answer = "2002-name     proto    table    state  since       info\n\
-                          1002-static1  Static   master   up     05:17:00    \n \
-                          kernel1  Kernel   master   up     05:17:00    \n \
-                          Mesh_192_168_10_101 BGP      master   up     05:17:26    Established   \n \
-                          Global_10_0_0_1 BGP      master   start  2026-11-24  Active        Socket: Connection refused\n\
-                          0000 \n";
-            lines.get_mut().write_all(answer.as_bytes()).expect("the answer");
-            command
-        });
-        let rows = ask(UnixStream::connect(&path).expect("a connection")).expect("rows");
-        assert_eq!(server.join().expect("the server ends"), "show protocols\n");
-        assert_eq!(
-            family("IPv4", &peers(&rows, '.')),
-            "
+            let mut asked = Vec::new();
+            for answer in answers {
+                asked.push(read_line(&mut lines).expect("a command"));
+                lines.get_mut().write_all(answer.as_bytes()).expect("the answer");
+            }
+            asked
+        })
+    }
+
+    /// What node status prints of an agent that gives these answers.
+    fn status(answers: &'static [&'static str]) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = folder.path().join("7");
+        fs::create_dir(&process).expect("a process");
+        fs::write(process.join("cmdline"), "tortie\0node\0").expect("its command line");
+        let server = serve(folder.path(), answers);
+        let mut stdin = io::empty();
+        let world = World {
+            variable: &|_| None,
+            stdin: std::cell::RefCell::new(&mut stdin),
+            store: None,
+            bird: vec![folder.path().to_owned()],
+            proc: folder.path().to_owned(),
+        };
+        let output = run(&world).expect("a status");
+        assert_eq!(server.join().expect("the server ends"), ["show protocols", "show tunl0"]);
+        output.stdout
+    }
+
+    const PROTOCOLS: &str = "2002-name     proto    table    state  since       info\n\
+                             1002-static1  Static   master   up     05:17:00    \n \
+                             kernel1  Kernel   master   up     05:17:00    \n \
+                             Mesh_192_168_10_101 BGP      master   up     05:17:26    Established   \n \
+                             Global_10_0_0_1 BGP      master   start  2026-11-24  Active        Socket: Connection refused\n\
+                             0000 \n";
+
+    const TEXT: &str = "\
+Calico process is running.
+
 IPv4 BGP status
 +----------------+-------------------+-------+------------+-----------------------------------+
 |  PEER ADDRESS  |     PEER TYPE     | STATE |   SINCE    |               INFO                |
@@ -182,8 +242,24 @@ IPv4 BGP status
 | 192.168.10.101 | node-to-node mesh | up    | 05:17:26   | Established                       |
 | 10.0.0.1       | global            | start | 2026-11-24 | Active Socket: Connection refused |
 +----------------+-------------------+-------+------------+-----------------------------------+
-"
-        );
-        assert_eq!(family("IPv6", &[]), "\nIPv6 BGP status\nNo IPv6 peers found.\n");
+
+IPv6 BGP status
+No IPv6 peers found.
+
+";
+
+    #[test]
+    fn birds_answer_is_shown_as_calicoctl_does() {
+        assert_eq!(status(&[PROTOCOLS, "9001 syntax error, unexpected CF_SYM_UNDEFINED\n"]), TEXT);
+    }
+
+    #[test]
+    fn the_form_of_the_tunnel_comes_last() {
+        let text = status(&[
+            PROTOCOLS,
+            "1000-tunl0 is a veth pair with BPF programs (the kernel has no ipip module)\n0000 \n",
+        ]);
+        let line = "IPIP tunnel: tunl0 is a veth pair with BPF programs (the kernel has no ipip module).\n";
+        assert_eq!(text, format!("{TEXT}{line}"));
     }
 }

@@ -1,4 +1,5 @@
-//! BIRD's control socket, answered by the agent: `show protocols` and `show status` (control reference §3.5).
+//! BIRD's control socket, answered by the agent: `show protocols` and `show status` (control reference §3.5), and
+//! `show tunl0`, which BIRD has not.
 //!
 //! `calicoctl node status`, Calico's as well as ours, and operators' scripts ask it.
 
@@ -20,10 +21,14 @@ pub(crate) struct Row {
     pub(crate) info: String,
 }
 
-/// Answers clients of the socket at `path`; `rows` is asked anew for each command.
+/// Answers clients of the socket at `path`; `rows` and `tunnel` are asked anew for each command.
 ///
 /// A socket left behind by a dead agent is replaced.
-pub(crate) async fn serve(path: &Path, rows: impl AsyncFn() -> Vec<Row>) -> io::Result<()> {
+pub(crate) async fn serve(
+    path: &Path,
+    rows: impl AsyncFn() -> Vec<Row>,
+    tunnel: impl Fn() -> Option<String>,
+) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -34,14 +39,18 @@ pub(crate) async fn serve(path: &Path, rows: impl AsyncFn() -> Vec<Row>) -> io::
     let listener = UnixListener::bind(path)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        if let Err(error) = converse(stream, &rows).await {
+        if let Err(error) = converse(stream, &rows, &tunnel).await {
             tracing::debug!(%error, "a client of the control socket went away");
         }
     }
 }
 
 /// One client at a time: its commands are short and its answers small.
-async fn converse(stream: UnixStream, rows: &impl AsyncFn() -> Vec<Row>) -> io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    rows: &impl AsyncFn() -> Vec<Row>,
+    tunnel: &impl Fn() -> Option<String>,
+) -> io::Result<()> {
     let patience = std::time::Duration::from_secs(5);
     let mut stream = BufReader::new(stream);
     let banner = format!("0001 BIRD {} ready.\n", env!("CARGO_PKG_VERSION"));
@@ -56,6 +65,7 @@ async fn converse(stream: UnixStream, rows: &impl AsyncFn() -> Vec<Row>) -> io::
         let answer = match line.trim() {
             "show protocols" => protocols(&rows().await),
             "show status" => status(),
+            "show tunl0" => format!("1000-{}\n0000 \n", tunnel().unwrap_or_else(|| "not in use".to_owned())),
             _ => "9001 syntax error, unexpected command\n".to_owned(),
         };
         stream.get_mut().write_all(answer.as_bytes()).await?;

@@ -52,8 +52,8 @@ pub(crate) struct Followers {
 
 impl Followers {
     /// Nobody follows before the first output.
-    pub(crate) fn new(speaks_bgp: bool, dataplane: dataplane::Sender) -> Followers {
-        Followers { speaker: Speaker::new(speaks_bgp, &dataplane), dataplane, last: None }
+    pub(crate) fn new(speaks_bgp: bool, dataplane: dataplane::Sender, kernel: watch::Receiver<Status>) -> Followers {
+        Followers { speaker: Speaker::new(speaks_bgp, &dataplane, kernel), dataplane, last: None }
     }
 
     /// Passes on what changed.
@@ -79,15 +79,16 @@ impl Followers {
 struct Speaker {
     enabled: bool,
     dataplane: dataplane::Sender,
+    kernel: watch::Receiver<Status>,
     task: Option<mpsc::UnboundedSender<Command>>,
 }
 
 impl Speaker {
-    fn new(enabled: bool, dataplane: &dataplane::Sender) -> Speaker {
+    fn new(enabled: bool, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
         if !enabled {
             dataplane.send(Input::Learned(Learned::new()));
         }
-        Speaker { enabled, dataplane: dataplane.clone(), task: None }
+        Speaker { enabled, dataplane: dataplane.clone(), kernel, task: None }
     }
 
     fn configure(&mut self, peering: Option<Peering>, pools: &BTreeSet<Ipv4Net>) {
@@ -113,11 +114,12 @@ impl Speaker {
         let shell = bgp_io::Shell::new(&first, retained, Box::new(learned));
         let (commands, receiver) = mpsc::unbounded_channel();
         tokio::spawn(shell.run(first, receiver));
-        let asking = commands.clone();
+        let (asking, kernel) = (commands.clone(), self.kernel.clone());
         tokio::task::spawn_local(async move {
             let path = Path::new(CONTROL_SOCKET);
             let rows = async || sessions::rows(&asking).await;
-            if let Err(error) = bird_socket::serve(path, rows).await {
+            let tunnel = || kernel.borrow().tunnel.as_ref().map(ToString::to_string);
+            if let Err(error) = bird_socket::serve(path, rows, tunnel).await {
                 tracing::error!("{}: {error}", path.display());
             }
         });

@@ -105,7 +105,7 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     let (events, mut batches) = mpsc::channel(16);
     tokio::task::spawn_local(datastore::syncer::run(store, scopes(&node), events));
     let mut graph = Graph::new(NodeName(node.clone()), overrides);
-    let mut followers = Followers::new(speaks_bgp, dataplane);
+    let mut followers = Followers::new(speaks_bgp, dataplane, kernel.clone());
     let take = |batch: Vec<Event>, graph: &mut Graph, reporter: &Reporter| {
         if batch.iter().any(|event| tunnel_address::is_concerned(event, &node)) {
             tunnel_address.notify_one();

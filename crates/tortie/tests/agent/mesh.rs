@@ -81,6 +81,18 @@ fn the_tunnel_follows_the_pool() {
             let noted = node.contains("ipv4IPIPTunnelAddr: 172.16.");
             if noted == (mode != "Never") { Ok(()) } else { Err(format!("ipipMode {mode}: {node}")) }
         });
+        let wanted = match mode {
+            "Never" => "\n\nIPIP tunnel: not in use.\n",
+            _ if one.namespace.ip("-d link show tunl0").contains("veth") => {
+                "\n\nIPIP tunnel: tunl0 is a veth pair with BPF programs (the kernel has no ipip module).\n"
+            }
+            _ => "\n\nIPIP tunnel: tunl0 is the kernel's ipip device (the kernel has ipip).\n",
+        };
+        eventually(SOON, || {
+            let output = one.tortie(&["ctl", "node", "status"]).output().expect("the built binary starts");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if text.ends_with(wanted) { Ok(()) } else { Err(format!("ipipMode {mode}: {text}")) }
+        });
     }
 }
 
