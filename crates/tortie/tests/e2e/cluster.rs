@@ -163,6 +163,13 @@ impl Lab {
         self.run_with(&[&["exec", "-i", "--node", node, "--", "calicoctl"], arguments].concat(), input)
     }
 
+    /// `calicoctl ipam check` finds nothing wrong: no address is lost, held twice or used by another.
+    #[track_caller]
+    pub(crate) fn books_are_right(&self) {
+        let text = self.calicoctl("k8s-m", &["ipam", "check", "--show-problem-ips"], "").ok();
+        assert!(text.ends_with("Check complete; found 0 problems.\n"), "{text}");
+    }
+
     /// Starts pods in namespace default: name and node.
     #[track_caller]
     pub(crate) fn start_pods(&self, pods: &[(&str, &str)]) {

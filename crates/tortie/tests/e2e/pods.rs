@@ -124,6 +124,9 @@ fn pods_without_a_node_are_spread_and_namespaces_told_apart() {
     };
     assert!(address(&["a", "-n", "shop"]).contains("172.16.116.2/32"));
     assert!(address(&["-n", "default", "a"]).contains("172.16.116.1/32"));
+    lab.books_are_right();
+    lab.run(&["delete", "pods", "a", "c"]).ok();
+    lab.books_are_right();
 }
 
 #[test]

@@ -55,5 +55,6 @@ fn agents_killed_at_once_and_alone_lose_no_packet() {
         agents_are_back(&lab, &before, killed);
         let routes = lab.node("k8s-m", &["ip", "route", "show", "proto", "bird"]).ok();
         assert_eq!(routes.matches("dev tunl0").count(), 3, "{routes}");
+        lab.books_are_right();
     }
 }
