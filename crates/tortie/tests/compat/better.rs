@@ -24,6 +24,53 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { says: "a pointer is not a value", apply: pointers },
 ];
 
+/// What a command printed.
+pub(crate) struct Printed {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A rule about both streams of a command.
+pub(crate) struct StreamRule {
+    /// The reason, as rows print it.
+    pub(crate) says: &'static str,
+    /// Changes what was recorded, and ours; None when it does not apply.
+    pub(crate) apply: fn(&Printed, &Printed) -> Option<(Printed, Printed)>,
+}
+
+/// All rules about streams.
+pub(crate) const STREAM_RULES: &[StreamRule] = &[
+    StreamRule { says: "an error goes to standard error", apply: error_stream },
+    StreamRule { says: "what is accepted and not acted on is said", apply: warnings },
+    StreamRule { says: "what failed as a whole is no partial success", apply: nothing_done },
+];
+
+/// Errors that were printed on standard output.
+fn error_stream(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let moved = Printed { stdout: String::new(), stderr: format!("{}{}", recorded.stderr, recorded.stdout) };
+    let same = Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
+    (!recorded.stdout.is_empty() && ours.stdout.is_empty()).then_some((moved, same))
+}
+
+/// Lines that warn of fields without effect.
+fn warnings(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let warning =
+        |line: &&str| line.starts_with("warning: ") && line.trim_end().ends_with("is accepted but not acted on yet");
+    let stderr: String = ours.stderr.split_inclusive('\n').filter(|line| !warning(line)).collect();
+    let same = Printed { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() };
+    (stderr != ours.stderr).then(|| (same, Printed { stdout: ours.stdout.clone(), stderr }))
+}
+
+/// `Partial success: replaced the first 1 out of 1` of a command of which nothing was done.
+fn nothing_done(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let partial = r"^Partial success: \w+ the first ([0-9]+) out of ([0-9]+) ('\w+' )?resources:\n$";
+    let captures = Regex::new(partial).expect("a valid expression").captures(&recorded.stdout)?;
+    let reason = recorded.stderr.strip_prefix("hit error: ")?.trim_end();
+    let told = ours.stdout.is_empty() && ours.stderr.trim_end().ends_with(&format!("[{reason}]"));
+    let same = || Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
+    (captures[1] == captures[2] && told).then(|| (same(), same()))
+}
+
 fn host_bits(recorded: &str, ours: &str) -> Option<(String, String)> {
     let route = Regex::new(r#"("dst": ?")([0-9a-f.:]+/[0-9]+)""#).expect("a valid expression");
     let network = |captures: &Captures<'_>| {

@@ -1,6 +1,6 @@
 //! Recorded and ours, side by side.
 
-use crate::better;
+use crate::better::{self, Printed};
 use crate::report::Findings;
 use crate::store::Content;
 use crate::vary::{Identities, mask};
@@ -44,9 +44,24 @@ impl Comparison {
                 self.findings.differs(format!("{what}: {conflict}"));
             }
         } else {
-            let lines = lines(&mask(recorded).text, &mask(ours).text);
+            let lines = lines(&theirs.text, &own.text);
             self.findings.differs(format!("{what}:\n{lines}"));
         }
+    }
+
+    /// Applies the rules about both streams of a command: those with which the two are equal.
+    pub(crate) fn printed(&mut self, recorded: Printed, ours: Printed) -> (Printed, Printed) {
+        let masked = |printed: &Printed| (mask(&printed.stdout).text, mask(&printed.stderr).text);
+        for rule in better::STREAM_RULES {
+            if masked(&recorded) != masked(&ours)
+                && let Some((theirs, own)) = (rule.apply)(&recorded, &ours)
+                && masked(&theirs) == masked(&own)
+            {
+                self.findings.better.insert(rule.says);
+                return (theirs, own);
+            }
+        }
+        (recorded, ours)
     }
 
     /// Compares numbers such as an exit status.

@@ -2,8 +2,8 @@
 //! what is equal, what differs, and what is better on purpose.
 //!
 //! ```text
-//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, a file a case
-//! CASES=cni    which of them, separated by commas; all that DIR has when not given
+//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, DIR/calicoctl-*/, a file a case
+//! CASES=cni    which of them (cni, calicoctl), separated by commas; all that DIR has when not given
 //! ONLY=010     only the cases whose name contains this; those before them still run where they build on each other
 //! TORTIE_BIN   another binary than the one that cargo built
 //! ```
@@ -15,6 +15,7 @@
 //! The recordings name commands, which run as root, though in namespaces of their own: use folders that you trust.
 
 mod better;
+mod calicoctl;
 mod cni;
 mod compare;
 mod own;
@@ -42,7 +43,7 @@ trait Suite {
 type Load = fn(&[PathBuf]) -> Result<Box<dyn Suite>>;
 
 /// The forms of recordings; the folders of one are `NAME` and `NAME-VERSION`.
-const SUITES: [(&str, Load); 1] = [("cni", cni::load)];
+const SUITES: [(&str, Load); 2] = [("cni", cni::load), ("calicoctl", calicoctl::load)];
 
 fn main() -> ExitCode {
     let variable = |name| std::env::var(name).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Steps of calicoctl: a command line with its input files, as somebody typed it.
 
+use crate::better::Printed;
 use crate::compare::Comparison;
 use crate::process::{Outcome, run};
 use crate::store::{Content, Store};
@@ -38,6 +39,11 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// Whether the command only shows something.
+    pub(crate) fn looks(&self) -> bool {
+        self.command.starts_with("calicoctl get ")
+    }
+
     /// Runs the command in a folder.
     fn run(&self, world: &World, endpoint: &str, folder: &Path) -> Result<Outcome> {
         for (name, text) in self.files.iter().map(|(name, text)| (name.as_str(), text)) {
@@ -70,8 +76,11 @@ impl Step {
         if !self.command.is_empty() {
             let outcome = self.run(world, store.endpoint(), folder)?;
             let what = |part: &str| format!("{}: {part}", self.command);
-            comparison.text(&what("stdout"), &self.stdout, &outcome.stdout);
-            comparison.text(&what("stderr"), &self.stderr, &outcome.stderr);
+            let recorded = Printed { stdout: self.stdout.clone(), stderr: self.stderr.clone() };
+            let ours = Printed { stdout: outcome.stdout.clone(), stderr: outcome.stderr.clone() };
+            let (recorded, ours) = comparison.printed(recorded, ours);
+            comparison.text(&what("stdout"), &recorded.stdout, &ours.stdout);
+            comparison.text(&what("stderr"), &recorded.stderr, &ours.stderr);
             comparison.number(&what("exit"), self.exit, outcome.exit);
         }
         if let Some(recorded) = &self.etcd {

@@ -73,6 +73,11 @@ impl Store {
         Ok(())
     }
 
+    /// Empties it.
+    pub(crate) fn clear(&self) -> Result<()> {
+        printed(self.etcdctl().args(["del", "--prefix", "/"]), b"").map(|_| ())
+    }
+
     /// Makes it hold this and nothing else.
     pub(crate) fn become_content(&self, wanted: &Content) -> Result<()> {
         let present = self.content()?;
