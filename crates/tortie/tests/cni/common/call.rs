@@ -1,12 +1,14 @@
 //! Calls of the plugins, in the node's namespace.
 
-use super::Node;
+use super::{Node, PATIENCE};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A call to be made.
 pub(crate) struct Call<'a> {
@@ -103,8 +105,17 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Waits for a call's end.
-    pub(crate) fn of(child: Child) -> Outcome {
+    /// Waits for a call's end; one that does not end fails the test.
+    pub(crate) fn of(mut child: Child) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().expect("the plugin can be waited for").is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("the plugin has not ended after {PATIENCE:?}");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         let output = child.wait_with_output().expect("the plugin ends");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the plugin prints text");
         Outcome { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
