@@ -1,7 +1,8 @@
 //! CHECK: whether everything that ADD made is there and as it was.
 //!
 //! ADD's answer, which comes back as `prevResult`, says what is expected; what later plugins of a chain changed is in it
-//! too. Without it, what ADD stored says so. Everything that differs is told at once. Nothing is repaired: a runtime that is told so makes the pod anew.
+//! too. Without it, what ADD stored says so. Everything that differs is told at once. Nothing is repaired: a runtime
+//! that is told so makes the pod anew.
 
 use super::call::Call;
 use super::cluster;

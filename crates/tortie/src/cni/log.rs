@@ -38,6 +38,9 @@ impl Log {
         for key in LOG_ONLY.iter().filter(|key| conf.other.contains_key(**key)) {
             log.write(Level::Warning, &format!("{key} is not acted on yet: the log file is not rotated"));
         }
+        for key in conf.unheeded() {
+            log.write(Level::Warning, &format!("{key} is not acted on; an address is asked for by IP= in CNI_ARGS"));
+        }
         log
     }
 

@@ -53,6 +53,7 @@ pub fn check_configuration(bytes: &[u8]) -> Result<(), String> {
     let read = || -> Result<(), CniError> {
         let conf = NetConf::parse(bytes)?;
         conf.ipam.route_destinations()?;
+        previous::Previous::of(&conf)?;
         conf.datastore().map(drop)
     };
     read().map_err(|error| error.msg)

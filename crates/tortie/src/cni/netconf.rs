@@ -225,6 +225,17 @@ impl NetConf {
         place(self.version()) >= place(since)
     }
 
+    /// What a runtime asks of the plugin, by capability or by convention, and does not get.
+    pub(crate) fn unheeded(&self) -> Vec<String> {
+        let conventions = self.args.as_ref().and_then(|args| args.get("cni"));
+        let asked = [("runtimeConfig", self.other.get("runtimeConfig")), ("args.cni", conventions)];
+        let keys = |(path, object): (&str, Option<&Value>)| -> Vec<String> {
+            let object = object.and_then(Value::as_object);
+            object.into_iter().flat_map(Map::keys).map(|key| format!("{path}.{key}")).collect()
+        };
+        asked.into_iter().flat_map(keys).collect()
+    }
+
     /// The node's name: `nodename`, the nodename file, `hostname`, the host's own name in lower case.
     pub(crate) fn node(&self) -> Result<String, CniError> {
         let file = if self.nodename_file.is_empty() { NODENAME_FILE } else { &self.nodename_file };
@@ -332,6 +343,16 @@ mod tests {
             assert_eq!(code, 6, "{json}");
             assert!(text.starts_with(&format!("{prefix}{expect}")), "{json}: {text}");
         }
+    }
+
+    #[test]
+    fn what_a_runtime_asks_in_vain_is_named() {
+        let conf = r#"{"name":"n","runtimeConfig":{"ips":["10.0.0.1/32"],"mac":"02:00:00:00:00:01"},
+            "args":{"cni":{"ips":["10.0.0.1"]},"org.apache.mesos":{}}}"#;
+        let conf = NetConf::parse(conf.as_bytes()).expect("a configuration");
+        assert_eq!(conf.unheeded(), ["runtimeConfig.ips", "runtimeConfig.mac", "args.cni.ips"]);
+        let conf = NetConf::parse(br#"{"name":"n","runtimeConfig":null}"#).expect("a configuration");
+        assert_eq!(conf.unheeded(), [] as [&str; 0]);
     }
 
     #[test]

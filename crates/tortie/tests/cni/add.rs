@@ -182,6 +182,46 @@ fn both_families() {
 }
 
 #[test]
+fn pools_and_addresses_of_either_family_can_be_asked_for() {
+    let node = Node::new();
+    for (name, cidr) in [("six", "fd00:10:244::/64"), ("other-six", "fd00:20::/64")] {
+        node.datastore.put_pool(name, cidr, 122);
+    }
+    node.datastore.put_pool("other-four", "10.99.0.0/16", 26);
+    let mut count = 0;
+    let mut added = |ipam: Value, args: &str| -> Vec<String> {
+        count += 1;
+        let container = node.container(&format!("cid{count}"));
+        let added = node.call("ADD", &container).set("ipam", ipam).args(args).run().success();
+        let ips = added["ips"].as_array().expect("addresses");
+        ips.iter().map(|ip| ip["address"].as_str().expect("an address").to_owned()).collect()
+    };
+    for (four, six) in [("other-four", "other-six"), ("10.99.0.0/16", "fd00:20::/64")] {
+        let ipam = json!({
+            "type": "calico-ipam", "assign_ipv6": "true", "ipv4_pools": [four], "ipv6_pools": [six],
+        });
+        let addresses = added(ipam, "");
+        assert!(addresses[0].starts_with("10.99.") && addresses[1].starts_with("fd00:20::"), "{addresses:?}");
+    }
+    // one family bound to a pool leaves the other free
+    let addresses = added(json!({"type": "calico-ipam", "assign_ipv6": "true", "ipv6_pools": ["other-six"]}), "");
+    assert!(addresses[1].starts_with("fd00:20::"), "{addresses:?}");
+    let any = json!({"type": "calico-ipam"});
+    assert_eq!(added(any.clone(), "IP=fd00:10:244::77"), ["fd00:10:244::77/128"]);
+    assert_eq!(added(any, "IgnoreUnknown=1;IP=10.99.1.2;COLOUR=blue"), ["10.99.1.2/32"]);
+}
+
+#[test]
+fn what_a_runtime_asks_in_vain_is_warned_of() {
+    let node = Node::new();
+    let container = node.container("cid1");
+    let call = node.call("ADD", &container).set("runtimeConfig", json!({"ips": ["10.244.7.7/32"]}));
+    let outcome = call.run();
+    assert_eq!(outcome.success()["ips"][0]["address"], "10.244.166.128/32");
+    assert!(outcome.stderr.contains("[WARNING]") && outcome.stderr.contains("runtimeConfig.ips is not acted on"));
+}
+
+#[test]
 fn settings_of_the_network_reach_the_pod() {
     let node = Node::new();
     let small = node.container("cid12");
