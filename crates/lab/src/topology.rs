@@ -81,6 +81,11 @@ pub struct Subnet {
     pub cidr: Ipv4Net,
     /// The router's address in it.
     pub gateway: Ipv4Addr,
+    /// MTU of the router's link into it; the nodes' own links are as wide as ever.
+    ///
+    /// What is larger the router answers with ICMP, or cuts where it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 /// A machine of the cluster.
@@ -94,6 +99,12 @@ pub struct Node {
     /// Which form `tunl0` takes on it.
     #[serde(default)]
     pub tunl0: Tunl0,
+    /// MTU of its uplink, at both ends.
+    ///
+    /// What neighbours send beyond it is lost without a word, as on a switch; the router sends no larger packet into
+    /// the node's subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 /// The form of a node's IPIP device.
@@ -187,6 +198,7 @@ impl Topology {
         self.check_pools(&mut mistakes);
         self.check_subnets(&mut mistakes);
         self.check_nodes(&mut mistakes);
+        self.check_mtus(&mut mistakes);
         let (outside, _) = self.outside_link();
         for (index, subnet) in self.subnets.iter().enumerate() {
             if overlap(&subnet.cidr, &outside) {
@@ -273,6 +285,16 @@ impl Topology {
         }
     }
 
+    fn check_mtus(&self, mistakes: &mut Vec<String>) {
+        let subnets = self.subnets.iter().enumerate().map(|(index, subnet)| (format!("subnets[{index}]"), subnet.mtu));
+        let nodes = self.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node.mtu));
+        for (at, mtu) in subnets.chain(nodes).filter_map(|(at, mtu)| Some((at, mtu?))) {
+            if mtu < SMALLEST_MTU {
+                mistakes.push(format!("{at}.mtu {mtu}: must be {SMALLEST_MTU} to {}", u16::MAX));
+            }
+        }
+    }
+
     fn check_nodes(&self, mistakes: &mut Vec<String>) {
         if self.nodes.is_empty() {
             mistakes.push("nodes: must not be empty".to_owned());
@@ -306,6 +328,9 @@ impl Topology {
         }
     }
 }
+
+/// What every host has to take (RFC 791 §3.1).
+const SMALLEST_MTU: u16 = 576;
 
 fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())

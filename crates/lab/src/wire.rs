@@ -29,6 +29,10 @@ pub(crate) fn router(topology: &Topology) -> String {
             subnet.gateway,
             subnet.cidr.prefix_len()
         );
+        // by itself a bridge's is that of its narrowest port
+        if let Some(mtu) = subnet.mtu {
+            batch += &format!("link set dev subnet{index} mtu {mtu}\n");
+        }
     }
     batch
 }
@@ -39,8 +43,9 @@ pub(crate) fn node_link(topology: &Topology, index: usize, pid: i32) -> String {
     let port = port(&node.name, index);
     let subnet = topology.subnets.iter().position(|subnet| subnet.cidr.contains(&node.address));
     let subnet = subnet.expect("a checked topology has a subnet for every node");
+    let mtu = node.mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
     format!(
-        "link add name {port} type veth peer name eth0 address {} netns {pid}\n\
+        "link add name {port}{mtu} type veth peer name eth0{mtu} address {} netns {pid}\n\
          link set dev {port} master subnet{subnet} up\n",
         mac(node.address)
     )
@@ -128,6 +133,20 @@ mod tests {
              address add 203.0.113.1/24 dev internet\n\
              link set dev internet up\n"
         );
+    }
+
+    #[test]
+    fn narrow_links_have_their_mtu() {
+        let mut topology = Topology::walkthrough();
+        topology.nodes[3].mtu = Some(1400);
+        topology.subnets[0].mtu = Some(1300);
+        assert_eq!(
+            node_link(&topology, 3, 42),
+            "link add name k8s-w0 mtu 1400 type veth peer name eth0 mtu 1400 address 02:00:c0:a8:14:64 netns 42\n\
+             link set dev k8s-w0 master subnet1 up\n"
+        );
+        let router = router(&topology);
+        assert!(router.contains("link set dev subnet0 mtu 1300\n") && !router.contains("subnet1 mtu"), "{router}");
     }
 
     #[test]

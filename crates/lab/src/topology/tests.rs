@@ -60,6 +60,8 @@ fn each_mistake_names_field_and_reason() {
             "name: K8S",
             "nodes[2].name \"K8S\": must be a DNS name in lower case of at most 64 characters",
         ),
+        ("gateway: 192.168.20.254", "gateway: 192.168.20.254, mtu: 575", "subnets[1].mtu 575: must be 576 to 65535"),
+        ("address: 192.168.20.100", "address: 192.168.20.100, mtu: 0", "nodes[3].mtu 0: must be 576 to 65535"),
         ("name: internet", "name: k8s-m", "outside.name \"k8s-m\": is taken"),
         ("203.0.113.10", "172.16.0.1", "outside.address 172.16.0.1: lies in pools[0].cidr 172.16.0.0/16"),
     ] {
@@ -83,6 +85,8 @@ fn unknown_fields_and_wrong_types_are_refused_with_their_name() {
         ("ipipMode: Always", "ipipMode: always", "always"),
         ("dataplane: iptables", "dataplane: ebpf", "ebpf"),
         ("cidr: 172.16.0.0/16", "cidr: 172.16.0.0/33", "invalid"),
+        ("gateway: 192.168.20.254", "gateway: 192.168.20.254, mtu: wide", "wide"),
+        ("address: 192.168.20.100", "address: 192.168.20.100, mtu: 65536", "65536"),
     ] {
         let error = Topology::parse(&edited(from, to)).unwrap_err().to_string();
         assert!(error.contains(expect), "{from} → {to}: {error}");

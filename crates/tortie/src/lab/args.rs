@@ -41,6 +41,18 @@ pub(super) enum Command {
         output: Option<StatusOutput>,
     },
     /// Print the default topology
+    ///
+    /// Fields that it does not show, and what they are when left out:
+    ///   pools[].blockSize   prefix length of a block (26)
+    ///   pools[].ipipMode    Always, CrossSubnet or Never (Never)
+    ///   pools[].vxlanMode   the same
+    ///   pools[].disabled    whether the pool gives no addresses (false)
+    ///   subnets[].mtu       of the router's link into the subnet (1500); larger packets are answered with ICMP
+    ///                       "fragmentation needed" or cut, as in front of a narrow link between routers
+    ///   nodes[].mtu         of the node's uplink, both ends (1500); larger packets of neighbours are lost, as on a
+    ///                       switch, and the router sends no larger ones into the subnet
+    ///   nodes[].tunl0       form of the tunnel: auto, kernel or bpf (auto)
+    #[command(verbatim_doc_comment)]
     Topology,
     /// Build a lab, show the three paths with a verdict on every value, and take it down
     Demo(DemoArguments),
