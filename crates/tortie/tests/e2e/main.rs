@@ -5,6 +5,8 @@ mod bgp_alone;
 mod cluster;
 mod exec;
 mod machine;
+mod path_mtu;
 mod pods;
 mod restarts;
 mod shapes;
+mod traffic;
