@@ -19,6 +19,8 @@ const SOCKET: &str = "control.sock";
 pub(crate) enum Request {
     /// Start the agent, and keep it running.
     StartAgent,
+    /// End the agent, and keep it ended.
+    StopAgent,
     /// Make a pod; the answer is its record.
     AddPod {
         /// What it is.

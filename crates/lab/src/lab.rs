@@ -254,6 +254,24 @@ impl Lab {
         self.host(host)?.run(exec)
     }
 
+    /// Ends a node's agent, which stays ended until [`start_agent`](Lab::start_agent); its kernel forwards on.
+    pub fn stop_agent(&self, node: &str) -> Result<()> {
+        self.ask_about_agent(node, &Request::StopAgent)
+    }
+
+    /// Starts a node's agent that was stopped.
+    pub fn start_agent(&self, node: &str) -> Result<()> {
+        self.ask_about_agent(node, &Request::StartAgent)
+    }
+
+    fn ask_about_agent(&self, node: &str, request: &Request) -> Result<()> {
+        let record = self.running()?.record;
+        let nodes: Vec<&str> = record.topology.nodes.iter().map(|node| node.name.as_str()).collect();
+        ensure!(nodes.contains(&node), "lab {} has no node {node:?}; it has {}", self.name, nodes.join(", "));
+        ensure!(record.agents, "lab {} has no agents: it was made without", self.name);
+        self.ask(node, request).map(drop)
+    }
+
     fn host(&self, host: &str) -> Result<Place> {
         let running = self.running()?;
         let topology = &running.record.topology;

@@ -5,7 +5,7 @@ use crate::control::{self, Request};
 use crate::mount;
 use crate::reaper::{self, Reaper};
 use crate::rundir::{Record, RunDir};
-use crate::service;
+use crate::service::Service;
 use crate::topology::{Datastore, Node, Topology};
 use crate::wire;
 use anyhow::{Context, Result};
@@ -17,8 +17,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The line that says a host has its address.
 pub(super) const READY: &str = "ready";
@@ -56,7 +55,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
 
     let reaper = Arc::new(Reaper::default());
     if let Some(node) = node {
-        let agent = Agent { node: node.clone(), endpoint: endpoint(topology), started: AtomicBool::new(false) };
+        let agent = Agent { node: node.clone(), endpoint: endpoint(topology), service: Mutex::new(None) };
         let pods = Pods::new(name, Arc::clone(&reaper))?;
         let shared = Arc::clone(&reaper);
         control::serve(Path::new("/run/lab"), move |request| match request {
@@ -64,6 +63,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
                 agent.start(&shared);
                 Ok(Value::Null)
             }
+            Request::StopAgent => agent.stop().map(|()| Value::Null),
             Request::AddPod { pod, uid, container_id } => pods.add(*pod, uid, container_id),
             Request::UpdatePod(pod) => pods.update(*pod),
             Request::DeletePod(name) => pods.delete(&name),
@@ -156,17 +156,20 @@ fn show_private(dir: &RunDir, name: &str) -> Result<()> {
 struct Agent {
     node: Node,
     endpoint: String,
-    started: AtomicBool,
+    /// Its supervision, once it has been started.
+    service: Mutex<Option<Service>>,
 }
 
 impl Agent {
-    /// Starts the agent, once.
+    /// Starts the agent, unless it runs.
     fn start(&self, reaper: &Arc<Reaper>) {
-        if self.started.swap(true, Ordering::Relaxed) {
+        let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = &*service {
+            service.resume();
             return;
         }
         let (node, endpoint) = (self.node.clone(), self.endpoint.clone());
-        service::supervise(Arc::clone(reaper), "agent", move || {
+        *service = Some(Service::start(Arc::clone(reaper), "agent", move || {
             let mut command = Command::new("/run/tortie/bin/tortie");
             command.arg0("tortie").arg("node").current_dir("/").stdin(Stdio::null());
             command.env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root");
@@ -176,6 +179,12 @@ impl Agent {
             command.env("TORTIE_TUNL0", node.tunl0.to_string());
             log_to(&mut command, Path::new("/var/log/calico/node.log"));
             command
-        });
+        }));
+    }
+
+    /// Stops the agent until it is started again.
+    fn stop(&self) -> Result<()> {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        service.map_or(Ok(()), |service| service.stop().context("stop the agent"))
     }
 }

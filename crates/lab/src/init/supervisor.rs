@@ -4,7 +4,7 @@ use crate::isolate;
 use crate::mount;
 use crate::reaper::{self, Reaper};
 use crate::rundir::{Record, RunDir};
-use crate::service;
+use crate::service::{self, Service};
 use crate::topology::{Datastore, Topology};
 use crate::wire;
 use anyhow::{Context, Result, bail};
@@ -115,7 +115,7 @@ fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: 
     let socket = dir.shared().join("store.sock");
     let endpoint = super::host::endpoint(topology);
     let datastore = topology.datastore;
-    service::supervise(Arc::clone(reaper), "store", move || {
+    Service::start(Arc::clone(reaper), "store", move || {
         let mut command = match datastore {
             Datastore::Store => {
                 // a store that was killed leaves its socket behind

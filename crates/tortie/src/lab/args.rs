@@ -34,6 +34,16 @@ pub(super) enum Command {
     Delete(DeleteArguments),
     /// Run a command in a pod, or on a node with --node
     Exec(ExecArguments),
+    /// Stop a node's agent, and keep it stopped; the node's kernel forwards on
+    Stop {
+        /// The node
+        node: String,
+    },
+    /// Start a node's agent that was stopped
+    Start {
+        /// The node
+        node: String,
+    },
     /// Show the lab's processes
     Status {
         /// Output format

@@ -64,6 +64,8 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Get(get) => get::run(&lab, &get)?,
         Command::Delete(delete) => return delete_pods(&lab, &delete),
         Command::Exec(exec) => return execute_in(&lab, exec),
+        Command::Stop { node } => lab.stop_agent(&node)?,
+        Command::Start { node } => lab.start_agent(&node)?,
         Command::Status { output } => print_status(&lab, output)?,
         Command::Demo(demo) => return show(&lab, &demo),
         Command::Topology => write!(io::stdout(), "{}", topology::DEFAULT)?,

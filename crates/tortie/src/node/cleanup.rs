@@ -16,8 +16,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The IPAM plugin's lock file, where its configuration names no other.
-const IPAM_LOCK: &str = "/var/run/calico/ipam.lock";
+/// The CNI plugin's lock files, where its configuration names no others.
+const CNI_LOCKS: [&str; 2] = ["/var/run/calico/ipam.lock", "/var/run/calico/cni-calls.lock"];
 
 /// Removes everything that Tortie, or a Calico before it, keeps on this node, and nothing else: routes, tunl0, BPF
 /// programs, packet rules, sets, and the files in /var/run/calico and /var/lib/calico/mtu.
@@ -101,7 +101,7 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
         }
     };
     cleanup::cleanup(&scope, &mut tell).context("look at the kernel")?;
-    for file in [CONTROL_SOCKET, IPAM_LOCK] {
+    for file in [CONTROL_SOCKET].into_iter().chain(CNI_LOCKS) {
         match fs::remove_file(file) {
             Ok(()) => tell(Step::Removed(format!("file {file}"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

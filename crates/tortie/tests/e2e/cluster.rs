@@ -4,6 +4,10 @@
 //! machine). One lab runs at a time, since the tests measure time; it is taken down also when the test fails, after
 //! printing what every node knows.
 
+// by path: other test programs include this file by theirs
+#[path = "cluster/clean.rs"]
+mod clean;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -198,6 +202,15 @@ impl Lab {
         nodes.iter().map(|node| (node["name"].as_str().expect("a name").to_owned(), pid(node))).collect()
     }
 
+    /// The name of the host outside; empty for a lab that is not there, or whose machines are bare.
+    fn outside(&self) -> String {
+        let record = std::fs::read(PathBuf::from("/run/tortie-lab").join(&self.name).join("lab.json"));
+        let record: serde_json::Value =
+            record.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let name = record["topology"]["outside"]["name"].as_str().filter(|_| record["agents"] == true);
+        name.unwrap_or_default().to_owned()
+    }
+
     /// One node's agent.
     #[track_caller]
     pub(crate) fn agent(&self, node: &str) -> i32 {
@@ -238,9 +251,16 @@ impl Drop for Lab {
                 }
             }
         }
+        let up = !std::thread::panicking() && !self.outside().is_empty() && self.run(&["status"]).code == 0;
+        let clean = if up { std::panic::catch_unwind(|| clean::leaves_nothing(self)) } else { Ok(Ok(())) };
         let down = self.run(&["down"]);
         if down.code != 0 {
             eprintln!("lab down: {}{}", down.stdout, down.stderr);
+        }
+        match clean {
+            Ok(Ok(())) => {}
+            Ok(Err(complaint)) => panic!("{complaint}"),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }

@@ -58,3 +58,26 @@ fn agents_killed_at_once_and_alone_lose_no_packet() {
         lab.books_are_right();
     }
 }
+
+#[test]
+fn an_agent_stays_stopped_until_it_is_started_and_its_node_forwards() {
+    let lab = Lab::up(&[]);
+    lab.start_pods(&[("alpha", "k8s-w1"), ("gamma", "k8s-w2")]);
+    no_packet_is_lost(&lab, || {
+        lab.run(&["stop", "k8s-w2"]).ok();
+        lab.run(&["stop", "k8s-w2"]).ok();
+    });
+    // longer than its init waits before it starts one that died
+    let agents = lab.agents();
+    assert_eq!(agents.iter().find(|(name, _)| name == "k8s-w2"), Some(&("k8s-w2".to_owned(), None)));
+    assert_eq!(agents.iter().filter(|(_, pid)| pid.is_some()).count(), 3);
+    lab.run(&["start", "k8s-w2"]).ok();
+    let agent = eventually(Duration::from_secs(10), "the agent is back", || {
+        lab.agents().into_iter().find_map(|(name, pid)| pid.filter(|_| name == "k8s-w2")).ok_or("not yet".to_owned())
+    });
+    lab.run(&["start", "k8s-w2"]).ok();
+    assert_eq!(lab.agent("k8s-w2"), agent);
+    let error = lab.run(&["stop", "k8s-x"]).refused();
+    let expect = format!("error: lab {} has no node \"k8s-x\"; it has k8s-m, k8s-w1, k8s-w2, k8s-w0\n", lab.name);
+    assert_eq!(error, expect);
+}
