@@ -35,9 +35,9 @@ fuzz: ## fuzz the readers of what comes from outside, FUZZ_SECONDS (300) each
 	@tools/setup build fuzz
 	tools/fuzz
 
-compat: ## replay recorded calls: VECTORS=DIR [CASES=cni,calicoctl] [ONLY=010] [TORTIE_BIN=PATH]
+compat: ## replay recorded calls: VECTORS=DIR [CASES=cni,calicoctl,felix] [ONLY=010] [TORTIE_BIN=PATH]
 	@tools/setup build run test
-	@[ -n "$(VECTORS)" ] || { echo "usage: make compat VECTORS=DIR [CASES=cni] [ONLY=010]" >&2; exit 2; }
+	@[ -n "$(VECTORS)" ] || { echo "usage: make compat VECTORS=DIR [CASES=cni,calicoctl,felix] [ONLY=010]" >&2; exit 2; }
 	@$(if $(TORTIE_BIN),TORTIE_BIN="$(abspath $(TORTIE_BIN))") VECTORS="$(abspath $(VECTORS))" CASES="$(CASES)" ONLY="$(ONLY)" \
 	  $(CARGO) test --quiet --locked --package tortie --test compat
 

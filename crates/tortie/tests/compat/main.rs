@@ -2,8 +2,8 @@
 //! what is equal, what differs, and what is better on purpose.
 //!
 //! ```text
-//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, DIR/calicoctl-*/, a file a case
-//! CASES=cni    which of them (cni, calicoctl), separated by commas; all that DIR has when not given
+//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, DIR/calicoctl-*/, a file a case; DIR/felix-*/, a folder a case
+//! CASES=cni    which of them (cni, calicoctl, felix), separated by commas; all that DIR has when not given
 //! ONLY=010     only the cases whose name contains this; those before them still run where they build on each other
 //! TORTIE_BIN   another binary than the one that cargo built
 //! ```
@@ -18,6 +18,7 @@ mod better;
 mod calicoctl;
 mod cni;
 mod compare;
+mod felix;
 mod own;
 mod process;
 mod report;
@@ -43,7 +44,7 @@ trait Suite {
 type Load = fn(&[PathBuf]) -> Result<Box<dyn Suite>>;
 
 /// The forms of recordings; the folders of one are `NAME` and `NAME-VERSION`.
-const SUITES: [(&str, Load); 2] = [("cni", cni::load), ("calicoctl", calicoctl::load)];
+const SUITES: [(&str, Load); 3] = [("cni", cni::load), ("calicoctl", calicoctl::load), ("felix", felix::load)];
 
 fn main() -> ExitCode {
     let variable = |name| std::env::var(name).unwrap_or_default();
