@@ -130,7 +130,7 @@ impl Node {
     /// Makes objects of others beside those that ours will be, some with names much like ours.
     pub(crate) fn add_foreign(&self) {
         self.shell(
-            "ip link add calibridge type bridge; ip link set calibridge up
+            "ip link add calibridge type bridge; ip link set calibridge addrgenmode none; ip link set calibridge up
             ip link add caliother type veth peer name other; ip addr add 10.7.7.7/32 dev lo
             ip route add 198.18.0.0/24 via 192.168.10.254
             ip route add 198.18.1.0/24 via 192.168.10.254 proto bird
