@@ -17,13 +17,14 @@ pub(crate) use negotiate::{Local, Negotiated};
 use crate::config::PeerConfig;
 use crate::fsm::{Action, Event, State, transition};
 use crate::speaker::{ConnId, Outbox};
+use crate::status::Trouble;
 use crate::timer::{self, Direction, Timer, Timers};
 use crate::wire::notification::{Notification, Reason};
 use crate::wire::open::Open;
 use crate::wire::update::{Update, UpdateError};
 use crate::wire::{AsWidth, Context, Frame, Kind, Message, PeerType, RouteRefresh};
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A second connection within this of the first one's Established is a late collision, not a restart.
@@ -79,9 +80,9 @@ pub(crate) struct Session {
     pub(crate) config: PeerConfig,
     /// Who we are; [`Local::restarting`] changes while the speaker runs.
     pub(crate) local: Local,
-    /// One line about what last went wrong.
-    pub(crate) last_error: Option<String>,
-    peer: IpAddr,
+    /// What last went wrong.
+    pub(crate) trouble: Option<Trouble>,
+    peer: SocketAddr,
     peer_type: PeerType,
     outgoing: Machine,
     incoming: Machine,
@@ -96,11 +97,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(peer: IpAddr, config: PeerConfig, peer_type: PeerType, local: Local) -> Session {
+    pub(crate) fn new(peer: SocketAddr, config: PeerConfig, peer_type: PeerType, local: Local) -> Session {
         Session {
             config,
             local,
-            last_error: None,
+            trouble: None,
             peer,
             peer_type,
             outgoing: Machine::new(),
@@ -115,7 +116,10 @@ impl Session {
 
     /// Starts both machines, the outgoing one after a little jitter.
     pub(crate) fn start(&mut self, now: Instant, out: &mut Outbox) {
-        self.rest(Duration::ZERO, now, out);
+        match &self.config.obstacle {
+            Some(obstacle) => self.trouble = Some(Trouble::Obstacle(obstacle.clone())),
+            None => self.rest(Duration::ZERO, now, out),
+        }
     }
 
     /// Ends the session for good, telling the peer why.
@@ -173,7 +177,7 @@ impl Session {
         match timer {
             Timer::ConnectRetry => {
                 if self.outgoing.state == State::Connect {
-                    self.last_error = Some("connection attempt timed out".into());
+                    self.trouble = Some(Trouble::Socket("Connection timed out".into()));
                 }
                 self.event(Direction::Outgoing, Event::ConnectRetryTimerExpires, None, now, out);
             }
@@ -186,7 +190,7 @@ impl Session {
             }
             Timer::Hold(direction) => {
                 let hold = self.machine(direction).negotiated.as_ref().map_or(timer::LARGE_HOLD, |n| n.hold_time);
-                self.last_error = Some(format!("hold timer expired after {}s without a message", hold.as_secs()));
+                self.trouble = Some(Trouble::Silence(hold));
                 self.event(direction, Event::HoldTimerExpires, None, now, out);
             }
             Timer::Keepalive(direction) => {
@@ -215,7 +219,7 @@ impl Session {
             if !restarts || young {
                 return out.reject(conn, Reason::COLLISION_RESOLUTION);
             }
-            self.last_error = Some("peer opened a new connection".into());
+            self.trouble = Some(Trouble::Socket("peer opened a new connection".into()));
             for direction in [Direction::Outgoing, Direction::Incoming] {
                 if self.machine(direction).state == State::Established {
                     self.event(direction, Event::TcpConnectionFails, None, now, out);
@@ -247,7 +251,7 @@ impl Session {
     /// A connection failed to open, or closed.
     pub(crate) fn failed(&mut self, conn: ConnId, reason: String, now: Instant, out: &mut Outbox) {
         if let Some(direction) = self.direction(conn) {
-            self.last_error = Some(reason);
+            self.trouble = Some(Trouble::Socket(reason));
             self.event(direction, Event::TcpConnectionFails, None, now, out);
         }
     }
@@ -280,7 +284,7 @@ impl Session {
             if let (State::Established, Some(conn), Some(negotiated)) =
                 (machine.state, machine.conn, &machine.negotiated)
             {
-                let (context, keepalive) = (negotiated.context, negotiated.keepalive());
+                let (context, keepalive) = (negotiated.context, negotiated.keepalive);
                 out.send(conn, message.encode(context));
                 if let Some(interval) = keepalive {
                     self.timers.start(Timer::Keepalive(direction), now + interval);
@@ -322,7 +326,7 @@ impl Session {
                 self.event(direction, Event::KeepAliveMsg, None, now, out);
             }
             Ok(Message::Notification(notification)) => {
-                self.last_error = Some(format!("received {notification}"));
+                self.trouble = Some(Trouble::Received(notification.reason));
                 let event = match notification.reason {
                     Reason::UNSUPPORTED_VERSION => Event::NotifMsgVerErr,
                     _ => Event::NotifMsg,
@@ -360,7 +364,7 @@ impl Session {
         now: Instant,
         out: &mut Outbox,
     ) {
-        self.last_error = Some(format!("sent {notification}"));
+        self.trouble = Some(Trouble::Sent(notification.reason, None));
         self.event(direction, event, Some(notification), now, out);
     }
 
@@ -372,7 +376,8 @@ impl Session {
                 let (asn, wanted) = (open.asn(), self.config.remote_as);
                 self.fault(direction, Event::BgpOpenMsgErr, notification.clone(), now, out);
                 if notification.reason == Reason::BAD_PEER_AS {
-                    self.last_error = Some(format!("sent {notification}: peer is in AS {asn}, not {wanted}"));
+                    let detail = format!("peer is in AS {asn}, not {wanted}");
+                    self.trouble = Some(Trouble::Sent(notification.reason, Some(detail)));
                 }
                 return;
             }
@@ -416,7 +421,7 @@ impl Session {
         }
         if after == State::Established && before != State::Established {
             self.established = Some(now);
-            self.last_error = None;
+            self.trouble = None;
             let negotiated = self.machine(direction).negotiated.clone();
             self.signals.push_back(Signal::Up(negotiated.expect("OpenConfirm is entered with what was negotiated")));
             let notice = Some(Reason::COLLISION_RESOLUTION.into());
@@ -502,7 +507,9 @@ impl Session {
                 if let Some(conn) = conn {
                     out.send(conn, Message::Keepalive.encode(Context::UNNEGOTIATED));
                 }
-                if let Some(interval) = self.machine(direction).negotiated.as_ref().and_then(Negotiated::keepalive) {
+                if let Some(interval) =
+                    self.machine(direction).negotiated.as_ref().and_then(|negotiated| negotiated.keepalive)
+                {
                     self.timers.start(Timer::Keepalive(direction), now + interval);
                 }
             }
@@ -520,7 +527,7 @@ impl Session {
                     State::Established => Reason::FSM_ESTABLISHED,
                     State::Idle | State::Connect | State::Active => Reason::FSM_ERROR,
                 };
-                self.last_error = Some(format!("sent {reason}"));
+                self.trouble = Some(Trouble::Sent(reason, None));
                 notify(reason.into(), out);
             }
             Action::Drop => {

@@ -10,20 +10,20 @@ mod retention;
 
 pub(crate) use outbox::Outbox;
 
-use crate::config::Config;
+use crate::config::{Config, HIGHEST_LOCAL_PREF};
 use crate::fsm::State;
 use crate::rib::{Best, LocRib};
-use crate::status::PeerStatus;
+use crate::status::{PeerStatus, Trouble};
 use crate::timer::{Timer, Timers};
 use crate::wire::Message;
 use crate::wire::capability::Restarting;
 use crate::wire::notification::Reason;
 use ipnet::Ipv4Net;
-use model::desired::Learned;
-use peer::{Changes, EndOfRib, Peer};
+use model::desired::{Hop, Learned};
+use peer::{Changes, EndOfRib, Known, Peer};
 use retention::Retention;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 /// A TCP connection's name between speaker and shell; never used twice.
@@ -123,7 +123,7 @@ pub enum Event {
     /// A session changed its state.
     PeerState {
         /// Whose.
-        peer: IpAddr,
+        peer: SocketAddr,
         /// To what.
         state: State,
         /// What went wrong, if anything did since the session was last Established.
@@ -132,7 +132,7 @@ pub enum Event {
     /// A peer sent something that was put right without closing the session.
     Warning {
         /// Who.
-        peer: IpAddr,
+        peer: SocketAddr,
         /// One line.
         text: String,
     },
@@ -142,7 +142,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Speaker {
     config: Config,
-    peers: BTreeMap<IpAddr, Peer>,
+    peers: BTreeMap<SocketAddr, Peer>,
     /// `None` until the first [`Input::Originate`].
     originated: Option<BTreeSet<Ipv4Net>>,
     loc_rib: LocRib,
@@ -162,7 +162,7 @@ impl Speaker {
     /// `retained` are the routes that an earlier run left in the kernel: they stay in [`Event::Learned`] until
     /// every configured peer has sent its End-of-RIB, or the restart time has passed. A `config` without peers
     /// counts as not known yet: they are then kept until the first [`Input::Configure`]. `seed` feeds the jitter.
-    pub fn new(config: Config, retained: BTreeMap<Ipv4Net, Ipv4Addr>, now: Instant, seed: u64) -> Speaker {
+    pub fn new(config: Config, retained: Learned, now: Instant, seed: u64) -> Speaker {
         let mut speaker = Speaker {
             peers: BTreeMap::new(),
             originated: None,
@@ -196,7 +196,7 @@ impl Speaker {
         match input {
             Input::Configure(config) => self.configure(config, now, &mut changes),
             Input::Originate(prefixes) => self.originate(prefixes, &mut changes),
-            Input::Accepted { conn, peer, local } => match self.peers.get_mut(&peer.to_canonical()) {
+            Input::Accepted { conn, peer, local } => match expecting(&mut self.peers, peer.to_canonical()) {
                 Some(known) => {
                     known.session.accept(conn, local.to_canonical(), now, &mut self.outbox);
                     known.attend(&mut self.retention, now, &mut changes);
@@ -254,7 +254,7 @@ impl Speaker {
         self.peers.values().map(Peer::status).collect()
     }
 
-    fn add_peer(&mut self, address: IpAddr, now: Instant, changes: &mut Changes) {
+    fn add_peer(&mut self, address: SocketAddr, now: Instant, changes: &mut Changes) {
         let restarting = if self.retention.is_some() { Restarting::Yes } else { Restarting::No };
         let mut peer = Peer::new(address, &self.config, restarting, now);
         peer.session.start(now, &mut self.outbox);
@@ -262,18 +262,21 @@ impl Speaker {
         self.peers.insert(address, peer);
     }
 
-    fn remove_peer(&mut self, address: IpAddr, reason: Reason, now: Instant, changes: &mut Changes) {
+    fn remove_peer(&mut self, address: SocketAddr, reason: Reason, now: Instant, changes: &mut Changes) {
         if let Some(mut peer) = self.peers.remove(&address) {
             peer.session.stop(reason, now, &mut self.outbox);
-            peer.session.last_error = Some(format!("sent {reason}"));
+            peer.session.trouble = Some(Trouble::Sent(reason, None));
             peer.attend(&mut self.retention, now, changes);
             changes.prefixes.extend(peer.clear());
         }
     }
 
     fn configure(&mut self, config: Config, now: Instant, changes: &mut Changes) {
-        let identity = |config: &Config| (config.local_as, config.router_id);
-        let same_identity = identity(&self.config) == identity(&config);
+        let same_identity = self.config.identity() == config.identity();
+        if self.config.announcing() != config.announcing() {
+            changes.prefixes.extend(self.loc_rib.prefixes());
+            changes.announce_anew = true;
+        }
         let old = std::mem::replace(&mut self.config, config);
         for (address, was) in &old.peers {
             match self.config.peers.get(address) {
@@ -289,7 +292,7 @@ impl Speaker {
                 Some(wanted) => {
                     if let Some(peer) = self.peers.get_mut(address) {
                         peer.session.config = wanted.clone();
-                        peer.session.local.restart_time = self.config.restart_time;
+                        peer.session.local.restart_time = wanted.restart_time.unwrap_or(self.config.restart_time);
                     }
                 }
             }
@@ -359,18 +362,29 @@ impl Speaker {
         for prefix in changes.prefixes {
             let originated = self.originated.as_ref().is_some_and(|originated| originated.contains(&prefix));
             let candidates = self.peers.values().filter_map(|peer| peer.candidate(&prefix)).collect();
-            if self.loc_rib.decide(prefix, originated, candidates) {
+            if self.loc_rib.decide(prefix, originated, candidates) || changes.announce_anew {
                 changed.insert(prefix);
             }
             self.learn(prefix);
         }
         let end_of_rib = match (&self.originated, &self.retention) {
             (None, _) => EndOfRib::NotReady,
-            (Some(_), Some(retention)) if retention.defers_end_of_rib() => EndOfRib::InternalOnly,
+            (Some(_), Some(retention)) if retention.deferring().next().is_some() => {
+                // what external peers will announce goes to everyone, what internal ones will does if we reflect
+                let external = |peer| self.peers.get(peer).is_some_and(|peer| peer.is_external());
+                if self.config.cluster_id.is_some() || retention.deferring().any(external) {
+                    EndOfRib::NotReady
+                } else {
+                    EndOfRib::InternalOnly
+                }
+            }
             (Some(_), Some(_) | None) => EndOfRib::Ready,
         };
+        let no_routes = BTreeSet::new();
+        let own = self.originated.as_ref().unwrap_or(&no_routes);
+        let known = Known { config: &self.config, own, loc_rib: &self.loc_rib };
         for peer in self.peers.values_mut() {
-            for update in peer.updates(&self.loc_rib, &changed, end_of_rib) {
+            for update in peer.updates(known, &changed, end_of_rib) {
                 peer.session.send(&Message::Update(update), now, &mut self.outbox);
             }
         }
@@ -378,17 +392,27 @@ impl Speaker {
 
     /// Puts what the kernel should have for a prefix into the output.
     fn learn(&mut self, prefix: Ipv4Net) {
-        let next_hop = match self.loc_rib.get(&prefix) {
+        let hop = match self.loc_rib.get(&prefix) {
             Some(Best::Local) => None,
-            Some(Best::Learned(route)) => Some(route.attributes.next_hop),
-            None => self.retention.as_ref().and_then(|retention| retention.next_hop(&prefix)),
+            Some(Best::Learned(route)) => {
+                let metric = HIGHEST_LOCAL_PREF.saturating_sub(route.local_pref());
+                let metric = (metric != self.config.metric).then_some(metric);
+                Some(Hop { gateway: route.attributes.next_hop, metric })
+            }
+            None => self.retention.as_ref().and_then(|retention| retention.hop(&prefix)),
         };
-        let before = match next_hop {
-            Some(next_hop) => self.learned.insert(prefix, next_hop),
+        let before = match hop {
+            Some(hop) => self.learned.insert(prefix, hop),
             None => self.learned.remove(&prefix),
         };
-        self.learned_changed |= before != next_hop;
+        self.learned_changed |= before != hop;
     }
+}
+
+/// Finds the peer that a connection from an address belongs to; of several, the one furthest from a session.
+fn expecting(peers: &mut BTreeMap<SocketAddr, Peer>, address: IpAddr) -> Option<&mut Peer> {
+    let ports = SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX);
+    peers.range_mut(ports).map(|(_, peer)| peer).min_by_key(|peer| peer.session.state())
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 mod network;
 
-use bgp::{Input, State};
+use bgp::{Config, Input, PeerConfig, PeerKind, State};
+use model::Asn;
 use model::desired::Learned;
-use network::{Network, ip, mesh, net, routes};
+use network::{Network, at, ip, mesh, net, routes};
 use std::time::Duration;
 
 const A: &str = "192.168.10.10";
@@ -206,4 +207,34 @@ fn shutdown_lets_peers_keep_the_routes() {
     network.run(seconds(30));
     assert!(converged(&network));
     nothing_was_lost(&network, &[marks[0], 0, marks[2]]);
+}
+
+#[test]
+fn what_an_external_peer_announces_outlives_our_restart_for_internal_ones() {
+    const X: &str = "10.0.0.9";
+    let node = || {
+        let mut config = mesh(A, &[A, B]);
+        let outside = PeerConfig { passive: true, ..PeerConfig::new(Asn(65001), PeerKind::Global) };
+        config.peers.insert(at(X), outside);
+        config
+    };
+    let mut network = Network::new(Duration::from_millis(1), None);
+    network.boot(A, node(), Learned::new());
+    network.boot(B, mesh(B, &[A, B]), Learned::new());
+    let mut outside = Config::new(Asn(65001), "10.0.0.9".parse().expect("an address"));
+    outside.peers.insert(at(A), PeerConfig::new(Asn(64512), PeerKind::Global));
+    network.boot(X, outside, Learned::new());
+    network.originate(A, &[BLOCKS[0]]);
+    network.originate(X, &["10.1.0.0/16"]);
+    network.originate(B, &[BLOCKS[1]]);
+    network.until("B learns", seconds(5), |network| network.node(B).learned.len() == 2);
+    let before = network.node(B).learned.clone();
+    let mark = network.node(B).history.len();
+    let kept = network.kill(A);
+    network.run(seconds(3));
+    network.boot(A, node(), kept);
+    network.originate(A, &[BLOCKS[0]]);
+    network.run(seconds(300));
+    assert_eq!(network.node(B).learned, before);
+    assert!(network.node(B).history[mark..].iter().all(|snapshot| *snapshot == before));
 }

@@ -9,7 +9,8 @@ mod network;
 
 use bgp::{Config, Input, NextHopMode, PeerConfig, PeerKind, State};
 use model::Asn;
-use network::{Network, ip, mesh, routes};
+use model::desired::Learned;
+use network::{Network, at, external, mesh, routes};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -133,7 +134,10 @@ fn a_silent_peer_expires_after_the_hold_time() {
     network.crash(B);
     network.until("A gives up", seconds(10), |network| network.node(A).learned.is_empty());
     let status = network.node(A).speaker.status().remove(0);
-    assert_eq!(status.last_error.as_deref(), Some("hold timer expired after 9s without a message"));
+    assert_eq!(
+        status.trouble.map(|trouble| trouble.to_string()).as_deref(),
+        Some("hold timer expired after 9s without a message")
+    );
     network.run(seconds(8));
     let mut config = mesh(B, &[A, B]);
     peer_config(&mut config).hold_time = seconds(9);
@@ -212,7 +216,7 @@ fn unchanged_peers_do_not_notice_a_new_configuration() {
     network.until("the mesh converges", seconds(5), converged);
     let before: Vec<_> = NODES.iter().map(|node| network.node(node).states.len()).collect();
     let mut config = mesh(A, &[A, B, C, D, "192.168.10.103"]);
-    config.peers.get_mut(&ip(B)).expect("in the mesh").kind = PeerKind::Node;
+    config.peers.get_mut(&at(B)).expect("in the mesh").kind = PeerKind::Node;
     network.input(A, Input::Configure(config));
     network.run(seconds(1));
     let after: Vec<_> = NODES.iter().map(|node| network.node(node).states.len()).collect();
@@ -231,7 +235,7 @@ fn a_peer_in_another_as_than_configured_is_refused() {
     });
     network.run(seconds(20));
     assert!(!established(&network));
-    let error = network.node(A).speaker.status().remove(0).last_error;
+    let error = network.node(A).speaker.status().remove(0).trouble;
     let expect = "sent OPEN Message Error/Bad Peer AS: peer is in AS 64512, not 64999";
     assert!(network.node(A).states.iter().any(|(_, _, reason)| reason.as_deref() == Some(expect)), "{error:?}");
 }
@@ -253,29 +257,27 @@ fn external_peers_prepend_and_pass_routes_on() {
     // X (65001) ── A (64512) ── B (64512): A tells B what X announced, and X what B announced
     const X: &str = "10.0.0.9";
     let mut network = Network::new(millis(1), None);
-    let external = |asn| PeerConfig::new(Asn(asn), PeerKind::Global);
+    let outside = |asn| PeerConfig::new(Asn(asn), PeerKind::Global);
     let mut config = mesh(A, &[A, B]);
-    config.peers.insert(ip(X), PeerConfig { passive: true, ..external(65001) });
-    network.boot(A, config, Default::default());
+    config.peers.insert(at(X), PeerConfig { passive: true, ..outside(65001) });
+    network.boot(A, config.clone(), Default::default());
     network.boot(B, mesh(B, &[A, B]), Default::default());
-    let mut config = Config::new(Asn(65001), Ipv4Addr::new(10, 0, 0, 9));
-    config.peers.insert(ip(A), external(64512));
-    network.boot(X, config, Default::default());
+    let mut other = Config::new(Asn(65001), Ipv4Addr::new(10, 0, 0, 9));
+    other.peers.insert(at(A), outside(64512));
+    network.boot(X, other, Default::default());
     network.originate(A, &[BLOCKS[0]]);
     network.originate(B, &[BLOCKS[1]]);
     network.originate(X, &["0.0.0.0/0"]);
+    let learned =
+        |hop| routes(&[(BLOCKS[0], A)]).into_iter().chain(external(&[("0.0.0.0/0", hop)])).collect::<Learned>();
     network.until("all learn", seconds(5), |network| {
-        network.node(X).learned == routes(&[(BLOCKS[0], A), (BLOCKS[1], A)])
+        network.node(X).learned == external(&[(BLOCKS[0], A), (BLOCKS[1], A)])
             // towards an internal peer the next hop stays
-            && network.node(B).learned == routes(&[(BLOCKS[0], A), ("0.0.0.0/0", X)])
+            && network.node(B).learned == learned(X)
     });
-    let mut config = mesh(A, &[A, B]);
-    config.peers.insert(ip(X), PeerConfig { passive: true, ..external(65001) });
-    config.peers.get_mut(&ip(B)).expect("in the mesh").next_hop = NextHopMode::Self_;
+    config.peers.get_mut(&at(B)).expect("in the mesh").next_hop = NextHopMode::Self_;
     network.input(A, Input::Configure(config));
-    network.until("the next hop is A", seconds(5), |network| {
-        network.node(B).learned == routes(&[(BLOCKS[0], A), ("0.0.0.0/0", A)])
-    });
+    network.until("the next hop is A", seconds(5), |network| network.node(B).learned == learned(A));
 }
 
 #[test]
@@ -291,7 +293,7 @@ fn iterated_failures_back_off() {
     let late = attempts(&network) - early;
     assert!((17..=20).contains(&late), "every 5 s later: {late}");
     let status = network.node(B).speaker.status().remove(0);
-    assert_eq!(status.last_error.as_deref(), Some("connection refused"));
+    assert_eq!(status.trouble.map(|trouble| trouble.to_string()).as_deref(), Some("connection refused"));
 }
 
 #[test]
@@ -300,7 +302,7 @@ fn shutdown_tells_peers_without_graceful_restart() {
     network.until("complete", seconds(3), complete);
     network.input(A, Input::Shutdown);
     network.until("B unlearns", seconds(1), |network| network.node(B).learned.is_empty());
-    let reason = network.node(B).speaker.status().remove(0).last_error;
+    let reason = network.node(B).speaker.status().remove(0).trouble.map(|trouble| trouble.to_string());
     assert_eq!(reason.as_deref(), Some("received Cease/Administrative Shutdown"));
     assert_eq!(network.node(A).learned, routes(&[(BLOCKS[1], B)]), "its own routes stay in its kernel");
     assert_eq!(network.node(A).speaker.poll_timeout(), None);

@@ -82,6 +82,9 @@ impl Graph {
         if settings.route_metric == 0 {
             settings.route_metric = metric.unwrap_or(0);
         }
+        let cluster_routes =
+            tables.bgp_configurations.get("default").and_then(|spec| spec.program_cluster_routes.as_deref());
+        settings.bgp_cluster_routes = cluster_routes != Some("Disabled");
         let reporting = parameters.reporting();
         let mut problems = parameters.problems;
         let workloads = self.workloads(&mut problems);
@@ -95,7 +98,8 @@ impl Graph {
             hosts: self.hosts(),
             settings,
         };
-        Output { desired, peering: peering(tables, &self.node.0), reporting, problems }
+        let peering = peering(tables, &self.node.0, &mut problems);
+        Output { desired, peering, reporting, problems }
     }
 
     fn own_address(&self) -> Option<(Ipv4Addr, Ipv4Net)> {

@@ -1,55 +1,118 @@
 //! Nodes, BGPConfigurations and BGPPeers to the speaker's peers and announcements (control reference §3.3, §3.4).
+//!
+//! Here is the node itself and the mesh; `explicit` reads BGPPeers, `announced` says what the node tells its peers.
+
+mod announced;
+mod explicit;
 
 use crate::tables::Tables;
-use api::kind::BgpPeerSpec;
-use api::resource::Typed;
-use ipnet::{IpNet, Ipv4Net};
+use api::kind::BgpPassword;
+use explicit::Explicit;
+use ipnet::Ipv4Net;
 use model::Asn;
-use model::desired::Pool;
-use model::peering::{Peer, PeerSource, Peering};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use model::peering::{Listen, Peer, PeerSource, Peering, SecretKey};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 /// The port BGP listens on where none is set.
 const BGP_PORT: u16 = 179;
+/// Metric of routes where `ipv4NormalRoutePriority` is not set.
+const NORMAL_METRIC: u32 = 1024;
 
 /// A node as a possible peer.
+#[derive(Clone, Debug)]
 struct Speaker {
+    name: String,
     address: Ipv4Addr,
     asn: Asn,
     port: u16,
-    reflector: bool,
+    /// Its cluster, as written, if it is a route reflector.
+    cluster: Option<String>,
+}
+
+impl Speaker {
+    fn socket(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.port)
+    }
 }
 
 /// Builds the speaker's configuration; none while the node has no IPv4 address.
-pub(crate) fn peering(tables: &Tables, node: &str) -> Option<Peering> {
-    let own = speaker(tables, node)?;
-    let mut peers = BTreeMap::new();
-    for spec in tables.bgp_peers.values().filter(|spec| spec.node.is_empty() && spec.node_selector.is_empty()) {
-        add_explicit(tables, &mut peers, spec, PeerSource::Global, &own);
-    }
-    for spec in tables.bgp_peers.values().filter(|spec| selects(tables, spec, node)) {
-        add_explicit(tables, &mut peers, spec, PeerSource::Node, &own);
-    }
-    if mesh_enabled(tables) && !own.reflector {
-        for name in tables.nodes.keys().filter(|name| *name != node) {
-            let Some(other) = speaker(tables, name).filter(|other| !other.reflector) else { continue };
-            if other.address == own.address {
-                continue;
-            }
-            let passive = other.address.to_string() > own.address.to_string();
-            let peer = Peer { remote_as: other.asn, port: other.port, passive, source: PeerSource::Mesh };
-            peers.entry(other.address).or_insert(peer);
+pub(crate) fn peering(tables: &Tables, node: &str, problems: &mut Vec<String>) -> Option<Peering> {
+    let speakers = speakers(tables);
+    let own = speakers.get(node)?;
+    let cluster_id = own.cluster.as_ref().and_then(|id| match id.parse() {
+        Ok(id) => Some(id),
+        Err(_) => {
+            problems
+                .push(format!("node {node}: routeReflectorClusterID {id:?} is no IPv4 address; nothing is reflected"));
+            None
         }
+    });
+    let explicit = Explicit::read(tables, &speakers, own, problems);
+    let mut peers = explicit.peers;
+    for (address, peer) in mesh(tables, &speakers, own, problems) {
+        peers.entry(address).or_insert(peer);
     }
-    let originate = originated(tables, node);
-    Some(Peering { local_as: own.asn, address: own.address, listen_port: own.port, peers, originate })
+    let default = tables.bgp_configurations.get("default");
+    let bound = setting(tables, node, |spec| spec.bind_mode.as_deref()).is_some_and(|mode| mode == "NodeIP");
+    let announced = announced::announced(tables, node);
+    Some(Peering {
+        local_as: own.asn,
+        address: own.address,
+        listen_port: own.port,
+        listen: if bound { Listen::NodeAddress } else { Listen::Everywhere },
+        cluster_id,
+        metric: default.and_then(|spec| spec.ipv4_normal_route_priority).unwrap_or(NORMAL_METRIC),
+        peers,
+        gateways: explicit.gateways,
+        originate: announced.originate,
+        pools: announced.pools,
+        withheld: announced.withheld,
+    })
 }
 
-/// Whether every node peers with every other.
-fn mesh_enabled(tables: &Tables) -> bool {
+/// Every other node that has an address of another and, like this one, reflects nothing.
+///
+/// Of two nodes the one with the lexically larger address dials.
+fn mesh(
+    tables: &Tables,
+    speakers: &BTreeMap<String, Speaker>,
+    own: &Speaker,
+    problems: &mut Vec<String>,
+) -> BTreeMap<SocketAddrV4, Peer> {
     let default = tables.bgp_configurations.get("default");
-    default.and_then(|spec| spec.node_to_node_mesh_enabled).unwrap_or(true)
+    let enabled = default.and_then(|spec| spec.node_to_node_mesh_enabled).unwrap_or(true);
+    if !enabled || own.cluster.is_some() {
+        return BTreeMap::new();
+    }
+    let password = default.and_then(|spec| secret(spec.node_mesh_password.as_ref()));
+    let restart_time = default.and_then(|spec| spec.node_mesh_max_restart_time.as_deref());
+    let restart_time =
+        restart_time.and_then(|text| time(text, "BGPConfiguration default: nodeMeshMaxRestartTime", problems));
+    let others = speakers.values().filter(|other| other.address != own.address && other.cluster.is_none());
+    let peer = |other: &Speaker| Peer {
+        passive: dials(other.address, own.address),
+        password: password.clone(),
+        restart_time,
+        ..Peer::new(other.asn, PeerSource::Mesh)
+    };
+    others.map(|other| (other.socket(), peer(other))).collect()
+}
+
+/// Whether the first of two nodes opens the connection between them: addresses compare as text, as Calico does.
+fn dials(first: Ipv4Addr, second: Ipv4Addr) -> bool {
+    first.to_string() > second.to_string()
+}
+
+/// A BGP setting of a node: its own configuration's, else the cluster's.
+fn setting<'a, T>(
+    tables: &'a Tables,
+    node: &str,
+    read: impl Fn(&'a api::kind::BgpConfigurationSpec) -> Option<T>,
+) -> Option<T> {
+    let layer = |name: &str| tables.bgp_configurations.get(name).and_then(&read);
+    layer(&format!("node.{node}")).or_else(|| layer("default"))
 }
 
 /// The cluster's AS.
@@ -58,84 +121,41 @@ fn cluster_as(tables: &Tables) -> Asn {
     default.and_then(|spec| spec.as_number).map_or(Asn::DEFAULT, Asn)
 }
 
-fn speaker(tables: &Tables, node: &str) -> Option<Speaker> {
-    let bgp = tables.nodes.get(node)?.spec.bgp.as_ref()?;
-    let address = bgp.ipv4_address.split('/').next()?.parse().ok()?;
-    let port = |name: &str| tables.bgp_configurations.get(name).and_then(|spec| spec.listen_port);
-    Some(Speaker {
-        address,
-        asn: bgp.as_number.map_or_else(|| cluster_as(tables), Asn),
-        port: port(&format!("node.{node}")).or_else(|| port("default")).unwrap_or(BGP_PORT),
-        reflector: !bgp.route_reflector_cluster_id.is_empty(),
-    })
-}
-
-fn selects(tables: &Tables, spec: &BgpPeerSpec, node: &str) -> bool {
-    if !spec.node.is_empty() {
-        return spec.node == node;
-    }
-    !spec.node_selector.is_empty() && matches(tables, &spec.node_selector, node)
-}
-
-/// Whether a selector picks a node; one that does not parse picks none.
-fn matches(tables: &Tables, selector: &str, node: &str) -> bool {
-    let Some(labels) = tables.nodes.get(node).map(|node| &node.metadata.labels) else { return false };
-    api::selector::Selector::parse(selector).is_ok_and(|selector| selector.matches(labels))
-}
-
-/// Adds the peers that a BGPPeer names: by address, or every node that its `peerSelector` picks.
-fn add_explicit(
-    tables: &Tables,
-    peers: &mut BTreeMap<Ipv4Addr, Peer>,
-    spec: &BgpPeerSpec,
-    source: PeerSource,
-    own: &Speaker,
-) {
-    let mut add = |address: Ipv4Addr, remote_as: Asn, port: u16, passive: bool| {
-        if address != own.address {
-            peers.entry(address).or_insert(Peer { remote_as, port, passive, source });
-        }
-    };
-    if !spec.peer_selector.is_empty() {
-        for name in tables.nodes.keys().filter(|name| matches(tables, &spec.peer_selector, name)) {
-            let Some(other) = speaker(tables, name) else { continue };
-            add(other.address, other.asn, other.port, other.address.to_string() > own.address.to_string());
-        }
-        return;
-    }
-    let (host, port) = match spec.peer_ip.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()),
-        None => (spec.peer_ip.as_str(), None),
-    };
-    let Ok(address) = host.parse::<Ipv4Addr>() else { return };
-    let asn = spec.as_number.map_or_else(|| cluster_as(tables), Asn);
-    let node =
-        tables.nodes.keys().filter_map(|name| speaker(tables, name)).find(|n| n.address == address && n.asn == asn);
-    let passive = node.is_some() && source == PeerSource::Global && address.to_string() > own.address.to_string();
-    let port = port.or(node.map(|node| node.port)).unwrap_or(BGP_PORT);
-    add(address, asn, port, passive);
-}
-
-/// The node's confirmed blocks, and its workloads' addresses outside them, less pools kept out of BGP.
-///
-/// A borrowed address is announced only while its pool is enabled (control reference §3.4, steps 1, 5 and 8).
-fn originated(tables: &Tables, node: &str) -> BTreeSet<Ipv4Net> {
-    let pools: Vec<(Ipv4Net, Pool)> = tables.pools.values().filter_map(Typed::to_model).collect();
-    let pool_of = |prefix: &Ipv4Net| pools.iter().find(|(cidr, _)| cidr.contains(prefix)).map(|(_, pool)| pool);
-    let mut prefixes: BTreeSet<Ipv4Net> =
-        tables.affinities.iter().filter(|(_, owner)| owner == node).map(|(block, _)| *block).collect();
-    prefixes.retain(|block| !pool_of(block).is_some_and(|pool| pool.disable_bgp_export));
-    let borrowed: Vec<Ipv4Net> = tables
-        .endpoints
-        .values()
-        .flat_map(|endpoint| &endpoint.ip_networks)
-        .filter_map(|network| match network.parse() {
-            Ok(IpNet::V4(network)) => Some(network),
-            Ok(IpNet::V6(_)) | Err(_) => None,
+/// The nodes that have an IPv4 address, by name.
+fn speakers(tables: &Tables) -> BTreeMap<String, Speaker> {
+    let speaker = |name: &String| {
+        let bgp = tables.nodes[name].spec.bgp.as_ref()?;
+        Some(Speaker {
+            name: name.clone(),
+            address: bgp.ipv4_address.split('/').next()?.parse().ok()?,
+            asn: bgp.as_number.map_or_else(|| cluster_as(tables), Asn),
+            port: setting(tables, name, |spec| spec.listen_port).unwrap_or(BGP_PORT),
+            cluster: Some(bgp.route_reflector_cluster_id.clone()).filter(|id| !id.is_empty()),
         })
-        .filter(|address| !tables.affinities.iter().any(|(block, owner)| owner == node && block.contains(address)))
-        .filter(|address| pool_of(address).is_some_and(|pool| !pool.disabled && !pool.disable_bgp_export))
-        .collect();
-    prefixes.extend(borrowed);
-    prefixes
+    };
+    tables.nodes.keys().filter_map(|name| Some((name.clone(), speaker(name)?))).collect()
+}
+
+/// Where a password is, if a secret is named.
+fn secret(password: Option<&BgpPassword>) -> Option<SecretKey> {
+    let reference = password?.secret_key_ref.as_ref()?;
+    let optional = reference.optional == Some(true);
+    Some(SecretKey { name: reference.name.clone(), key: reference.key.clone(), optional })
+}
+
+/// Reads a time, rounded to seconds as BIRD takes them.
+fn time(text: &str, field: &str, problems: &mut Vec<String>) -> Option<Duration> {
+    match api::duration::parse(text) {
+        Ok(time) => Some(Duration::from_secs(time.as_secs_f64().round() as u64)),
+        Err(reason) => {
+            problems.push(format!("{field} {text:?}: {reason}; the default applies"));
+            None
+        }
+    }
+}
+
+/// The pools' CIDRs that fit a condition.
+fn pools(tables: &Tables, fits: impl Fn(&model::desired::Pool) -> bool) -> impl Iterator<Item = Ipv4Net> {
+    let pools = tables.pools.values().filter_map(api::resource::Typed::to_model);
+    pools.filter(move |(_, pool)| fits(pool)).map(|(cidr, _)| cidr)
 }

@@ -1,66 +1,22 @@
 //! Named datastore states and what node `n1` should do in each, replayed forwards, backwards, from nothing and
 //! through a lost watch: the outcome may depend on nothing but the content.
 
-use api::event::{Entry, Event, Key, Object, OwnerType, Revision};
-use api::ipam::{Affinity, AffinityState, Block};
-use api::resource::{Kind, Resource};
+mod content;
+
+use api::event::{Event, Key, Object};
+use api::ipam::{Affinity, AffinityState};
+use api::resource::Kind;
 use calc::{Graph, Output};
-use ipnet::{IpNet, Ipv4Net};
+use content::{State, block, endpoint, entry, node, pool, resource, snapshot, with};
+use ipnet::Ipv4Net;
 use model::Asn;
 use model::desired::{Encapsulation, Learned, Route, Target};
 use model::name::{IfName, NodeName};
 use model::peering::PeerSource;
 use model::{RouteProtocol, desired::PacketRules};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-
-/// A datastore's content, by key.
-type State = BTreeMap<Key, Object>;
-
-fn resource(kind: Kind, name: &str, spec: Value) -> (Key, Object) {
-    let namespace = if kind.namespaced() { "default" } else { "" };
-    let body = json!({
-        "kind": kind.name(), "apiVersion": "projectcalico.org/v3",
-        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
-    });
-    let resource = Resource::decode(kind, body).expect("a resource");
-    (Key::namespaced(kind, namespace, name), Object::Resource(resource))
-}
-
-fn node(name: &str, address: &str) -> (Key, Object) {
-    resource(Kind::Node, name, json!({"bgp": {"ipv4Address": address}}))
-}
-
-fn pool(name: &str, cidr: &str, more: Value) -> (Key, Object) {
-    let mut spec = json!({"cidr": cidr});
-    spec.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
-    resource(Kind::IPPool, name, spec)
-}
-
-fn endpoint(name: &str, node: &str, interface: &str, address: &str) -> (Key, Object) {
-    let spec = json!({"node": node, "orchestrator": "k8s", "pod": name, "endpoint": "eth0",
-        "interfaceName": interface, "ipNetworks": [address]});
-    resource(Kind::WorkloadEndpoint, name, spec)
-}
-
-fn block(cidr: &str, owner: &str) -> [(Key, Object); 2] {
-    let cidr: IpNet = cidr.parse().expect("a CIDR");
-    let block = Block {
-        cidr,
-        affinity: Some(format!("host:{owner}")),
-        affinity_claim_time: None,
-        allocations: Vec::new(),
-        unallocated: Vec::new(),
-        attributes: Vec::new(),
-        sequence_number: 0,
-        sequence_number_for_allocation: BTreeMap::new(),
-        deleted: false,
-        host_affinity: None,
-    };
-    let affinity = Key::Affinity { owner_type: OwnerType::Host, owner: owner.to_owned(), block: cidr };
-    [(Key::Block(cidr), Object::Block(block)), (affinity, Object::Affinity(Affinity::default()))]
-}
 
 /// The walkthrough's cluster, seen from `n1`.
 fn cluster() -> State {
@@ -76,20 +32,6 @@ fn cluster() -> State {
     state.extend(block("172.16.116.0/24", "n1"));
     state.extend(block("172.16.158.0/24", "n2"));
     state
-}
-
-fn with(mut state: State, more: impl IntoIterator<Item = (Key, Object)>) -> State {
-    state.extend(more);
-    state
-}
-
-fn entry((key, object): (&Key, &Object)) -> Entry {
-    Entry { key: key.clone(), object: object.clone(), revision: Revision::default() }
-}
-
-fn snapshot(state: &State) -> Vec<Event> {
-    let inside = state.iter().map(|pair| Event::InitApply(entry(pair)));
-    std::iter::once(Event::Init).chain(inside).chain([Event::InitDone]).collect()
 }
 
 fn changes(from: &State, to: &State) -> Vec<Event> {
@@ -179,10 +121,10 @@ fn address(text: &str) -> Ipv4Addr {
 #[test]
 fn routes_of_the_walkthrough() {
     let learned: Learned = [
-        (cidr("172.16.158.0/24"), address("192.168.10.101")),
-        (cidr("172.16.34.0/24"), address("192.168.20.100")),
-        (cidr("172.16.116.0/24"), address("192.168.10.101")),
-        (cidr("198.51.100.0/24"), address("192.168.10.254")),
+        (cidr("172.16.158.0/24"), address("192.168.10.101").into()),
+        (cidr("172.16.34.0/24"), address("192.168.20.100").into()),
+        (cidr("172.16.116.0/24"), address("192.168.10.101").into()),
+        (cidr("198.51.100.0/24"), address("192.168.10.254").into()),
     ]
     .into();
     let routes = outcome(&cluster()).desired.routes(&learned);
@@ -211,7 +153,7 @@ fn encapsulation_follows_pool_and_subnet() {
     ] {
         let desired = outcome(&with(cluster(), [pool("default", "172.16.0.0/16", spec.clone())])).desired;
         for ((prefix, via), expect) in [(near, near_tunnelled), (far, far_tunnelled)] {
-            let tunnelled = desired.kernel_route(&prefix, via).map(|route| matches!(route.target, Target::Onlink(..)));
+            let tunnelled = desired.kernel_route(&prefix, via.into()).map(|route| matches!(route.target, Target::Onlink(..)));
             assert_eq!(tunnelled, expect, "{spec} {prefix}");
         }
         let ipip = spec.get("ipipMode").is_some_and(|mode| mode != "Never");
@@ -223,7 +165,7 @@ fn encapsulation_follows_pool_and_subnet() {
 fn the_mesh_dials_one_way() {
     let peering = outcome(&cluster()).peering.expect("a registered node");
     assert_eq!((peering.local_as, peering.address, peering.listen_port), (Asn(64512), address("192.168.10.10"), 179));
-    let peers: Vec<_> = peering.peers.iter().map(|(address, peer)| (address.to_string(), peer.passive)).collect();
+    let peers: Vec<_> = peering.peers.iter().map(|(peer, wanted)| (peer.ip().to_string(), wanted.passive)).collect();
     // the lexically larger address string waits for the other side
     assert_eq!(peers, [("192.168.10.101".to_owned(), true), ("192.168.20.100".to_owned(), true)]);
     assert!(peering.peers.values().all(|peer| peer.source == PeerSource::Mesh && peer.remote_as == Asn(64512)));
@@ -252,7 +194,7 @@ fn explicit_peers_and_as_numbers() {
     let peers: Vec<_> = peering
         .peers
         .iter()
-        .map(|(address, peer)| (address.to_string(), peer.remote_as.0, peer.port, peer.source))
+        .map(|(at, peer)| (at.ip().to_string(), peer.remote_as.0, at.port(), peer.source))
         .collect();
     let row = |address: &str, asn, port, source| (address.to_owned(), asn, port, source);
     assert_eq!(

@@ -91,11 +91,13 @@ fn lock(letters: &Mutex<Letters>) -> MutexGuard<'_, Letters> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn the_latest_of_each_kind_is_kept() {
         let (sender, mut mailbox) = mailbox().expect("a socket pair");
-        let route = |prefix: &str| BTreeMap::from([(prefix.parse().expect("a prefix"), [192, 0, 2, 1].into())]);
+        let route =
+            |prefix: &str| BTreeMap::from([(prefix.parse().expect("a prefix"), Ipv4Addr::new(192, 0, 2, 1).into())]);
         for count in 0..1000 {
             sender.send(Input::Learned(route(&format!("10.0.{}.0/24", count % 256))));
         }

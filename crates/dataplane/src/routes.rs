@@ -18,7 +18,7 @@ use crate::links::Links;
 use crate::netlink::{Cause, Error, Netlink, NextHop, RouteEntry, RouteKey, RouteKind};
 use crate::podnet::GATEWAY;
 use ipnet::{IpNet, Ipv4Net};
-use model::desired::{Learned, Route, Target};
+use model::desired::{Hop, Learned, Route, Target};
 use model::name::{IPIP_DEVICE, IfName};
 use model::{Mtu, RouteProtocol};
 use nix::errno::Errno;
@@ -63,17 +63,21 @@ pub struct Remaining {
     pub next: Option<Instant>,
 }
 
+/// Metrics of a route between nodes: ours, and Calico's.
+const NORMAL_METRICS: [u32; 2] = [0, 1024];
+
 /// Reads what BGP taught an earlier process: its routes into the pools, with their next hops.
 pub fn read_retained(netlink: &mut Netlink, pools: &BTreeSet<Ipv4Net>) -> Result<Learned, Error> {
-    let gateway = |route: &RouteEntry| match (route.key.prefix, route.next_hop) {
+    let hop = |route: &RouteEntry| match (route.key.prefix, route.next_hop) {
         (IpNet::V4(prefix), NextHop::Gateway { gateway: IpAddr::V4(gateway), .. })
             if route.protocol == RouteProtocol::BIRD && is_inside(prefix, pools) =>
         {
-            Some((prefix, gateway))
+            let metric = Some(route.key.metric).filter(|metric| !NORMAL_METRICS.contains(metric));
+            Some((prefix, Hop { gateway, metric }))
         }
         _ => None,
     };
-    Ok(netlink.routes()?.iter().filter_map(gateway).collect())
+    Ok(netlink.routes()?.iter().filter_map(hop).collect())
 }
 
 /// Keeps the main table as wanted.

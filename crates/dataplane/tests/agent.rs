@@ -16,7 +16,7 @@ use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mail
 use model::Mtu;
 use model::desired::{Desired, Encapsulation, Ipip, Learned};
 use model::name::IfName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -159,7 +159,7 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
         mtu: Mtu(1480),
         own_address: ip("192.168.10.10"),
         uplink: uplink.index,
-        peers: learned(),
+        peers: BTreeMap::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))]),
         hosts: BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]),
     };
     assert_eq!((form, spec.as_ref()), (Some(TunnelForm::Bpf), Some(&expect)));
@@ -170,7 +170,7 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
     node.dataplane.on_learned(Learned::new());
     node.apply();
     let spec = node.tunnel.0.lock().unwrap().clone();
-    assert_eq!(spec.map(|spec| spec.peers), Some(Learned::new()));
+    assert_eq!(spec.map(|spec| spec.peers), Some(BTreeMap::new()));
     assert_eq!(node.namespace.ip("route show proto bird"), "");
 }
 

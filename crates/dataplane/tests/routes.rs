@@ -13,7 +13,7 @@ use dataplane::links::Links;
 use dataplane::netlink::Netlink;
 use dataplane::routes::{Bgp, GRACE, Remaining, Routes, Wanted, read_retained};
 use ipnet::Ipv4Net;
-use model::desired::{Route, Target};
+use model::desired::{Hop, Route, Target};
 use model::name::IfName;
 use model::{Mtu, RouteProtocol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -412,6 +412,8 @@ fn bgps_routes_stay_until_bgp_has_spoken() {
     let mut node = Node::new();
     node.namespace.ip("route add 172.16.158.0/24 via 192.168.10.101 dev tunl0 onlink proto bird");
     node.namespace.ip("route add 172.16.200.0/24 via 192.168.10.20 proto bird");
+    node.namespace.ip("route add 172.16.201.0/24 via 192.168.10.20 proto bird metric 1024");
+    node.namespace.ip("route add 172.16.202.0/24 via 192.168.10.20 proto bird metric 2147483547");
     node.namespace.ip("route add blackhole 172.16.116.0/24 proto bird");
     node.namespace.ip("route add 10.1.0.0/16 via 192.168.10.20 proto bird");
     let before = node.namespace.routes();
@@ -419,9 +421,12 @@ fn bgps_routes_stay_until_bgp_has_spoken() {
     node.resync();
     assert_eq!(node.namespace.routes(), before);
     let retained = node.namespace.run(|| read_retained(&mut node.netlink, &node.pools)).unwrap();
+    let hop = |gateway, metric| Hop { gateway: ip(gateway), metric };
     let expect = BTreeMap::from([
-        (prefix("172.16.158.0/24"), ip("192.168.10.101")),
-        (prefix("172.16.200.0/24"), ip("192.168.10.20")),
+        (prefix("172.16.158.0/24"), hop("192.168.10.101", None)),
+        (prefix("172.16.200.0/24"), hop("192.168.10.20", None)),
+        (prefix("172.16.201.0/24"), hop("192.168.10.20", None)),
+        (prefix("172.16.202.0/24"), hop("192.168.10.20", Some(2_147_483_547))),
     ]);
     assert_eq!(retained, expect);
     // the agent's own blackhole does not wait for BGP

@@ -112,6 +112,8 @@ pub struct Settings {
     pub append_hooks: bool,
     /// `routeSyncDisabled`.
     pub route_sync_disabled: bool,
+    /// BGPConfiguration's `programClusterRoutes`: whether routes into pools that BGP taught are for the kernel.
+    pub bgp_cluster_routes: bool,
 }
 
 impl Default for Settings {
@@ -128,12 +130,29 @@ impl Default for Settings {
             nat_address: None,
             append_hooks: false,
             route_sync_disabled: false,
+            bgp_cluster_routes: true,
         }
     }
 }
 
-/// Routes that BGP taught: destination → next hop (another node's address). Replaced as a whole.
-pub type Learned = BTreeMap<Ipv4Net, Ipv4Addr>;
+/// Routes that BGP taught, by destination. Replaced as a whole.
+pub type Learned = BTreeMap<Ipv4Net, Hop>;
+
+/// Where a route that BGP taught leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Next hop, such as another node's address.
+    pub gateway: Ipv4Addr,
+    /// Metric that its preference asks for; `None` for that of every route between nodes, which
+    /// [`Settings::route_metric`] is.
+    pub metric: Option<u32>,
+}
+
+impl From<Ipv4Addr> for Hop {
+    fn from(gateway: Ipv4Addr) -> Hop {
+        Hop { gateway, metric: None }
+    }
+}
 
 /// A route in the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,18 +190,20 @@ impl Desired {
     /// Decides how the kernel reaches a prefix that BGP taught, or that it is not for the kernel.
     ///
     /// Matches Calico v3.32's kernel filter (control reference §3.4): a VXLAN pool's blocks are the agent's, so
-    /// rejected; IPIP goes through `tunl0` (CrossSubnet only if the next hop is outside this node's subnet); all
+    /// rejected, and so is everything in a pool if BGP is not to program it; IPIP goes through `tunl0` (CrossSubnet only if the next hop is outside this node's subnet); all
     /// else is a plain route. A local block's own prefix is never routed away.
-    pub fn kernel_route(&self, prefix: &Ipv4Net, next_hop: Ipv4Addr) -> Option<Route> {
+    pub fn kernel_route(&self, prefix: &Ipv4Net, hop: Hop) -> Option<Route> {
+        let next_hop = hop.gateway;
         if self.local_blocks.contains(prefix) || self.address.is_some_and(|(own, _)| own == next_hop) {
             return None;
         }
         let same_subnet = self.address.is_some_and(|(_, subnet)| subnet.contains(&next_hop));
-        let pool = self.pool_of(prefix).cloned().unwrap_or_default();
-        if pool.vxlan != Encapsulation::Never {
+        let pool = self.pool_of(prefix);
+        if pool.is_some_and(|pool| pool.vxlan != Encapsulation::Never || !self.settings.bgp_cluster_routes) {
             return None;
         }
-        let tunnelled = match pool.ipip {
+        let ipip = pool.map_or(Encapsulation::Never, |pool| pool.ipip);
+        let tunnelled = match ipip {
             Encapsulation::Never => false,
             Encapsulation::Always => true,
             Encapsulation::CrossSubnet => !same_subnet,
@@ -192,7 +213,8 @@ impl Desired {
         } else {
             Target::Via(next_hop)
         };
-        Some(Route { target, protocol: RouteProtocol::BIRD, metric: self.settings.route_metric })
+        let metric = hop.metric.unwrap_or(self.settings.route_metric);
+        Some(Route { target, protocol: RouteProtocol::BIRD, metric })
     }
 
     /// Lists every route this node should have, by destination.
@@ -205,8 +227,8 @@ impl Desired {
             let route = Route { target: Target::Blackhole, protocol: RouteProtocol::FELIX, metric: 0 };
             routes.insert(*block, route);
         }
-        for (prefix, next_hop) in learned {
-            if let Some(route) = self.kernel_route(prefix, *next_hop) {
+        for (prefix, hop) in learned {
+            if let Some(route) = self.kernel_route(prefix, *hop) {
                 routes.insert(*prefix, route);
             }
         }

@@ -123,13 +123,9 @@ impl Spec for BgpConfigurationSpec {
             ("serviceClusterIPs", !spec.service_cluster_ips.is_empty()),
             ("communities", !spec.communities.is_empty()),
             ("prefixAdvertisements", !spec.prefix_advertisements.is_empty()),
-            ("nodeMeshPassword", spec.node_mesh_password.is_some()),
-            ("nodeMeshMaxRestartTime", spec.node_mesh_max_restart_time.is_some()),
-            ("bindMode", spec.bind_mode.as_ref().is_some_and(|mode| mode != "None")),
             ("ignoredInterfaces", !spec.ignored_interfaces.is_empty()),
             ("localWorkloadPeeringIPV4", !spec.local_workload_peering_ipv4.is_empty()),
             ("localWorkloadPeeringIPV6", !spec.local_workload_peering_ipv6.is_empty()),
-            ("programClusterRoutes", spec.program_cluster_routes.as_ref().is_some_and(|word| word != "Enabled")),
             ("ipv6NormalRoutePriority", spec.ipv6_normal_route_priority.is_some()),
         ];
         set.iter().filter(|(_, set)| *set).map(|(field, _)| format!("spec.{field}")).collect()

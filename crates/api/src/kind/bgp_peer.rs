@@ -137,19 +137,9 @@ impl Spec for BgpPeerSpec {
     fn idle_fields(peer: &Typed<Self>) -> Vec<String> {
         let spec = &peer.spec;
         let set = [
-            ("localASNumber", spec.local_as_number.is_some()),
-            ("keepOriginalNextHop", spec.keep_original_next_hop),
-            ("password", spec.password.is_some()),
-            ("sourceAddress", spec.source_address.as_ref().is_some_and(|word| word != "UseNodeIP")),
-            ("nextHopMode", spec.next_hop_mode.as_ref().is_some_and(|word| word != "Auto")),
-            ("maxRestartTime", spec.max_restart_time.is_some()),
-            ("keepaliveTime", spec.keepalive_time.is_some()),
-            ("numAllowedLocalASNumbers", spec.num_allowed_local_as_numbers.is_some()),
-            ("ttlSecurity", spec.ttl_security.is_some()),
-            ("reachableBy", !spec.reachable_by.is_empty()),
+            ("peerIP", parse_peer(&spec.peer_ip).is_some_and(|address| address.is_ipv6())),
             ("filters", !spec.filters.is_empty()),
             ("localWorkloadSelector", !spec.local_workload_selector.is_empty()),
-            ("reversePeering", spec.reverse_peering.as_ref().is_some_and(|word| word != "Auto")),
         ];
         set.iter().filter(|(_, set)| *set).map(|(field, _)| format!("spec.{field}")).collect()
     }
@@ -242,9 +232,15 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_said() {
         assert_eq!(warned(Kind::BGPPeer, "b", json!({"peerIP": "1.2.3.4", "asNumber": 1})), [""; 0]);
-        assert_eq!(
-            warned(Kind::BGPPeer, "b", json!({"peerIP": "1.2.3.4", "ttlSecurity": 3})),
-            ["BGPPeer b: spec.ttlSecurity is accepted but not acted on yet"]
-        );
+        let acted = json!({"peerIP": "1.2.3.4", "asNumber": 1, "ttlSecurity": 3, "nextHopMode": "Self",
+            "reachableBy": "1.2.3.1", "password": {"secretKeyRef": {"name": "a", "key": "b"}}});
+        assert_eq!(warned(Kind::BGPPeer, "b", acted), [""; 0]);
+        for (spec, field) in [
+            (json!({"peerIP": "fd00::1"}), "peerIP"),
+            (json!({"localWorkloadSelector": "all()", "asNumber": 1}), "localWorkloadSelector"),
+        ] {
+            let expect = format!("BGPPeer b: spec.{field} is accepted but not acted on yet");
+            assert_eq!(warned(Kind::BGPPeer, "b", spec), [expect]);
+        }
     }
 }

@@ -31,6 +31,11 @@ impl AdjRibIn {
         self.0.get(prefix).map(|(attributes, _)| attributes)
     }
 
+    /// How many routes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Marks everything stale. What is stale already goes, so that a peer which keeps restarting does not keep
     /// routes for ever (RFC 4724 §4.2); those prefixes are returned.
     pub(crate) fn mark_stale(&mut self) -> Vec<Ipv4Net> {

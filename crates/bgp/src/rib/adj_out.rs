@@ -17,15 +17,15 @@ pub(crate) struct AdjRibOut {
 
 impl AdjRibOut {
     /// Notes what the peer should know of a prefix; nothing happens if it knows.
-    pub(crate) fn set(&mut self, prefix: Ipv4Net, attributes: Option<Attributes>) {
+    pub(crate) fn set(&mut self, prefix: Ipv4Net, attributes: Option<Arc<Attributes>>) {
         match attributes {
             Some(attributes) => {
-                if self.announced.get(&prefix).is_some_and(|announced| **announced == attributes) {
+                if self.announced.get(&prefix) == Some(&attributes) {
                     return;
                 }
                 let attributes = match self.announce.get_key_value(&attributes) {
                     Some((shared, _)) => Arc::clone(shared),
-                    None => Arc::new(attributes),
+                    None => attributes,
                 };
                 self.announced.insert(prefix, Arc::clone(&attributes));
                 self.announce.entry(attributes).or_default().insert(prefix);
@@ -36,6 +36,11 @@ impl AdjRibOut {
                 }
             }
         }
+    }
+
+    /// How many routes the peer has been told.
+    pub(crate) fn len(&self) -> usize {
+        self.announced.len()
     }
 
     /// Announces everything again (RFC 2918 §4).

@@ -3,37 +3,48 @@
 use crate::wire::PeerType;
 use crate::wire::attribute::Attributes;
 use std::cmp::Reverse;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// LOCAL_PREF of a route that has none.
 pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
 
+/// Who announced routes; all of a session's share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) peer: SocketAddr,
+    /// Its BGP Identifier.
+    pub(crate) identifier: Ipv4Addr,
+    pub(crate) peer_type: PeerType,
+    /// Whether it is a client of ours as route reflector.
+    pub(crate) client: bool,
+}
+
 /// A route that may become the best of its prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) attributes: Arc<Attributes>,
-    /// Who announced it.
-    pub(crate) peer: IpAddr,
-    /// Its BGP Identifier.
-    pub(crate) identifier: Ipv4Addr,
-    pub(crate) peer_type: PeerType,
+    pub(crate) source: Arc<Source>,
 }
 
 impl Candidate {
+    /// LOCAL_PREF, for a route that has none too.
+    pub(crate) fn local_pref(&self) -> u32 {
+        self.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF)
+    }
+
     /// Smaller is better, up to the step where MED comes in.
     fn before_med(&self) -> impl Ord + use<> {
-        let preference = self.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
-        (Reverse(preference), self.attributes.as_path.hops(), self.attributes.origin)
+        (Reverse(self.local_pref()), self.attributes.as_path.hops(), self.attributes.origin)
     }
 
     /// Smaller is better, from the step after MED. Interior cost is the kernel's to know, and equal here.
     fn after_med(&self) -> impl Ord + use<> {
         (
-            self.peer_type == PeerType::Internal,
-            self.attributes.originator_id.unwrap_or(self.identifier),
+            self.source.peer_type == PeerType::Internal,
+            self.attributes.originator_id.unwrap_or(self.source.identifier),
             self.attributes.cluster_list.len(),
-            self.peer,
+            self.source.peer,
         )
     }
 

@@ -3,6 +3,7 @@
 use super::decision::{self, Candidate};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The best route of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,19 @@ pub(crate) enum Best {
     Local,
     /// A peer's.
     Learned(Candidate),
+}
+
+impl Best {
+    /// Whether two routes came in one message of one peer, or are both our own: then they are announced alike.
+    pub(crate) fn is_alike(&self, other: &Best) -> bool {
+        match (self, other) {
+            (Best::Local, Best::Local) => true,
+            (Best::Learned(one), Best::Learned(two)) => {
+                Arc::ptr_eq(&one.attributes, &two.attributes) && Arc::ptr_eq(&one.source, &two.source)
+            }
+            (Best::Local, Best::Learned(_)) | (Best::Learned(_), Best::Local) => false,
+        }
+    }
 }
 
 /// The chosen routes.

@@ -18,6 +18,8 @@ pub(crate) struct Local {
     pub(crate) restart_time: Duration,
     /// Whether we are still collecting routes after a restart.
     pub(crate) restarting: Restarting,
+    /// Our cluster, if we are a route reflector.
+    pub(crate) cluster_id: Option<Ipv4Addr>,
 }
 
 /// What holds for a connection once both OPENs are known.
@@ -29,6 +31,8 @@ pub(crate) struct Negotiated {
     pub(crate) local_address: Option<IpAddr>,
     /// The smaller of the two proposals; zero for no keepalives.
     pub(crate) hold_time: Duration,
+    /// How often we send something; `None` for no keepalives.
+    pub(crate) keepalive: Option<Duration>,
     /// How UPDATEs are coded.
     pub(crate) context: Context,
     /// Whether the peer carries IPv4 unicast at all.
@@ -38,11 +42,6 @@ pub(crate) struct Negotiated {
 }
 
 impl Negotiated {
-    /// KeepaliveTime: a third of the hold time.
-    pub(crate) fn keepalive(&self) -> Option<Duration> {
-        (!self.hold_time.is_zero()).then(|| self.hold_time / 3)
-    }
-
     /// What the peer says of its IPv4 forwarding state; `None` if its routes do not outlive a session.
     pub(crate) fn forwarding(&self) -> Option<Forwarding> {
         self.graceful_restart.as_ref()?.forwarding(Family::IPV4_UNICAST)
@@ -87,11 +86,15 @@ pub(super) fn negotiate(
     if peer == PeerType::Internal && open.identifier == local.router_id {
         return Err(Reason::BAD_BGP_IDENTIFIER.into());
     }
+    let hold_time = open.hold_time.min(config.hold_time);
+    let third = hold_time / 3;
+    let keepalive = config.keepalive_time.map_or(third, |wanted| wanted.min(third));
     let as_width = if open.four_octet_as().is_some() { AsWidth::Four } else { AsWidth::Two };
     Ok(Negotiated {
         identifier: open.identifier,
         local_address: None,
-        hold_time: open.hold_time.min(config.hold_time),
+        hold_time,
+        keepalive: (!keepalive.is_zero()).then_some(keepalive),
         context: Context { as_width, peer },
         ipv4_unicast: open.carries(Family::IPV4_UNICAST),
         graceful_restart: open.graceful_restart().filter(|_| config.graceful_restart).cloned(),

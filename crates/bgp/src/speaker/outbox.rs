@@ -6,7 +6,7 @@ use crate::timer::Jitter;
 use crate::wire::notification::{Notification, Reason};
 use crate::wire::{Context, Message};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Collects transmits, in order.
 ///
@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) struct Outbox {
     pub(crate) jitter: Jitter,
     transmits: VecDeque<Transmit>,
-    owners: BTreeMap<ConnId, IpAddr>,
+    owners: BTreeMap<ConnId, SocketAddr>,
     opened: u64,
 }
 
@@ -29,22 +29,21 @@ impl Outbox {
         self.transmits.pop_front()
     }
 
-    pub(super) fn owner(&self, conn: ConnId) -> Option<IpAddr> {
+    pub(super) fn owner(&self, conn: ConnId) -> Option<SocketAddr> {
         self.owners.get(&conn).copied()
     }
 
     /// Opens a connection to a peer.
-    pub(crate) fn connect(&mut self, peer: IpAddr, config: &PeerConfig) -> ConnId {
+    pub(crate) fn connect(&mut self, peer: SocketAddr, config: &PeerConfig) -> ConnId {
         let conn = ConnId::Outgoing(self.opened);
         self.opened += 1;
         self.owners.insert(conn, peer);
-        let remote = SocketAddr::new(peer, config.port);
-        self.transmits.push_back(Transmit::Connect { conn, peer: remote, local: config.local_address });
+        self.transmits.push_back(Transmit::Connect { conn, peer, local: config.local_address });
         conn
     }
 
     /// Takes a connection that a peer opened.
-    pub(crate) fn adopt(&mut self, conn: ConnId, peer: IpAddr) {
+    pub(crate) fn adopt(&mut self, conn: ConnId, peer: SocketAddr) {
         self.owners.insert(conn, peer);
     }
 
@@ -69,7 +68,7 @@ impl Outbox {
     }
 
     /// The other side closed it, or it never opened; returns whose it was.
-    pub(super) fn forget(&mut self, conn: ConnId) -> Option<IpAddr> {
+    pub(super) fn forget(&mut self, conn: ConnId) -> Option<SocketAddr> {
         self.owners.remove(&conn)
     }
 }

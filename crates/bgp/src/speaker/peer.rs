@@ -3,9 +3,9 @@
 use super::{Event, Retention};
 use crate::config::Config;
 use crate::fsm::State;
-use crate::rib::{AdjRibIn, AdjRibOut, Candidate, LocRib, Target, export};
+use crate::rib::{AdjRibIn, AdjRibOut, Best, Candidate, LocRib, Source, Target, export};
 use crate::session::{Local, Loss, Negotiated, Session, Signal};
-use crate::status::PeerStatus;
+use crate::status::{PeerStatus, Trouble};
 use crate::timer::Timer;
 use crate::wire::PeerType;
 use crate::wire::attribute::Attributes;
@@ -14,7 +14,7 @@ use crate::wire::nlri::Family;
 use crate::wire::update::{MpReach, Reachability, Update, UpdateError};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,13 +33,13 @@ enum Initial {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) session: Session,
-    address: IpAddr,
+    address: SocketAddr,
     peer_type: PeerType,
     adj_in: AdjRibIn,
+    /// Who its routes come from; none before the first session.
+    source: Option<Arc<Source>>,
     /// The Established session and what went out over it.
     up: Option<Up>,
-    /// The last session's agreement, which says whether its routes may be kept.
-    last: Option<Negotiated>,
     state: State,
     since: Instant,
 }
@@ -59,21 +59,37 @@ pub(super) struct Changes {
     pub(super) prefixes: BTreeSet<Ipv4Net>,
     /// For the log.
     pub(super) events: Vec<Event>,
+    /// What peers are told of those prefixes may have changed although the best routes did not.
+    pub(super) announce_anew: bool,
+}
+
+/// What a peer is told about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) config: &'a Config,
+    /// Our own prefixes.
+    pub(super) own: &'a BTreeSet<Ipv4Net>,
+    pub(super) loc_rib: &'a LocRib,
 }
 
 impl Peer {
-    pub(super) fn new(address: IpAddr, config: &Config, restarting: Restarting, now: Instant) -> Peer {
+    pub(super) fn new(address: SocketAddr, config: &Config, restarting: Restarting, now: Instant) -> Peer {
         let peer = config.peers[&address].clone();
         let peer_type = config.peer_type(&peer);
-        let local =
-            Local { asn: config.local_as, router_id: config.router_id, restart_time: config.restart_time, restarting };
+        let local = Local {
+            asn: config.local_as(&peer),
+            router_id: config.router_id,
+            restart_time: peer.restart_time.unwrap_or(config.restart_time),
+            restarting,
+            cluster_id: config.cluster_id,
+        };
         Peer {
             session: Session::new(address, peer, peer_type, local),
             address,
             peer_type,
             adj_in: AdjRibIn::default(),
+            source: None,
             up: None,
-            last: None,
             state: State::Idle,
             since: now,
         }
@@ -81,19 +97,27 @@ impl Peer {
 
     pub(super) fn status(&self) -> PeerStatus {
         PeerStatus {
-            address: self.address,
+            peer: self.address,
             kind: self.session.config.kind,
+            remote_as: self.session.config.remote_as,
+            local_as: self.session.local.asn,
+            passive: self.session.config.passive,
             state: self.state,
             since: self.since,
-            last_error: self.session.last_error.clone(),
+            received: self.adj_in.len(),
+            announced: self.up.as_ref().map_or(0, |up| up.adj_out.len()),
+            trouble: self.session.trouble.clone(),
         }
+    }
+
+    pub(super) fn is_external(&self) -> bool {
+        self.peer_type == PeerType::External
     }
 
     /// Makes this peer's route a candidate for a prefix.
     pub(super) fn candidate(&self, prefix: &Ipv4Net) -> Option<Candidate> {
         let attributes = Arc::clone(self.adj_in.get(prefix)?);
-        let identifier = self.last.as_ref()?.identifier;
-        Some(Candidate { attributes, peer: self.address, identifier, peer_type: self.peer_type })
+        Some(Candidate { attributes, source: Arc::clone(self.source.as_ref()?) })
     }
 
     /// Forgets all of the peer's routes.
@@ -132,7 +156,7 @@ impl Peer {
         if state != self.state {
             self.state = state;
             self.since = now;
-            let reason = self.session.last_error.clone();
+            let reason = self.session.trouble.as_ref().map(Trouble::to_string);
             changes.events.push(Event::PeerState { peer: self.address, state, reason });
         }
     }
@@ -166,7 +190,12 @@ impl Peer {
                 changes.prefixes.extend(retention.heard(self.address));
             }
         }
-        self.last = Some(negotiated.clone());
+        self.source = Some(Arc::new(Source {
+            peer: self.address,
+            identifier: negotiated.identifier,
+            peer_type: self.peer_type,
+            client: self.session.config.reflector_client,
+        }));
         self.up = Some(Up { negotiated, adj_out: AdjRibOut::default(), initial: Initial::Due, refresh: false });
     }
 
@@ -245,7 +274,9 @@ impl Peer {
     /// Whether a route has been here before (RFC 4271 §9.1.2, RFC 4456 §8).
     fn loops(&self, attributes: &Attributes) -> bool {
         let local = &self.session.local;
-        attributes.as_path.contains(local.asn) || attributes.originator_id == Some(local.router_id)
+        attributes.as_path.count(local.asn) > self.session.config.allowed_local_as as usize
+            || attributes.originator_id == Some(local.router_id)
+            || local.cluster_id.is_some_and(|cluster| attributes.cluster_list.contains(&cluster))
     }
 
     /// Says why packets cannot be sent to a next hop (RFC 4271 §§5.1.3, 6.3).
@@ -274,7 +305,7 @@ impl Peer {
     /// anew.
     pub(super) fn updates(
         &mut self,
-        loc_rib: &LocRib,
+        known: Known<'_>,
         changed: &BTreeSet<Ipv4Net>,
         end_of_rib: EndOfRib,
     ) -> Vec<Update> {
@@ -287,13 +318,14 @@ impl Peer {
             next_hop: self.session.config.next_hop,
             local_address,
             local_as: local.asn,
+            local_pref: known.config.local_pref(),
+            cluster_id: known.config.cluster_id,
+            client: self.session.config.reflector_client,
         };
-        let mut tell = |prefix: Ipv4Net| {
-            let attributes = loc_rib.get(&prefix).and_then(|best| export(best, target));
-            up.adj_out.set(prefix, attributes);
-        };
+        let mut exporter = Exporter { target, known, last: None };
+        let mut tell = |prefix: Ipv4Net| up.adj_out.set(prefix, exporter.attributes(&prefix));
         match up.initial {
-            Initial::Due => loc_rib.prefixes().for_each(&mut tell),
+            Initial::Due => known.loc_rib.prefixes().for_each(&mut tell),
             Initial::Announced | Initial::Ended => changed.iter().copied().for_each(&mut tell),
         }
         if std::mem::take(&mut up.refresh) {
@@ -317,10 +349,37 @@ impl Peer {
     }
 }
 
+/// Makes what one peer is told of prefix after prefix; most share their attributes with the one before.
+struct Exporter<'a> {
+    target: Target,
+    known: Known<'a>,
+    last: Option<(&'a Best, Option<Arc<Attributes>>)>,
+}
+
+impl Exporter<'_> {
+    fn attributes(&mut self, prefix: &Ipv4Net) -> Option<Arc<Attributes>> {
+        let Known { config, own, loc_rib } = self.known;
+        let best = loc_rib.get(prefix)?;
+        if let Best::Learned(route) = best
+            && !config.passing.permits(prefix, route.local_pref(), own)
+        {
+            return None;
+        }
+        if let Some((last, attributes)) = &self.last
+            && last.is_alike(best)
+        {
+            return attributes.clone();
+        }
+        let attributes = export(best, self.target).map(Arc::new);
+        self.last = Some((best, attributes.clone()));
+        attributes
+    }
+}
+
 /// Whether what we have to say is complete enough for an End-of-RIB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndOfRib {
-    /// Our own prefixes are not known yet.
+    /// Our own prefixes are not known yet, or what other peers have to say is missing for everyone.
     NotReady,
     /// They are, but internal peers have not said all that external ones must hear.
     InternalOnly,

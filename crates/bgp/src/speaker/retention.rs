@@ -4,28 +4,29 @@
 //! has announced yet stays as it was found. Retained routes have no attributes and are never announced.
 
 use ipnet::Ipv4Net;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use model::desired::{Hop, Learned};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 /// Routes found at the start, and whom we wait for.
 #[derive(Debug)]
 pub(super) struct Retention {
-    routes: BTreeMap<Ipv4Net, Ipv4Addr>,
+    routes: Learned,
     /// Peers whose End-of-RIB is to come.
-    awaited: BTreeSet<IpAddr>,
-    /// Those of them that do not restart themselves; while there are any, external peers get no End-of-RIB of
-    /// ours, since what internal ones will announce is still to be passed on.
-    deferring: BTreeSet<IpAddr>,
+    awaited: BTreeSet<SocketAddr>,
+    /// Those of them that do not restart themselves: what they will announce is still to be passed on, before the
+    /// End-of-RIB of whom it is passed on to.
+    deferring: BTreeSet<SocketAddr>,
 }
 
 impl Retention {
     /// Starts to wait for the configured peers; `None` if nothing was found.
-    pub(super) fn new(routes: BTreeMap<Ipv4Net, Ipv4Addr>, peers: impl Iterator<Item = IpAddr>) -> Option<Retention> {
-        let awaited: BTreeSet<IpAddr> = peers.collect();
+    pub(super) fn new(routes: Learned, peers: impl Iterator<Item = SocketAddr>) -> Option<Retention> {
+        let awaited: BTreeSet<SocketAddr> = peers.collect();
         (!routes.is_empty()).then(|| Retention { routes, deferring: awaited.clone(), awaited })
     }
 
-    pub(super) fn next_hop(&self, prefix: &Ipv4Net) -> Option<Ipv4Addr> {
+    pub(super) fn hop(&self, prefix: &Ipv4Net) -> Option<Hop> {
         self.routes.get(prefix).copied()
     }
 
@@ -33,27 +34,27 @@ impl Retention {
         self.awaited.is_empty()
     }
 
-    pub(super) fn defers_end_of_rib(&self) -> bool {
-        !self.deferring.is_empty()
+    pub(super) fn deferring(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.deferring.iter()
     }
 
     /// Waits for one more peer.
-    pub(super) fn await_peer(&mut self, peer: IpAddr) {
+    pub(super) fn await_peer(&mut self, peer: SocketAddr) {
         self.awaited.insert(peer);
         self.deferring.insert(peer);
     }
 
     /// A peer came up that restarts too: it may be waiting for us (RFC 4724 §4.1).
-    pub(super) fn restarts_too(&mut self, peer: IpAddr) {
+    pub(super) fn restarts_too(&mut self, peer: SocketAddr) {
         self.deferring.remove(&peer);
     }
 
     /// A peer sent its End-of-RIB, or was removed: what led to it and was not announced again is gone. Returns
     /// the prefixes to decide anew.
-    pub(super) fn heard(&mut self, peer: IpAddr) -> Vec<Ipv4Net> {
+    pub(super) fn heard(&mut self, peer: SocketAddr) -> Vec<Ipv4Net> {
         self.awaited.remove(&peer);
         self.deferring.remove(&peer);
-        let led_there = self.routes.extract_if(.., |_, next_hop| IpAddr::V4(*next_hop) == peer);
+        let led_there = self.routes.extract_if(.., |_, hop| IpAddr::V4(hop.gateway) == peer.ip());
         led_there.map(|(prefix, _)| prefix).collect()
     }
 

@@ -10,6 +10,7 @@ use crate::wire::open::Open;
 use crate::wire::update::Update;
 use crate::wire::{Context, Frame, PeerType, RouteRefresh};
 use model::Asn;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 const US: &str = "10.0.0.1";
@@ -43,7 +44,7 @@ impl Script {
     fn new(remote_as: u32) -> Script {
         let mut config = Config::new(Asn(64512), v4(US));
         let peer = PeerConfig { passive: true, ..PeerConfig::new(Asn(remote_as), PeerKind::Global) };
-        config.peers.insert(ip(PEER), peer);
+        config.peers.insert(SocketAddr::new(ip(PEER), 179), peer);
         let now = Instant::now();
         let speaker = Speaker::new(config, BTreeMap::new(), now, 1);
         let conn = ConnId::Incoming(1);
@@ -94,7 +95,7 @@ impl Script {
     }
 
     fn learned(&self, prefix: &str) -> Option<Ipv4Addr> {
-        self.speaker.learned.get(&net(prefix)).copied()
+        self.speaker.learned.get(&net(prefix)).map(|hop| hop.gateway)
     }
 
     fn warnings(&mut self) -> Vec<String> {
@@ -179,7 +180,7 @@ fn a_broken_update_closes_the_session_and_withdraws() {
     assert_eq!(script.heard.last(), Some(&notification(Reason::INVALID_NETWORK)));
     assert_eq!(script.learned("172.16.2.0/24"), None);
     assert!(script.closed);
-    let error = script.speaker.status().remove(0).last_error;
+    let error = script.speaker.status().remove(0).trouble.map(|trouble| trouble.to_string());
     assert_eq!(error.as_deref(), Some("sent UPDATE Message Error/Invalid Network Field"));
 }
 
@@ -239,7 +240,7 @@ fn route_refresh_brings_the_routes_again() {
     script.say(&Message::RouteRefresh(RouteRefresh { family: Family::IPV4_UNICAST, subtype: 1 }));
     assert_eq!(script.heard, []);
     script.say(&Message::RouteRefresh(RouteRefresh { family: Family::IPV4_UNICAST, subtype: 0 }));
-    let attributes = Attributes { local_pref: Some(100), ..Attributes::local(v4(US)) };
+    let attributes = Attributes { local_pref: Some(2_147_482_623), ..Attributes::local(v4(US)) };
     let expect = Update::announce(&attributes, &[net("172.16.1.0/24")], CONTEXT).remove(0);
     assert_eq!(script.heard, [Message::Update(expect)]);
 }
@@ -279,7 +280,7 @@ fn input_for_a_connection_that_is_gone_is_ignored() {
     script.input(Input::Connected { conn: ConnId::Outgoing(99), local: ip(US) });
     script.input(Input::ConnectFailed { conn: ConnId::Outgoing(99), reason: "no route to host".into() });
     assert_eq!(script.state(), State::Active);
-    let error = script.speaker.status().remove(0).last_error;
+    let error = script.speaker.status().remove(0).trouble.map(|trouble| trouble.to_string());
     assert_eq!(error.as_deref(), Some("connection reset by peer"));
 }
 

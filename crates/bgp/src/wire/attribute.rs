@@ -87,9 +87,9 @@ impl AsPath {
         self.0.iter().map(Segment::hops).sum()
     }
 
-    /// Whether the route crossed an AS.
-    pub fn contains(&self, asn: Asn) -> bool {
-        self.0.iter().any(|segment| segment.asns().contains(&asn))
+    /// How often an AS is in the path.
+    pub fn count(&self, asn: Asn) -> usize {
+        self.0.iter().flat_map(Segment::asns).filter(|crossed| **crossed == asn).count()
     }
 
     /// The AS the route was received from; `None` inside the local AS or behind a set.

@@ -8,9 +8,9 @@
 use bgp::{Config, ConnId, Event, Input, PeerConfig, PeerKind, Speaker, State, Transmit};
 use ipnet::Ipv4Net;
 use model::Asn;
-use model::desired::Learned;
+use model::desired::{Hop, Learned};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// One end of a connection; the generation tells a restarted node from its former self.
@@ -144,7 +144,7 @@ impl Network {
 
     pub(crate) fn state(&self, address: &str, peer: &str) -> State {
         let status = self.node(address).speaker.status();
-        status.into_iter().find(|status| status.address == ip(peer)).expect("a configured peer").state
+        status.into_iter().find(|status| status.peer.ip() == ip(peer)).expect("a configured peer").state
     }
 
     /// Jumps from one thing due to the next until a condition holds; fails after `limit`.
@@ -240,7 +240,7 @@ impl Network {
                             node.learned = learned.clone();
                             node.history.push(learned);
                         }
-                        Event::PeerState { peer, state, reason } => node.states.push((peer, state, reason)),
+                        Event::PeerState { peer, state, reason } => node.states.push((peer.ip(), state, reason)),
                         Event::Warning { text, .. } => node.warnings.push(text),
                     }
                 }
@@ -279,13 +279,28 @@ pub(crate) fn ip(address: &str) -> IpAddr {
     address.parse().expect("an address")
 }
 
+/// A peer, at BGP's port.
+pub(crate) fn at(address: &str) -> SocketAddr {
+    SocketAddr::new(ip(address), 179)
+}
+
 pub(crate) fn net(prefix: &str) -> Ipv4Net {
     prefix.parse().expect("a prefix")
 }
 
 /// Routes as `("172.16.1.0/24", "192.168.10.101")`.
 pub(crate) fn routes(routes: &[(&str, &str)]) -> Learned {
-    routes.iter().map(|(prefix, hop)| (net(prefix), hop.parse().expect("an address"))).collect()
+    routes.iter().map(|(prefix, hop)| (net(prefix), gateway(hop).into())).collect()
+}
+
+/// The same, as an external peer's are preferred.
+pub(crate) fn external(routes: &[(&str, &str)]) -> Learned {
+    let hop = |hop| Hop { gateway: gateway(hop), metric: Some(2_147_483_547) };
+    routes.iter().map(|(prefix, to)| (net(prefix), hop(*to))).collect()
+}
+
+fn gateway(address: &str) -> Ipv4Addr {
+    address.parse().expect("an address")
 }
 
 /// The configuration of a node in AS 64512 with a full mesh to others; passive as Calico decides it.
@@ -295,7 +310,7 @@ pub(crate) fn mesh(address: &str, nodes: &[&str]) -> Config {
         let mut peer = PeerConfig::new(Asn(64512), PeerKind::Mesh);
         peer.local_address = Some(ip(address));
         peer.passive = *node > address;
-        config.peers.insert(ip(node), peer);
+        config.peers.insert(at(node), peer);
     }
     config
 }

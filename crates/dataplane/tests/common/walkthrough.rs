@@ -48,5 +48,5 @@ pub(crate) fn desired() -> Desired {
 
 /// What BGP taught: one block of another node.
 pub(crate) fn learned() -> Learned {
-    Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))])
+    Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())])
 }

@@ -3,16 +3,18 @@
 //! One task owns the speaker; what happens to sockets comes to it over a channel. A peer that does not read is cut off
 //! when its [`Connection`] is full, which the speaker learns as a lost connection.
 
+use super::bgp_config::Local;
+use super::bgp_socket::{self, Listener};
 use super::connection::{Connection, Sent};
-use bgp::{Config, ConnId, Event, Input, NextHopMode, PeerConfig, PeerKind, Speaker, State, Transmit};
-use model::desired::Learned;
-use model::peering::{PeerSource, Peering};
-use socket2::{Domain, Protocol, Socket, Type};
+use bgp::{Config, ConnId, Event, Input, Password, PeerConfig, Speaker, State, Transmit};
+use ipnet::Ipv4Net;
+use model::desired::{Hop, Learned};
+use model::peering::{Listen, Peering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -20,13 +22,25 @@ use tokio::task::JoinHandle;
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// Pause after the listener was refused a connection, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How often secrets are read again, while there are any.
+const SECRETS_REFRESH: Duration = Duration::from_secs(5);
+/// How much of what sockets bring is taken before anybody is told what follows from it.
+const BATCH: usize = 32;
 
 /// What the agent tells the speaker's task.
 pub(crate) enum Command {
     /// Peers and announcements; none while the node is not registered.
     Configure(Option<Peering>),
     /// Asks for the peers' states.
-    Status(oneshot::Sender<Vec<bgp::PeerStatus>>),
+    Status(oneshot::Sender<Vec<Known>>),
+}
+
+/// A peer's state, with what was configured.
+pub(crate) struct Known {
+    /// How it stands.
+    pub(crate) status: bgp::PeerStatus,
+    /// What is wanted of it.
+    pub(crate) config: PeerConfig,
 }
 
 /// What comes from sockets.
@@ -40,22 +54,36 @@ pub(super) enum Io {
 
 /// The port that peers connect to.
 struct Listening {
-    port: u16,
+    at: (Ipv4Addr, u16),
     /// None while the port cannot be had.
-    task: Option<JoinHandle<()>>,
+    open: Option<Open>,
     retry_at: Instant,
+}
+
+struct Open {
+    listener: Listener,
+    accepting: JoinHandle<()>,
 }
 
 /// The speaker and its sockets.
 pub(crate) struct Shell {
+    local: Local,
     speaker: Speaker,
+    /// What the graph last asked for.
+    wanted: Option<Peering>,
+    /// What the speaker was told of it.
     config: Config,
+    /// When secrets are read again.
+    refresh_at: Option<Instant>,
     connections: BTreeMap<ConnId, Connection>,
     dialling: BTreeMap<ConnId, JoinHandle<()>>,
     listening: Option<Listening>,
     accepted: u64,
     io: mpsc::Sender<Io>,
     events: mpsc::Receiver<Io>,
+    /// The speaker's routes as last heard, and what is passed on of them with the gateways' routes.
+    routes: Learned,
+    gateways: BTreeMap<Ipv4Addr, Ipv4Addr>,
     learned: Box<dyn Fn(Learned) + Send>,
     said: Said,
 }
@@ -64,20 +92,25 @@ impl Shell {
     /// A speaker without peers, which passes the routes it learns to `learned`.
     ///
     /// `retained` are the routes that an earlier agent left in the kernel: they stay until the peers had their say.
-    pub(crate) fn new(first: &Peering, retained: Learned, learned: Box<dyn Fn(Learned) + Send>) -> Shell {
-        let (io, events) = mpsc::channel(256);
+    pub(crate) fn new(local: Local, first: &Peering, retained: Learned, learned: Box<dyn Fn(Learned) + Send>) -> Shell {
+        let (io, events) = mpsc::channel(BATCH);
         let seed = u64::from(u32::from(first.address)) ^ u64::from(std::process::id());
-        let config = config(first);
-        let speaker = Speaker::new(config.clone(), retained, Instant::now(), seed);
+        let config = local.config(first);
+        let speaker = Speaker::new(config.clone(), retained.clone(), Instant::now(), seed);
         Shell {
+            local,
             speaker,
+            wanted: None,
             config,
+            refresh_at: None,
             connections: BTreeMap::new(),
             dialling: BTreeMap::new(),
             listening: None,
             accepted: 0,
             io,
             events,
+            routes: retained,
+            gateways: BTreeMap::new(),
             learned,
             said: Said::default(),
         }
@@ -88,8 +121,9 @@ impl Shell {
         self.configure(Some(first));
         loop {
             self.drain();
-            let retry = self.listening.as_ref().filter(|listening| listening.task.is_none()).map(|l| l.retry_at);
-            let timeout = self.speaker.poll_timeout().map(|(at, _)| at).into_iter().chain(retry).min();
+            let retry = self.listening.as_ref().filter(|listening| listening.open.is_none()).map(|l| l.retry_at);
+            let due = self.speaker.poll_timeout().map(|(at, _)| at);
+            let timeout = due.into_iter().chain(retry).chain(self.refresh_at).min();
             let sleep = async move {
                 match timeout {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -100,14 +134,19 @@ impl Shell {
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Configure(peering)) => self.configure(peering),
-                    Some(Command::Status(answer)) => drop(answer.send(self.speaker.status())),
+                    Some(Command::Status(answer)) => drop(answer.send(self.status())),
                 },
                 event = self.events.recv() => {
                     let event = event.expect("the shell holds a sender of this channel itself");
                     self.on_io(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = self.events.try_recv() else { break };
+                        self.on_io(event);
+                    }
                 }
                 () = sleep => {
                     self.listen_again();
+                    self.refresh_secrets();
                     self.handle(Input::Timeout);
                 }
             }
@@ -118,52 +157,112 @@ impl Shell {
         self.speaker.handle(input, Instant::now());
     }
 
+    fn status(&self) -> Vec<Known> {
+        let status = self.speaker.status().into_iter();
+        status
+            .filter_map(|status| Some(Known { config: self.config.peers.get(&status.peer)?.clone(), status }))
+            .collect()
+    }
+
     /// Follows the datastore; a node that lost its address parts from its peers and announces nothing.
     fn configure(&mut self, peering: Option<Peering>) {
-        match peering {
+        let (config, gateways, originate) = match &peering {
             Some(peering) => {
-                self.listen(peering.listen_port);
-                self.config = config(&peering);
-                self.handle(Input::Configure(self.config.clone()));
-                self.handle(Input::Originate(peering.originate));
+                let address = match peering.listen {
+                    Listen::Everywhere => Ipv4Addr::UNSPECIFIED,
+                    Listen::NodeAddress => peering.address,
+                };
+                self.listen((address, peering.listen_port));
+                (self.local.config(peering), peering.gateways.clone(), peering.originate.clone())
             }
             None => {
-                self.config.peers.clear();
-                self.handle(Input::Configure(self.config.clone()));
-                self.handle(Input::Originate(BTreeSet::new()));
+                let config = Config { peers: BTreeMap::new(), ..self.config.clone() };
+                (config, BTreeMap::new(), BTreeSet::new())
             }
+        };
+        self.wanted = peering;
+        self.apply(config);
+        self.handle(Input::Originate(originate));
+        if self.gateways != gateways {
+            self.gateways = gateways;
+            self.tell_routes();
         }
     }
 
-    fn listen(&mut self, port: u16) {
-        match &self.listening {
-            Some(listening) if listening.port == port => return,
-            Some(Listening { task: Some(task), .. }) => task.abort(),
-            Some(_) | None => {}
+    /// Tells sockets and speaker what is configured.
+    fn apply(&mut self, config: Config) {
+        self.config = config;
+        let secrets = self.wanted.iter().flat_map(|wanted| wanted.peers.values()).any(|peer| peer.password.is_some());
+        self.refresh_at = secrets.then(|| Instant::now() + SECRETS_REFRESH);
+        self.sign();
+        self.handle(Input::Configure(self.config.clone()));
+    }
+
+    /// Reads the secrets again when it is time, and follows those that changed.
+    fn refresh_secrets(&mut self) {
+        let now = Instant::now();
+        if self.refresh_at.is_none_or(|at| at > now) {
+            return;
         }
-        let task = accept_on(port, &self.io);
-        let task = task.inspect_err(|error| {
-            tracing::error!(port, %error, "cannot listen for BGP, trying again; only peers that we dial are reached");
+        self.refresh_at = Some(now + SECRETS_REFRESH);
+        if let Some(config) = self.wanted.as_ref().map(|wanted| self.local.config(wanted))
+            && config != self.config
+        {
+            tracing::info!("BGP passwords changed");
+            self.apply(config);
+        }
+    }
+
+    fn listen(&mut self, at: (Ipv4Addr, u16)) {
+        if let Some(listening) = &self.listening {
+            if listening.at == at {
+                return;
+            }
+            listening.open.iter().for_each(|open| open.accepting.abort());
+        }
+        let (address, port) = at;
+        let open = accept_on(at, &self.io).inspect_err(|error| {
+            tracing::error!(
+                %address, port, %error, "cannot listen for BGP, trying again; only peers that we dial are reached"
+            );
         });
-        self.listening = Some(Listening { port, task: task.ok(), retry_at: Instant::now() + LISTEN_RETRY });
+        self.listening = Some(Listening { at, open: open.ok(), retry_at: Instant::now() + LISTEN_RETRY });
     }
 
     fn listen_again(&mut self) {
         let now = Instant::now();
-        let Some(listening) = self.listening.as_mut().filter(|l| l.task.is_none() && l.retry_at <= now) else {
+        let Some(listening) = self.listening.as_mut().filter(|l| l.open.is_none() && l.retry_at <= now) else {
             return;
         };
         listening.retry_at = now + LISTEN_RETRY;
-        if let Ok(task) = accept_on(listening.port, &self.io) {
-            tracing::info!(port = listening.port, "listening for BGP");
-            listening.task = Some(task);
+        if let Ok(open) = accept_on(listening.at, &self.io) {
+            tracing::info!(port = listening.at.1, "listening for BGP");
+            listening.open = Some(open);
+            self.sign();
         }
+    }
+
+    /// Gives the listener the peers' passwords.
+    fn sign(&mut self) {
+        let Some(open) = self.listening.as_mut().and_then(|listening| listening.open.as_mut()) else { return };
+        let signed = self.config.peers.iter().filter_map(|(peer, wanted)| Some((peer.ip(), wanted.password.clone()?)));
+        let signed: BTreeMap<IpAddr, Password> = signed.collect();
+        if let Err(error) = open.listener.sign(signed) {
+            tracing::error!(%error, "cannot set the peers' TCP-MD5 passwords; they cannot connect");
+        }
+    }
+
+    /// The configuration of whoever connects from an address.
+    fn peer_at(&self, address: IpAddr) -> Option<&PeerConfig> {
+        let address = address.to_canonical();
+        self.config.peers.iter().find(|(peer, _)| peer.ip() == address).map(|(_, config)| config)
     }
 
     fn on_io(&mut self, event: Io) {
         match event {
             Io::Accepted(stream, from) => {
-                let Ok(local) = stream.local_addr() else { return };
+                let prepared = bgp_socket::accepted(&stream, self.peer_at(from.ip()));
+                let (Ok(local), Ok(())) = (stream.local_addr(), prepared) else { return };
                 self.accepted += 1;
                 let conn = ConnId::Incoming(self.accepted);
                 self.adopt(conn, stream);
@@ -203,11 +302,11 @@ impl Shell {
     }
 
     fn dial(&mut self, conn: ConnId, peer: SocketAddr, local: Option<IpAddr>) {
-        let io = self.io.clone();
+        let (io, config) = (self.io.clone(), self.config.peers.get(&peer).cloned());
         let task = tokio::spawn(async move {
-            let event = match connect(peer, local).await {
+            let event = match bgp_socket::connect(peer, local, config.as_ref()).await {
                 Ok(stream) => Io::Connected(conn, stream),
-                Err(error) => Io::ConnectFailed(conn, error.to_string()),
+                Err(error) => Io::ConnectFailed(conn, bgp_socket::words(&error)),
             };
             let _ = io.send(event).await;
         });
@@ -228,8 +327,18 @@ impl Shell {
             }
         }
         if let Some(routes) = learned {
-            (self.learned)(routes);
+            self.routes = routes;
+            self.tell_routes();
         }
+    }
+
+    /// Passes on the routes for the kernel: what was learned, and the way to peers behind a gateway.
+    fn tell_routes(&self) {
+        let mut routes = self.routes.clone();
+        for (peer, gateway) in &self.gateways {
+            routes.insert(Ipv4Net::from(*peer), Hop { gateway: *gateway, metric: Some(0) });
+        }
+        (self.learned)(routes);
     }
 
     fn transmit(&mut self, transmit: Transmit) {
@@ -253,10 +362,10 @@ impl Shell {
 
 /// What was last logged of each peer: every attempt has its states, but only the outcome is news.
 #[derive(Default)]
-struct Said(BTreeMap<IpAddr, (bool, Option<String>)>);
+struct Said(BTreeMap<SocketAddr, (bool, Option<String>)>);
 
 impl Said {
-    fn note(&mut self, peer: IpAddr, state: State, reason: Option<String>) {
+    fn note(&mut self, peer: SocketAddr, state: State, reason: Option<String>) {
         let outcome = (state == State::Established, reason.clone());
         let reason = reason.as_deref().unwrap_or_default();
         if self.0.get(&peer).is_none_or(|said| *said != outcome) {
@@ -268,58 +377,25 @@ impl Said {
     }
 }
 
-fn config(peering: &Peering) -> Config {
-    let mut config = Config::new(peering.local_as, peering.address);
-    config.listen_port = peering.listen_port;
-    for (address, peer) in &peering.peers {
-        let kind = match peer.source {
-            PeerSource::Mesh => PeerKind::Mesh,
-            PeerSource::Global => PeerKind::Global,
-            PeerSource::Node => PeerKind::Node,
-        };
-        let mut wanted = PeerConfig::new(peer.remote_as, kind);
-        wanted.local_address = Some(IpAddr::V4(peering.address));
-        wanted.port = peer.port;
-        wanted.passive = peer.passive;
-        wanted.next_hop = NextHopMode::Auto;
-        config.peers.insert(IpAddr::V4(*address), wanted);
-    }
-    config
+/// Listens, and passes on who connects until it is aborted.
+fn accept_on((address, port): (Ipv4Addr, u16), io: &mpsc::Sender<Io>) -> io::Result<Open> {
+    let ((listener, accepting), io) = (Listener::bind(address, port)?, io.clone());
+    let accepting = tokio::spawn(accept(accepting, port, io));
+    Ok(Open { listener, accepting })
 }
 
-/// Listens on every address, as BIRD does, and passes on who connects until it is aborted.
-fn accept_on(port: u16, io: &mpsc::Sender<Io>) -> io::Result<JoinHandle<()>> {
-    let (listener, io) = (listener(port)?, io.clone());
-    Ok(tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    if io.send(Io::Accepted(stream, from)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(port, %error, "accept");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
+async fn accept(accepting: TcpListener, port: u16, io: mpsc::Sender<Io>) {
+    loop {
+        match accepting.accept().await {
+            Ok((stream, from)) => {
+                if io.send(Io::Accepted(stream, from)).await.is_err() {
+                    return;
                 }
             }
+            Err(error) => {
+                tracing::debug!(port, %error, "accept");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
         }
-    }))
-}
-
-fn listener(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from(([0, 0, 0, 0], port)).into())?;
-    socket.listen(128)?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn connect(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(local) = local {
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(local, 0))?;
     }
-    socket.connect(peer).await
 }

@@ -1,8 +1,9 @@
 //! BIRD's control socket, answered by the agent: `show protocols` and `show status` (control reference §3.5), and
-//! `show tunl0`, which BIRD has not.
+//! `show peers` and `show tunl0`, which BIRD has not.
 //!
 //! `calicoctl node status`, Calico's as well as ours, and operators' scripts ask it.
 
+use super::sessions::Peer;
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -21,12 +22,12 @@ pub(crate) struct Row {
     pub(crate) info: String,
 }
 
-/// Answers clients of the socket at `path`; `rows` and `tunnel` are asked anew for each command.
+/// Answers clients of the socket at `path`; `peers` and `tunnel` are asked anew for each command.
 ///
 /// A socket left behind by a dead agent is replaced.
 pub(crate) async fn serve(
     path: &Path,
-    rows: impl AsyncFn() -> Vec<Row>,
+    peers: impl AsyncFn() -> Vec<(Row, Peer)>,
     tunnel: impl Fn() -> Option<String>,
 ) -> io::Result<()> {
     if let Some(folder) = path.parent() {
@@ -39,7 +40,7 @@ pub(crate) async fn serve(
     let listener = UnixListener::bind(path)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        if let Err(error) = converse(stream, &rows, &tunnel).await {
+        if let Err(error) = converse(stream, &peers, &tunnel).await {
             tracing::debug!(%error, "a client of the control socket went away");
         }
     }
@@ -48,7 +49,7 @@ pub(crate) async fn serve(
 /// One client at a time: its commands are short and its answers small.
 async fn converse(
     stream: UnixStream,
-    rows: &impl AsyncFn() -> Vec<Row>,
+    peers: &impl AsyncFn() -> Vec<(Row, Peer)>,
     tunnel: &impl Fn() -> Option<String>,
 ) -> io::Result<()> {
     let patience = std::time::Duration::from_secs(5);
@@ -63,7 +64,8 @@ async fn converse(
             Ok(read) => read?,
         };
         let answer = match line.trim() {
-            "show protocols" => protocols(&rows().await),
+            "show protocols" => protocols(&peers().await.into_iter().map(|(row, _)| row).collect::<Vec<_>>()),
+            PEERS => described(&peers().await.into_iter().map(|(_, peer)| peer).collect::<Vec<_>>()),
             "show status" => status(),
             "show tunl0" => format!("1000-{}\n0000 \n", tunnel().unwrap_or_else(|| "not in use".to_owned())),
             _ => "9001 syntax error, unexpected command\n".to_owned(),
@@ -87,6 +89,18 @@ fn protocols(rows: &[Row]) -> String {
         text += &format!("{lead}{name:<8} {proto:<8} {:<8} {state:<5}  {since:<10}  {info}\n", "master");
     }
     text + "0000 \n"
+}
+
+/// The command that `ctl bgp peers` sends.
+pub(crate) const PEERS: &str = "show peers";
+/// Starts each line of its answer.
+pub(crate) const PEER_LINE: &str = "1099-";
+
+/// The peers, a JSON object each.
+fn described(peers: &[Peer]) -> String {
+    let line =
+        |peer| format!("{PEER_LINE}{}\n", serde_json::to_string(peer).expect("text and numbers have a JSON form"));
+    peers.iter().map(line).collect::<String>() + "0000 \n"
 }
 
 fn status() -> String {

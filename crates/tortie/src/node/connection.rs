@@ -4,18 +4,23 @@
 //! (a NOTIFICATION) must arrive.
 
 use super::bgp_io::Io;
+use super::bgp_socket::words;
 use bgp::ConnId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
-/// Messages that may wait for a peer to read them.
-const QUEUE: usize = 1024;
+/// Octets that may wait for a peer to read them: more than a table of a million routes.
+const QUEUE: usize = 16 << 20;
 /// How long a closed connection may take to deliver what was sent on it.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// What is told of a connection that the peer ended in good order.
+pub(super) const CLOSED: &str = "the peer closed the connection";
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +33,9 @@ pub(super) enum Sent {
 
 /// A connection in use.
 pub(super) struct Connection {
-    outgoing: mpsc::Sender<Vec<u8>>,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    /// How many octets wait.
+    waiting: Arc<AtomicUsize>,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
@@ -38,18 +45,20 @@ impl Connection {
     pub(super) fn start(conn: ConnId, stream: TcpStream, io: mpsc::Sender<Io>) -> Connection {
         let _ = stream.set_nodelay(true);
         let (mut incoming, mut sending) = stream.into_split();
-        let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(QUEUE);
+        let (outgoing, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&waiting);
         let reader = tokio::spawn(async move {
             let mut buffer = vec![0; 64 * 1024];
             let reason = loop {
                 match incoming.read(&mut buffer).await {
-                    Ok(0) => break "the peer closed the connection".to_owned(),
+                    Ok(0) => break CLOSED.to_owned(),
                     Ok(count) => {
                         if io.send(Io::Received(conn, buffer[..count].to_vec())).await.is_err() {
                             return;
                         }
                     }
-                    Err(error) => break error.to_string(),
+                    Err(error) => break words(&error),
                 }
             };
             let _ = io.send(Io::Closed(conn, reason)).await;
@@ -59,18 +68,20 @@ impl Connection {
                 if sending.write_all(&bytes).await.is_err() {
                     return;
                 }
+                written.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             let _ = sending.shutdown().await;
         });
-        Connection { outgoing, reader, writer }
+        Connection { outgoing, waiting, reader, writer }
     }
 
     /// Queues a message. A connection that broke is no news here: the reader says why.
     pub(super) fn send(&self, bytes: Vec<u8>) -> Sent {
-        match self.outgoing.try_send(bytes) {
-            Err(TrySendError::Full(_)) => Sent::Full,
-            Ok(()) | Err(TrySendError::Closed(_)) => Sent::Queued,
+        if self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) > QUEUE {
+            return Sent::Full;
         }
+        let _ = self.outgoing.send(bytes);
+        Sent::Queued
     }
 
     /// Lets what was sent go out, then closes.
@@ -78,7 +89,7 @@ impl Connection {
     /// The reader goes on until the peer has closed too: a socket closed with unread octets would be reset, and the
     /// reset overtakes a NOTIFICATION.
     pub(super) fn close(self) {
-        let Connection { outgoing, mut reader, mut writer } = self;
+        let Connection { outgoing, mut reader, mut writer, .. } = self;
         drop(outgoing);
         tokio::spawn(async move {
             let delivered = async {
@@ -139,7 +150,7 @@ mod tests {
             while let Some(event) = events.recv().await {
                 match event {
                     Io::Received(CONN, bytes) => received += bytes.len(),
-                    Io::Closed(CONN, reason) => assert_eq!(reason, "the peer closed the connection"),
+                    Io::Closed(CONN, reason) => assert_eq!(reason, CLOSED),
                     Io::Received(..)
                     | Io::Closed(..)
                     | Io::Accepted(..)

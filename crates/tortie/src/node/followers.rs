@@ -1,5 +1,6 @@
 //! Those who follow the graph: the dataplane's thread, and the speaker's task once the node has an address.
 
+use super::bgp_config::Local;
 use super::bgp_io::{self, Command};
 use super::metrics::DataplaneSeries;
 use super::{CONTROL_SOCKET, bird_socket, sessions};
@@ -51,9 +52,9 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
-    /// Nobody follows before the first output.
-    pub(crate) fn new(speaks_bgp: bool, dataplane: dataplane::Sender, kernel: watch::Receiver<Status>) -> Followers {
-        Followers { speaker: Speaker::new(speaks_bgp, &dataplane, kernel), dataplane, last: None }
+    /// Nobody follows before the first output; without `bgp` no speaker ever does.
+    pub(crate) fn new(bgp: Option<Local>, dataplane: dataplane::Sender, kernel: watch::Receiver<Status>) -> Followers {
+        Followers { speaker: Speaker::new(bgp, &dataplane, kernel), dataplane, last: None }
     }
 
     /// Passes on what changed.
@@ -77,32 +78,31 @@ impl Followers {
 
 /// The BGP task: it starts once the node has an address, since that is its identifier.
 struct Speaker {
-    enabled: bool,
+    /// What the host adds to the configuration; none if there is to be no BGP.
+    local: Option<Local>,
     dataplane: dataplane::Sender,
     kernel: watch::Receiver<Status>,
     task: Option<mpsc::UnboundedSender<Command>>,
 }
 
 impl Speaker {
-    fn new(enabled: bool, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
-        if !enabled {
+    fn new(local: Option<Local>, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
+        if local.is_none() {
             dataplane.send(Input::Learned(Learned::new()));
         }
-        Speaker { enabled, dataplane: dataplane.clone(), kernel, task: None }
+        Speaker { local, dataplane: dataplane.clone(), kernel, task: None }
     }
 
     fn configure(&mut self, peering: Option<Peering>, pools: &BTreeSet<Ipv4Net>) {
-        if !self.enabled {
-            return;
-        }
+        let Some(local) = &self.local else { return };
         match (&self.task, peering) {
             (Some(task), peering) => drop(task.send(Command::Configure(peering))),
             (None, None) => {}
-            (None, Some(first)) => self.task = Some(self.start(first, pools)),
+            (None, Some(first)) => self.task = Some(self.start(local.clone(), first, pools)),
         }
     }
 
-    fn start(&self, first: Peering, pools: &BTreeSet<Ipv4Net>) -> mpsc::UnboundedSender<Command> {
+    fn start(&self, local: Local, first: Peering, pools: &BTreeSet<Ipv4Net>) -> mpsc::UnboundedSender<Command> {
         let retained = dataplane::read_retained(pools).unwrap_or_else(|error| {
             tracing::warn!("cannot read the routes that an earlier agent left: {error}");
             Learned::new()
@@ -111,13 +111,13 @@ impl Speaker {
         let dataplane = self.dataplane.clone();
         dataplane.send(Input::Learned(retained.clone()));
         let learned = move |routes| dataplane.send(Input::Learned(routes));
-        let shell = bgp_io::Shell::new(&first, retained, Box::new(learned));
+        let shell = bgp_io::Shell::new(local, &first, retained, Box::new(learned));
         let (commands, receiver) = mpsc::unbounded_channel();
         tokio::spawn(shell.run(first, receiver));
         let (asking, kernel) = (commands.clone(), self.kernel.clone());
         tokio::task::spawn_local(async move {
             let path = Path::new(CONTROL_SOCKET);
-            let rows = async || sessions::rows(&asking).await;
+            let rows = async || sessions::peers(&asking).await;
             let tunnel = || kernel.borrow().tunnel.as_ref().map(ToString::to_string);
             if let Err(error) = bird_socket::serve(path, rows, tunnel).await {
                 tracing::error!("{}: {error}", path.display());

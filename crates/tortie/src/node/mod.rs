@@ -4,8 +4,10 @@
 //! netlink blocks), the speaker (`bgp_io`'s task). The syncer feeds the graph; the speaker's routes go to the
 //! dataplane directly. When the agent dies the kernel keeps forwarding; when it comes back it adopts what it finds.
 
+mod bgp_config;
 mod bgp_io;
-mod bird_socket;
+mod bgp_socket;
+pub(crate) mod bird_socket;
 mod cleanup;
 mod connection;
 mod detect;
@@ -17,7 +19,7 @@ mod metrics;
 mod options;
 mod register;
 mod reporter;
-mod sessions;
+pub(crate) mod sessions;
 mod tunnel_address;
 
 use crate::client::Client;
@@ -25,6 +27,7 @@ use anyhow::{Context, bail};
 use api::Event;
 use api::event::OwnerType;
 use api::resource::Kind;
+use bgp_config::{Local, RouterId};
 use calc::{Graph, Reporting};
 use dataplane::TunnelChoice;
 use datastore::{Scope, Store};
@@ -91,6 +94,8 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     }
     let _lock = NodeLock::take(Path::new(LOCK_FILE)).context("another agent, or a cleanup, runs on this node")?;
     let node = options.node_name().context("find this node's name")?;
+    let router_id = RouterId::read(&options.router_id, &node).map_err(anyhow::Error::msg)?;
+    let local = Local { router_id, secrets: options.bgp_secrets.clone() };
     let overrides = options::felix_overrides(std::env::vars());
     let mut reporter = Reporter::new(&node)?;
     reporter.serve(&Reporting::of_environment(&overrides));
@@ -105,7 +110,7 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     let (events, mut batches) = mpsc::channel(16);
     tokio::task::spawn_local(datastore::syncer::run(store, scopes(&node), events));
     let mut graph = Graph::new(NodeName(node.clone()), overrides);
-    let mut followers = Followers::new(speaks_bgp, dataplane, kernel.clone());
+    let mut followers = Followers::new(speaks_bgp.then_some(local), dataplane, kernel.clone());
     let take = |batch: Vec<Event>, graph: &mut Graph, reporter: &Reporter| {
         if batch.iter().any(|event| tunnel_address::is_concerned(event, &node)) {
             tunnel_address.notify_one();

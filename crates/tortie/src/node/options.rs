@@ -39,6 +39,12 @@ pub(crate) struct Options {
     /// `bird` for BGP, `none` for no BGP.
     #[arg(long, env = "CALICO_NETWORKING_BACKEND", default_value = "bird")]
     pub(crate) backend: String,
+    /// BGP identifier: an address, or `hash` for one made of the node's name; the node's address if empty.
+    #[arg(long, env = "CALICO_ROUTER_ID", default_value = "")]
+    pub(crate) router_id: String,
+    /// Folder of BGP passwords: secret NAME's key KEY is the file NAME/KEY.
+    #[arg(long, env = "TORTIE_BGP_SECRETS", default_value = "/etc/tortie/secrets")]
+    pub(crate) bgp_secrets: PathBuf,
     /// Words for ClusterInformation's clusterType.
     #[arg(long, env = "CLUSTER_TYPE", default_value = "")]
     pub(crate) cluster_type: String,

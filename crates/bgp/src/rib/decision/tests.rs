@@ -1,8 +1,8 @@
-use super::{Candidate, best};
+use super::{Candidate, Source, best};
 use crate::wire::PeerType;
 use crate::wire::attribute::{AsPath, Attributes, Origin, Segment};
 use model::Asn;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A route from internal peer 10.0.0.`host`, changed as a test needs.
@@ -10,8 +10,20 @@ fn route(host: u8, change: impl FnOnce(&mut Attributes)) -> Candidate {
     let address = Ipv4Addr::new(10, 0, 0, host);
     let mut attributes = Attributes::local(address);
     change(&mut attributes);
-    let peer = IpAddr::V4(address);
-    Candidate { attributes: Arc::new(attributes), peer, identifier: address, peer_type: PeerType::Internal }
+    let peer = SocketAddr::from((address, 179));
+    let source = Source { peer, identifier: address, peer_type: PeerType::Internal, client: false };
+    Candidate { attributes: Arc::new(attributes), source: Arc::new(source) }
+}
+
+/// The same route from a peer that differs.
+fn from(route: Candidate, change: impl FnOnce(&mut Source)) -> Candidate {
+    let mut source = Source::clone(&route.source);
+    change(&mut source);
+    Candidate { source: Arc::new(source), ..route }
+}
+
+fn unidentified(source: &mut Source) {
+    source.identifier = Ipv4Addr::LOCALHOST;
 }
 
 fn path(asns: &[u32]) -> AsPath {
@@ -70,7 +82,7 @@ fn each_step_decides_when_those_before_are_equal() {
             route(9, |a| (a.as_path, a.med) = (path(&[2]), Some(5))),
         ],
     );
-    let external = Candidate { peer_type: PeerType::External, ..route(9, |_| {}) };
+    let external = from(route(9, |_| {}), |source| source.peer_type = PeerType::External);
     first_wins("external before internal", &[external, route(1, |_| {})]);
     first_wins("lower identifier", &[route(1, |_| {}), route(9, |_| {})]);
     first_wins(
@@ -80,17 +92,11 @@ fn each_step_decides_when_those_before_are_equal() {
     first_wins(
         "shorter CLUSTER_LIST",
         &[
-            Candidate { identifier: Ipv4Addr::LOCALHOST, ..route(9, |_| {}) },
-            Candidate {
-                identifier: Ipv4Addr::LOCALHOST,
-                ..route(1, |a| a.cluster_list = vec![Ipv4Addr::new(3, 3, 3, 3)])
-            },
+            from(route(9, |_| {}), unidentified),
+            from(route(1, |a| a.cluster_list = vec![Ipv4Addr::new(3, 3, 3, 3)]), unidentified),
         ],
     );
-    first_wins(
-        "lower peer address",
-        &[1, 2, 3].map(|host| Candidate { identifier: Ipv4Addr::LOCALHOST, ..route(host, |_| {}) }),
-    );
+    first_wins("lower peer address", &[1, 2, 3].map(|host| from(route(host, |_| {}), unidentified)));
 }
 
 #[test]
