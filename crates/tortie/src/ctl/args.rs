@@ -31,7 +31,8 @@ const NOT_YET: [&str; 8] = [
   calicoctl apply -f pool.yaml
   calicoctl patch bgpconfig default -p '{\"spec\":{\"nodeToNodeMeshEnabled\":false}}'
   calicoctl ipam show --show-blocks
-  calicoctl node status")]
+  calicoctl node status
+  calicoctl bgp peers")]
 pub(super) struct Cli {
     /// panic, fatal, error, warn, info or debug; accepted for calicoctl's sake.
     #[arg(short, long, global = true, default_value = "panic", value_name = "LEVEL")]
@@ -89,6 +90,29 @@ pub(super) enum Verb {
     /// Locks and unlocks the datastore.
     #[command(subcommand, after_help = "Example:\n  calicoctl datastore migrate lock")]
     Datastore(DatastoreVerb),
+    /// Shows BGP as this node's agent speaks it.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  calicoctl bgp peers\n  tortie lab exec k8s-w1 -- tortie ctl bgp peers"
+    )]
+    Bgp(BgpVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BgpVerb {
+    /// Lists this node's BGP peers, and why there is no session where there is none.
+    #[command(
+        after_help = "ROUTES is how many the peer announces, and how many it is told.\n\nExamples:\n  calicoctl bgp \
+                            peers\n  calicoctl bgp peers | grep -v Established\n  calicoctl bgp peers -o json"
+    )]
+    Peers(BgpPeers),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BgpPeers {
+    /// ps for a table, or json.
+    #[arg(short, long, default_value = "ps", value_name = "FORMAT")]
+    pub(super) output: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -330,6 +354,7 @@ fn usage(program: &str, verb: &str, command: &str) -> String {
         "node" => vec!["status".to_owned()],
         "ipam" => ipam::usage(command),
         "datastore" => vec!["migrate <command> [<args>...]".to_owned()],
+        "bgp" => vec!["peers [--output=<OUTPUT>]".to_owned()],
         _ => return format!("Usage:\n  {program} [options] <command> [<args>...]\n"),
     };
     let head = format!("  {program} {verb} ");

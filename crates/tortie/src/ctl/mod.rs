@@ -6,6 +6,8 @@
 //! A command works on a [`World`], so that tests give it a datastore in memory and read its [`Output`].
 
 mod args;
+mod bgp_peers;
+mod bird;
 mod column;
 
 mod edit;
@@ -132,6 +134,7 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
         Verb::Node(args::NodeVerb::Status) => node_status::run(world),
         Verb::Datastore(args::DatastoreVerb::Migrate(verb)) => migrate::run(&cli, verb, world).await,
         Verb::Ipam(verb) => ipam::run(&cli, verb, world).await,
+        Verb::Bgp(args::BgpVerb::Peers(args)) => bgp_peers::run(args, world),
     };
     done.unwrap_or_else(|Failed(message)| Output::failure(&message))
 }

@@ -2,24 +2,19 @@
 //!
 //! What calicoctl does not tell, the form of `tunl0`, is a line after all that it does.
 
+use super::bird::{self, Answer, Conversation};
 use super::{Failed, Output, World, table};
 use crate::dispatch::{Mode, dispatch};
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long the agent may take for a line.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
     if !agent_runs(&world.proc).map_err(|error| Failed(format!("list processes: {error}")))? {
         return Err(Failed("Calico process is not running.".to_owned()));
     }
     let mut text = "Calico process is running.\n".to_owned();
-    let socket = |name: &str| world.bird.iter().find_map(|folder| UnixStream::connect(folder.join(name)).ok());
-    let Some(stream) = socket("bird.ctl") else {
+    let Some(stream) = bird::connect(world, "bird.ctl") else {
         text += "\nThe BGP backend process (BIRD) is not running.\n";
         return Ok(Output::success(text));
     };
@@ -30,7 +25,7 @@ pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
     // BIRD does not know it, and nothing above depends on it
     let tunnel = agent.ask("show tunl0").ok();
     text += &family("IPv4", &peers(&rows, '.'));
-    let rows = match socket("bird6.ctl") {
+    let rows = match bird::connect(world, "bird6.ctl") {
         Some(stream) => Conversation::open(stream)
             .and_then(|mut agent| agent.ask("show protocols"))
             .and_then(Answer::lines)
@@ -66,64 +61,8 @@ fn agent_runs(proc: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A conversation in BIRD's control protocol.
-struct Conversation(BufReader<UnixStream>);
-
-/// What a command was answered.
-enum Answer {
-    /// The rows, without their codes and heading.
-    Lines(Vec<String>),
-    /// The other side does not know or refuses the command, and says so.
-    Refused(String),
-}
-
-impl Answer {
-    fn lines(self) -> io::Result<Vec<String>> {
-        match self {
-            Answer::Lines(lines) => Ok(lines),
-            Answer::Refused(reason) => Err(io::Error::other(reason)),
-        }
-    }
-}
-
-impl Conversation {
-    fn open(stream: UnixStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut stream = BufReader::new(stream);
-        let banner = read_line(&mut stream)?;
-        if !banner.starts_with("0001") {
-            return Err(io::Error::other(format!("unexpected greeting {banner:?}")));
-        }
-        Ok(Conversation(stream))
-    }
-
-    fn ask(&mut self, command: &str) -> io::Result<Answer> {
-        self.0.get_mut().write_all(format!("{command}\n").as_bytes())?;
-        let mut rows = Vec::new();
-        loop {
-            let line = read_line(&mut self.0)?;
-            match line.get(..4) {
-                Some("0000") => return Ok(Answer::Lines(rows)),
-                Some("2002") => {}
-                Some("1000" | "1002") => rows.push(line.get(5..).unwrap_or_default().to_owned()),
-                Some(code) if code.starts_with(['8', '9']) => return Ok(Answer::Refused(line)),
-                _ if line.starts_with(' ') => rows.push(line.trim_start().to_owned()),
-                _ => return Err(io::Error::other(format!("unexpected line {line:?}"))),
-            }
-        }
-    }
-}
-
-fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
-    let mut line = String::new();
-    match stream.read_line(&mut line)? {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
-        _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
-    }
-}
-
-/// The BGP peers among the rows, as cells; `separator` stands for the underscores in a peer's name.
+/// The BGP peers among the rows, as cells; `separator` stands for the underscores in a peer's name, and a port of its
+/// own is written as in a BGPPeer's `peerIP`.
 fn peers(rows: &[String], separator: char) -> Vec<Vec<String>> {
     let peer = |row: &String| {
         let words: Vec<&str> = row.split_whitespace().collect();
@@ -135,7 +74,11 @@ fn peers(rows: &[String], separator: char) -> Vec<Vec<String>> {
             "Global" => "global",
             _ => return None,
         };
-        let address = address.replace('_', &separator.to_string());
+        let address = match address.split_once("_port_") {
+            None => address.replace('_', &separator.to_string()),
+            Some((address, port)) if separator == ':' => format!("[{}]:{port}", address.replace('_', ":")),
+            Some((address, port)) => format!("{}:{port}", address.replace('_', &separator.to_string())),
+        };
         Some(vec![address, kind.to_owned(), (*state).to_owned(), (*since).to_owned(), info.join(" ")])
     };
     rows.iter().filter_map(peer).collect()
@@ -154,7 +97,6 @@ fn family(name: &str, peers: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
 
     #[test]
     fn which_processes_count() {
@@ -189,29 +131,13 @@ mod tests {
         assert!(!agent_runs(proc.path()).expect("a list"));
     }
 
-    /// Serves one client the given answers, in order; returns what it asked.
-    fn serve(folder: &Path, answers: &'static [&'static str]) -> std::thread::JoinHandle<Vec<String>> {
-        let listener = UnixListener::bind(folder.join("bird.ctl")).expect("a socket");
-        std::thread::spawn(move || {
-            let (stream, _) = listener.accept().expect("a client");
-            let mut lines = BufReader::new(stream);
-            lines.get_mut().write_all(b"0001 BIRD v0.3.3+birdv1.6.8 ready.\n").expect("the greeting");
-            let mut asked = Vec::new();
-            for answer in answers {
-                asked.push(read_line(&mut lines).expect("a command"));
-                lines.get_mut().write_all(answer.as_bytes()).expect("the answer");
-            }
-            asked
-        })
-    }
-
     /// What node status prints of an agent that gives these answers.
     fn status(answers: &'static [&'static str]) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let process = folder.path().join("7");
         fs::create_dir(&process).expect("a process");
         fs::write(process.join("cmdline"), "tortie\0node\0").expect("its command line");
-        let server = serve(folder.path(), answers);
+        let server = bird::serve(&folder.path().join("bird.ctl"), answers);
         let mut stdin = io::empty();
         let world = World {
             variable: &|_| None,
@@ -261,5 +187,17 @@ No IPv6 peers found.
         ]);
         let line = "IPIP tunnel: tunl0 is a veth pair with BPF programs (the kernel has no ipip module).\n";
         assert_eq!(text, format!("{TEXT}{line}"));
+    }
+
+    #[test]
+    fn a_port_of_its_own_is_written_as_in_a_bgppeer() {
+        for (name, separator, expect) in [
+            ("Node_10_0_0_2_port_166", '.', "10.0.0.2:166"),
+            ("Node_ac13__57_port_50", ':', "[ac13::57]:50"),
+            ("Node_ac13__57", ':', "ac13::57"),
+        ] {
+            let rows = peers(&[format!("{name} BGP      master   start  05:17:27    Passive")], separator);
+            assert_eq!(rows[0][0], expect);
+        }
     }
 }

@@ -148,14 +148,15 @@ fn cause(Known { status, config }: &Known) -> String {
             }
             "Connection timed out" => {
                 let mut maybe = vec!["it is unreachable", "a firewall drops the packets"];
-                maybe.push(match config.password {
-                    Some(_) => "its TCP-MD5 password is another, or none",
-                    None => "it wants a TCP-MD5 password",
+                maybe.extend(match config.password {
+                    // a refusal is not signed, and does not count
+                    Some(_) => &["nothing listens there", "its TCP-MD5 password is another or none"][..],
+                    None => &["it wants a TCP-MD5 password"],
                 });
                 if near {
                     maybe.push("it is too far away for ttlSecurity");
                 }
-                let (last, others) = maybe.split_last().expect("there are four reasons at most");
+                let (last, others) = maybe.split_last().expect("there are two reasons at least");
                 format!("no answer from {} port {}: {}, or {last}", peer.ip(), peer.port(), others.join(", "))
             }
             "No route to host" => format!("no route to host {}: nobody on the wire answers for it", peer.ip()),
@@ -284,8 +285,8 @@ mod tests {
         assert_eq!(name, "Node_10_0_0_1_port_1179");
         assert_eq!(
             cause,
-            "no answer from 10.0.0.1 port 1179: it is unreachable, a firewall drops the packets, its TCP-MD5 password is \
-             another, or none, or it is too far away for ttlSecurity"
+            "no answer from 10.0.0.1 port 1179: it is unreachable, a firewall drops the packets, nothing listens there, its \
+             TCP-MD5 password is another or none, or it is too far away for ttlSecurity"
         );
     }
 }

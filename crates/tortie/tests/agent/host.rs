@@ -76,6 +76,7 @@ impl Host {
             ("ETCD_ENDPOINTS", endpoint),
             ("NODENAME", name),
             ("IP", &format!("{address}/24")),
+            ("TORTIE_BGP_SECRETS", &directory.join("secrets").display().to_string()),
             ("TORTIE_LOG", "debug,h2=info,hyper_util=info,tower=info,tonic=info"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -110,6 +111,32 @@ impl Host {
         let stdout = child.stdout.as_mut().expect("its output is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         child
+    }
+
+    /// Runs `tortie ctl WORDS` on this host; returns what it printed, or its complaint.
+    pub(crate) fn ctl(&self, words: &[&str]) -> Result<String, String> {
+        let output = self.tortie(&[&["ctl"], words].concat()).output().expect("the built binary");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Waits until a command's output has a line with all of these words.
+    pub(crate) fn shows(&self, command: &[&str], words: &[&str], within: Duration) {
+        eventually(within, || {
+            let text = self.ctl(command)?;
+            let found = text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            if found { Ok(()) } else { Err(format!("no line has {words:?} in\n{text}")) }
+        });
+    }
+
+    /// Waits until `ctl bgp peers` says something of a peer.
+    pub(crate) fn says_of(&self, peer: &str, words: &[&str], within: Duration) {
+        self.shows(&["bgp", "peers"], &[&[peer], words].concat(), within);
+    }
+
+    /// The folder that the host's agent has its BGP passwords in, in folders by secret.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.directory.join("secrets")
     }
 
     /// A call that becomes the program it is given, on the host's network and among its files.
