@@ -17,6 +17,9 @@ pub(crate) struct Rule {
 /// A version that VERSION offers is served.
 pub(crate) const SERVED: &str = "a version that VERSION offers is listed and served";
 
+/// A command that fails leaves what was stored as it was.
+pub(crate) const REFUSED: &str = "what is refused changes nothing";
+
 /// All rules about texts.
 pub(crate) const RULES: &[Rule] = &[
     Rule { says: "a route of a CNI result has no host bits", apply: host_bits },

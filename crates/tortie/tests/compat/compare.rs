@@ -94,6 +94,19 @@ impl Comparison {
         }
     }
 
+    /// What a failed command was recorded to leave, without the changes to objects that ours left as they were before.
+    pub(crate) fn refused(&mut self, recorded: &Content, before: &Content, ours: &Content) -> Content {
+        let mut expected = recorded.clone();
+        for (key, value) in &mut expected {
+            let Some(own) = ours.get(key).filter(|own| before.get(key) == Some(own)) else { continue };
+            if mask(value).text != mask(own).text {
+                value.clone_from(own);
+                self.findings.better.insert(better::REFUSED);
+            }
+        }
+        expected
+    }
+
     /// Compares what is stored; returns the keys that differ.
     pub(crate) fn content(&mut self, recorded: &Content, ours: &Content) -> BTreeSet<String> {
         let keys: BTreeSet<&String> = recorded.keys().chain(ours.keys()).collect();

@@ -73,6 +73,7 @@ impl Step {
         folder: &Path,
         comparison: &mut Comparison,
     ) -> Result<()> {
+        let before = if self.exit == 0 { Content::new() } else { store.content()? };
         if !self.command.is_empty() {
             let outcome = self.run(world, store.endpoint(), folder)?;
             let what = |part: &str| format!("{}: {part}", self.command);
@@ -84,7 +85,9 @@ impl Step {
             comparison.number(&what("exit"), self.exit, outcome.exit);
         }
         if let Some(recorded) = &self.etcd {
-            let differing = comparison.content(recorded, &store.content()?);
+            let ours = store.content()?;
+            let recorded = &comparison.refused(recorded, &before, &ours);
+            let differing = comparison.content(recorded, &ours);
             for key in differing {
                 let value = recorded.get(&key).map(|value| comparison.translate(value));
                 store.set(&key, value.as_deref())?;
