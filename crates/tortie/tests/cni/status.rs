@@ -76,6 +76,15 @@ fn another_ipam_plugin_is_asked_too() {
     assert_eq!(std::fs::read_to_string(log).expect("the plugin's log"), "STATUS\nSTATUS\n");
 }
 
+#[test]
+fn another_ipam_plugin_need_not_read_its_input() {
+    let node = Node::new();
+    node.script("pickpool", "exec 0<&-; exit 0");
+    // more than a pipe holds
+    let long = json!({"padding": "x".repeat(100_000)});
+    status_with(&node).set("args", long).run().success();
+}
+
 fn status_with(node: &Node) -> Call<'_> {
     status(node, "calico").set("ipam", json!({"type": "pickpool"}))
 }
