@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BIN := target/release/tortie
 
-.PHONY: help setup build demo test test-unit test-stock fuzz compat check bench dist clean
+.PHONY: help setup build demo test test-unit test-stock soak fuzz compat check bench dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ test-stock: build ## run the end-to-end tests on a stock Debian kernel with the 
 	@tools/setup build run test stock
 	tools/test-stock
 
+soak: build ## faults at random for SOAK_SECONDS (600), from SOAK_SEED or a seed that is printed
+	@tools/setup build run test
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --locked --package tortie --test e2e faults -- --nocapture
+
 fuzz: ## fuzz the readers of what comes from outside, FUZZ_SECONDS (300) each
 	@tools/setup build fuzz
 	tools/fuzz
@@ -50,8 +54,8 @@ check: ## formatting, lints, documentation, licences, layout
 	$(CARGO) deny --log-level error check bans licenses sources
 	$(CARGO) test --locked --package tortie --test tidy
 
-bench: build ## measure, beside its peers
-	@tools/setup build run bench
+bench: build ## measure beside its peers, and write docs/benchmarks.md
+	@tools/setup build run test bench routers
 	tools/bench
 
 dist: ## build the static binary, dist/tortie

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where records are, in the node's view.
 pub(super) const RECORDS: &str = "/run/lab/pods";
@@ -36,6 +36,9 @@ pub(super) const RECORDS: &str = "/run/lab/pods";
 const KILLED: Duration = Duration::from_secs(10);
 /// First pause before a container is started again, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long a failed start is undone again and again, and the pause between.
+const UNDO: Duration = Duration::from_secs(10);
+const UNDO_PAUSE: Duration = Duration::from_millis(200);
 
 /// The pods of this node.
 pub(super) struct Pods {
@@ -75,16 +78,29 @@ impl Pods {
             table.insert(name.clone(), record.clone());
         }
         if let Err(error) = self.start(&name, record) {
-            if let Some(record) = self.lock().get(&name).cloned() {
-                for undone in [self.detach(&record), release(&netns(&record))] {
-                    undone.unwrap_or_else(|also| report(&format!("pod {name}: undo a failed start: {also:#}")));
-                }
+            let record = self.lock().get(&name).cloned();
+            if let Some(record) = record {
+                self.undo(&record);
             }
             self.forget(&name);
             return Err(error);
         }
         let record = self.lock().get(&name).cloned().context("the pod was deleted while it started")?;
         Ok(serde_json::to_value(record)?)
+    }
+
+    /// Takes away what a failed start left. DEL is called until it succeeds, as by a kubelet, but not for ever.
+    fn undo(&self, record: &PodRecord) {
+        let say = |error| report(&format!("pod {}: undo a failed start: {error:#}", record.pod.name));
+        let end = Instant::now() + UNDO;
+        while let Err(error) = self.detach(record) {
+            if Instant::now() > end {
+                say(error);
+                break;
+            }
+            thread::sleep(UNDO_PAUSE);
+        }
+        release(&netns(record)).unwrap_or_else(say);
     }
 
     fn start(self: &Arc<Pods>, name: &PodName, record: PodRecord) -> Result<()> {

@@ -4,6 +4,7 @@ mod bad_input;
 mod bgp_alone;
 mod cluster;
 mod exec;
+mod faults;
 mod machine;
 mod path_mtu;
 mod pods;

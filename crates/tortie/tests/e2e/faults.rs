@@ -1,0 +1,240 @@
+//! Faults at random, one after the other: agents, the store and CNI calls killed, an uplink cut, two nodes parted.
+//!
+//! Pods keep talking where a path exists; when a fault has ended everything converges, and the books of IPAM are right:
+//! no address is lost or given twice. SOAK_SECONDS (60) says for how long, SOAK_SEED repeats a run; the seed is printed.
+
+use crate::cluster::{Lab, Ran, eventually, manifest, signal};
+use nix::sys::signal::Signal;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const NODES: [&str; 4] = ["k8s-m", "k8s-w1", "k8s-w2", "k8s-w0"];
+/// Pods that live through everything, on nodes of both subnets.
+const PODS: [(&str, &str); 3] = [("alpha", "k8s-w1"), ("beta", "k8s-w2"), ("gamma", "k8s-w0")];
+/// How long a cluster may take to be whole again.
+const CONVERGE: Duration = Duration::from_secs(60);
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// One agent is killed.
+    Agent,
+    /// All agents are killed.
+    Agents,
+    /// The store is killed.
+    Store,
+    /// CNI calls are killed while pods come and go.
+    Calls,
+    /// A node's uplink loses its carrier, and has it again.
+    Uplink,
+    /// Two nodes of a subnet do not hear each other, and do again.
+    Parted,
+}
+
+impl Fault {
+    const ALL: [Fault; 6] = [Fault::Agent, Fault::Agents, Fault::Store, Fault::Calls, Fault::Uplink, Fault::Parted];
+
+    /// Whether a path between all pods exists throughout.
+    fn keeps_paths(self) -> bool {
+        match self {
+            Fault::Agent | Fault::Agents | Fault::Store | Fault::Calls => true,
+            Fault::Uplink | Fault::Parted => false,
+        }
+    }
+}
+
+#[test]
+fn faults_at_random_end_in_a_whole_cluster() {
+    let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
+    let seed = variable("SOAK_SEED").unwrap_or(now) | 1;
+    let time = Duration::from_secs(variable("SOAK_SECONDS").unwrap_or(60));
+    eprintln!("faults: SOAK_SEED={seed} for {time:?}");
+    let mut world = World { lab: Lab::up(&[]), random: Random(seed), number: 0 };
+    world.lab.start_pods(&PODS);
+    world.converges("at the start");
+    let end = Instant::now() + time;
+    let mut seen = Vec::new();
+    while Instant::now() < end {
+        // each kind once before any comes again
+        let left: Vec<Fault> = match seen.len() {
+            rounds if rounds < Fault::ALL.len() => vec![Fault::ALL[rounds]],
+            _ => Fault::ALL.to_vec(),
+        };
+        let fault = left[world.random.below(left.len())];
+        seen.push(fault);
+        world.round(fault);
+        world.converges(&format!("after fault {} ({fault:?}), seed {seed}", seen.len()));
+    }
+    eprintln!("faults: {} of them, seed {seed}: {seen:?}", seen.len());
+}
+
+/// A lab under faults.
+struct World {
+    lab: Lab,
+    random: Random,
+    /// Pods made so far, for names.
+    number: usize,
+}
+
+impl World {
+    fn round(&mut self, fault: Fault) {
+        let ping = fault.keeps_paths().then(|| Ping::start(&self.lab, "alpha", &self.lab.address("gamma")));
+        match fault {
+            Fault::Agent => {
+                let node = NODES[self.random.below(NODES.len())];
+                signal(self.lab.agent(node), Signal::SIGKILL);
+                self.pods_come_and_go();
+            }
+            Fault::Agents => {
+                for (_, agent) in self.lab.agents() {
+                    signal(agent.expect("an agent runs on every node"), Signal::SIGKILL);
+                }
+                self.pods_come_and_go();
+            }
+            Fault::Store => {
+                signal(self.lab.store(), Signal::SIGKILL);
+                // pods that come meanwhile wait or fail, and leave nothing
+                let _ = self.churn();
+                eventually(CONVERGE, "the store is back", || self.answers());
+            }
+            Fault::Calls => self.killed_calls(),
+            Fault::Uplink => {
+                let node = NODES[self.random.below(NODES.len())];
+                self.lab.on("router", &format!("ip link set {node} down"));
+                let _ = self.churn();
+                self.lab.on("router", &format!("ip link set {node} up"));
+            }
+            Fault::Parted => {
+                let isolate = |how: &str| {
+                    for node in ["k8s-w1", "k8s-w2"] {
+                        self.lab.on("router", &format!("bridge link set dev {node} isolated {how}"));
+                    }
+                };
+                isolate("on");
+                let beta = self.lab.address("beta");
+                assert!(self.lab.reaches("alpha", &beta).is_err(), "the partition is one");
+                isolate("off");
+                self.pods_come_and_go();
+            }
+        }
+        if let Some(ping) = ping {
+            ping.lost_none(&format!("{fault:?}"));
+        }
+    }
+
+    /// Two pods come, talk and go; all has to work.
+    fn pods_come_and_go(&mut self) {
+        for (what, ran) in self.churn() {
+            assert_eq!(ran.code, 0, "{what}: {}{}", ran.stdout, ran.stderr);
+        }
+    }
+
+    fn churn(&mut self) -> [(String, Ran); 2] {
+        let names = [0, 1].map(|more| format!("p{}", self.number + more));
+        self.number += 2;
+        let nodes = [0, 1].map(|_| NODES[self.random.below(NODES.len())]);
+        let text = manifest(&[(names[0].as_str(), nodes[0]), (names[1].as_str(), nodes[1])]);
+        let applied = self.lab.apply(&text);
+        let deleted = self.lab.run(&["delete", "pod", &names[0], &names[1]]);
+        [(format!("apply on {nodes:?}"), applied), (format!("delete {names:?}"), deleted)]
+    }
+
+    /// Pods are made and unmade while their plugins are killed now and then.
+    fn killed_calls(&mut self) {
+        let node = NODES[self.random.below(NODES.len())];
+        let pause = 5 + self.random.below(20);
+        let script = format!("while :; do pkill -KILL -x calico; sleep 0.0{pause:02}; done");
+        let mut killer = self.lab.command(&["exec", "--node", node, "--", "sh", "-c", &script]);
+        let mut killer = Killed(killer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a shell"));
+        let names: Vec<String> = (0..4).map(|more| format!("p{}", self.number + more)).collect();
+        self.number += names.len();
+        let pods: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), node)).collect();
+        let _ = self.lab.apply(&manifest(&pods));
+        killer.end();
+        // as a kubelet does, what failed is deleted too
+        for name in &names {
+            let _ = self.lab.run(&["delete", "pod", name]);
+        }
+    }
+
+    fn answers(&self) -> Result<(), String> {
+        let ran = self.lab.calicoctl("k8s-m", &["get", "nodes"], "");
+        if ran.code == 0 { Ok(()) } else { Err(ran.stderr) }
+    }
+
+    /// Agents and sessions are up, every pod reaches every other, and the books are right.
+    fn converges(&self, when: &str) {
+        let lab = &self.lab;
+        for node in NODES {
+            eventually(CONVERGE, &format!("sessions of {node} {when}"), || {
+                let status = lab.calicoctl(node, &["node", "status"], "");
+                let count = status.stdout.matches("Established").count();
+                if count == 3 { Ok(()) } else { Err(format!("{}{}", status.stdout, status.stderr)) }
+            });
+        }
+        for (from, _) in PODS {
+            for (to, _) in PODS {
+                let address = lab.address(to);
+                eventually(CONVERGE, &format!("{from} reaches {to} {when}"), || lab.reaches(from, &address));
+            }
+        }
+        lab.books_are_right();
+    }
+}
+
+/// Pings every 10 ms until told to stop.
+struct Ping(Killed);
+
+impl Ping {
+    fn start(lab: &Lab, from: &str, to: &str) -> Ping {
+        lab.reaches(from, to).expect("before");
+        let mut ping = lab.command(&["exec", from, "--", "ping", "-i", "0.01", "-W", "1", to]);
+        Ping(Killed(ping.stdout(Stdio::piped()).spawn().expect("ping runs")))
+    }
+
+    /// Interrupts it; every packet but the one under way must have been answered.
+    fn lost_none(mut self, during: &str) {
+        let pid = i32::try_from(self.0.0.id()).expect("process ids are small");
+        signal(pid, Signal::SIGINT);
+        let mut text = String::new();
+        let stdout = self.0.0.stdout.as_mut().expect("stdout is piped");
+        std::io::Read::read_to_string(stdout, &mut text).expect("ping ends");
+        let counts: Vec<u64> = text
+            .lines()
+            .find(|line| line.contains("packets transmitted"))
+            .map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect())
+            .unwrap_or_default();
+        let lost = counts.first().zip(counts.get(1)).map(|(sent, received)| sent - received);
+        assert!(lost.is_some_and(|lost| lost <= 1), "{during}: {text}");
+    }
+}
+
+/// A process that ends with its owner.
+struct Killed(Child);
+
+impl Killed {
+    fn end(&mut self) {
+        // it may have ended by itself
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A small generator, so that a seed alone repeats the choices.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).expect("smaller than a usize")
+    }
+}
