@@ -1,8 +1,8 @@
 //! After a test: every node is cleaned, and then its kernel must hold what that of a host without agent holds.
 //!
 //! The host outside never had one, and is otherwise made alike; what differs by right (its address, its gateway, its
-//! Ethernet address) is written over on both. Objects of others are made on both beforehand, and have to stay. The
-//! kernel's own chains without rules, which any call of iptables may leave, do nothing and do not count.
+//! Ethernet address, a topology's MTU) is written over on both. Objects of others are made on both beforehand, and have
+//! to stay. The kernel's own chains without rules, which any call of iptables may leave, do nothing and do not count.
 
 use super::Lab;
 use std::collections::BTreeSet;
@@ -28,7 +28,8 @@ gateway=$(ip route show default | awk '{print $3; exit}')
 mac=$(cat /sys/class/net/eth0/address)
 local=$(ip -6 -o addr show dev eth0 scope link | awk '{print $4; exit}')
 {
-    ip -d link | sed 's/[a-z_]*_timer *[0-9.]*//g; s/^[0-9]*: //; s/eth0@if[0-9]*/eth0/; s/link-netnsid [0-9]*//'
+    ip -d link | sed 's/[a-z_]*_timer *[0-9.]*//g; s/^[0-9]*: //; s/eth0@if[0-9]*/eth0/; s/link-netnsid [0-9]*//;
+        s/^\\(eth0: <[^>]*>\\) mtu [0-9]*/\\1/'
     ip -br addr | sed 's/eth0@if[0-9]*/eth0/'
     ip route show table all
     ip -6 route show table all
@@ -39,7 +40,7 @@ local=$(ip -6 -o addr show dev eth0 scope link | awk '{print $4; exit}')
     iptables-legacy-save 2>&1 | grep cali
     ipset save
     nft -s list ruleset
-    sysctl -a --pattern '^net.(ipv4.ip_forward|ipv[46].conf)' 2>&1
+    sysctl -a --pattern '^net.(ipv4.ip_forward|ipv[46].conf)' 2>&1 | grep -v '[.]eth0[.]mtu '
     ls -A /sys/fs/bpf /var/run/calico 2>&1
     ls -A /var/lib/calico | grep -v '^nodename$'
 } | grep -vE '^#|^broadcast|^$|^[*]|^:[A-Z]+ ACCEPT|^table ip6? (raw|mangle|nat|filter) |^\\s*chain [A-Z]+ |^\\s*type .* hook .* policy accept;' |
