@@ -70,11 +70,11 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
                 }
                 Event::Kernel(change) => {
                     dataplane.on_kernel(&change);
-                    schedule.at_most_in(pace.on_change());
+                    schedule.at_most_in(pace.on_change(Instant::now()));
                 }
                 Event::Rules(change) => {
                     if dataplane.on_rules(change) {
-                        schedule.at_most_in(pace.on_change());
+                        schedule.at_most_in(pace.on_change(Instant::now()));
                     }
                 }
                 Event::Tunnel => match dataplane.serve_tunnel() {
@@ -90,7 +90,7 @@ pub fn run(config: Config, mailbox: Mailbox, mut report: impl FnMut(Status)) -> 
             let begun = Instant::now();
             let outcome = dataplane.apply(begun);
             schedule.replace(outcome.next_due);
-            pace.on_applied(begun.elapsed(), outcome.writes);
+            pace.on_applied(Instant::now(), begun.elapsed(), outcome.writes);
             log.note(&outcome);
             let (tunnel, applied_in) = (dataplane.tunnel().cloned(), in_sync.then(|| begun.elapsed()));
             status = Status { in_sync, failures: outcome.failures, tunnel, applied_in };
@@ -118,9 +118,13 @@ fn listen_to_rules(buffer: usize) -> Option<rules::Monitor> {
 /// How soon a change in the kernel is looked into.
 ///
 /// Changes come in crowds: another daemon's thousand routes are one look at the table. Looking takes a fifth of the
-/// time at most, however many come. And where somebody undoes what was repaired, both take their time.
+/// time at most, however many come. And where somebody undoes at once what was repaired, both take their time.
+#[derive(Default)]
 struct Pace {
-    pause: Duration,
+    /// How long the last look took.
+    took: Duration,
+    /// When something was last repaired that had changed in the kernel.
+    repaired: Option<Instant>,
     /// Whether the next apply is due for a change in the kernel.
     called: bool,
 }
@@ -129,23 +133,22 @@ impl Pace {
     const SHORTEST: Duration = Duration::from_millis(50);
     const IN_DISPUTE: Duration = Duration::from_millis(250);
     const LONGEST: Duration = Duration::from_millis(500);
+    /// A repair that has held for so long is not disputed.
+    const PEACE: Duration = Duration::from_secs(1);
 
-    /// Returns how long to wait for more of them.
-    fn on_change(&mut self) -> Duration {
+    /// Returns how long to wait for more changes after one at `now`.
+    fn on_change(&mut self, now: Instant) -> Duration {
         self.called = true;
-        self.pause
+        let disputed = self.repaired.is_some_and(|repaired| now.saturating_duration_since(repaired) < Self::PEACE);
+        let shortest = if disputed { Self::IN_DISPUTE } else { Self::SHORTEST };
+        (self.took * 4).clamp(shortest, Self::LONGEST)
     }
 
-    fn on_applied(&mut self, took: Duration, writes: u64) {
-        let repaired = std::mem::take(&mut self.called) && writes > 0;
-        let shortest = if repaired { Self::IN_DISPUTE } else { Self::SHORTEST };
-        self.pause = (took * 4).clamp(shortest, Self::LONGEST);
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { pause: Self::SHORTEST, called: false }
+    fn on_applied(&mut self, now: Instant, took: Duration, writes: u64) {
+        self.took = took;
+        if std::mem::take(&mut self.called) && writes > 0 {
+            self.repaired = Some(now);
+        }
     }
 }
 

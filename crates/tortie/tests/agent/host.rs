@@ -156,6 +156,19 @@ impl Host {
         self.agent = Some(Process::start(self.agent_command(), &self.directory.join("agent.log")));
     }
 
+    /// Starts an agent whose messages to the kernel, and those of its programs, are written down; returns where.
+    pub(crate) fn start_traced_agent(&mut self) -> PathBuf {
+        let trace = self.directory.join("trace");
+        let _ = fs::remove_file(&trace);
+        let mut call = self.among_files();
+        // with -D the tracer is no ancestor of the agent, and ends with it
+        call.args(["strace", "-D", "-f", "-v", "-s", "1", "-e", "signal=none"]);
+        call.args(["-e", "trace=sendto,sendmsg,openat,bpf,execve", "-o"]).arg(&trace);
+        call.args([env!("CARGO_BIN_EXE_tortie"), "node"]);
+        self.agent = Some(Process::start(call, &self.directory.join("agent.log")));
+        trace
+    }
+
     /// The agent's process, to send it signals.
     pub(crate) fn agent(&mut self) -> &mut Process {
         self.agent.as_mut().expect("an agent was started")
@@ -185,6 +198,11 @@ impl Host {
             true => Ok(()),
             false => Err(format!("{} has not logged {words:?}", self.name)),
         });
+    }
+
+    /// What the CNI plugin is told of pods' MTU.
+    pub(crate) fn pods_mtu(&self) -> String {
+        fs::read_to_string(self.directory.join("lib/calico/mtu")).unwrap_or_default()
     }
 
     /// The destinations that BGP's routes lead to, sorted.
@@ -252,6 +270,13 @@ impl Host {
     /// Starts `count` pings, a hundred a second.
     pub(crate) fn ping(&self, from: &str, to: &str, count: u32) -> Ping {
         Ping::start(&self.namespace, from, to, count)
+    }
+
+    /// Runs a command line on the host's network; returns what it printed.
+    pub(crate) fn sh(&self, line: &str) -> String {
+        let output = self.command("sh").args(["-c", line]).output().expect("tests need iproute2's ip");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A program to be run on the host's network.
