@@ -358,12 +358,14 @@ impl Speaker {
             self.end_retention(&mut changes);
         }
         self.events.extend(changes.events);
-        let mut changed = BTreeSet::new();
+        changes.prefixes.sort_unstable();
+        changes.prefixes.dedup();
+        let mut changed = Vec::new();
         for prefix in changes.prefixes {
             let originated = self.originated.as_ref().is_some_and(|originated| originated.contains(&prefix));
-            let candidates = self.peers.values().filter_map(|peer| peer.candidate(&prefix)).collect();
+            let candidates = self.peers.values().filter_map(|peer| peer.candidate(&prefix));
             if self.loc_rib.decide(prefix, originated, candidates) || changes.announce_anew {
-                changed.insert(prefix);
+                changed.push(prefix);
             }
             self.learn(prefix);
         }

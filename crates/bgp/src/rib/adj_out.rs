@@ -12,7 +12,8 @@ use std::sync::Arc;
 pub(crate) struct AdjRibOut {
     announced: BTreeMap<Ipv4Net, Arc<Attributes>>,
     withdraw: BTreeSet<Ipv4Net>,
-    announce: BTreeMap<Arc<Attributes>, BTreeSet<Ipv4Net>>,
+    /// What is to be announced, in order; neighbours that are announced alike share an entry.
+    announce: Vec<(Arc<Attributes>, Vec<Ipv4Net>)>,
 }
 
 impl AdjRibOut {
@@ -23,12 +24,8 @@ impl AdjRibOut {
                 if self.announced.get(&prefix) == Some(&attributes) {
                     return;
                 }
-                let attributes = match self.announce.get_key_value(&attributes) {
-                    Some((shared, _)) => Arc::clone(shared),
-                    None => attributes,
-                };
                 self.announced.insert(prefix, Arc::clone(&attributes));
-                self.announce.entry(attributes).or_default().insert(prefix);
+                self.owe(prefix, attributes);
             }
             None => {
                 if self.announced.remove(&prefix).is_some() {
@@ -45,8 +42,18 @@ impl AdjRibOut {
 
     /// Announces everything again (RFC 2918 §4).
     pub(crate) fn refresh(&mut self) {
-        for (prefix, attributes) in &self.announced {
-            self.announce.entry(Arc::clone(attributes)).or_default().insert(*prefix);
+        let announced = std::mem::take(&mut self.announced);
+        self.announce.clear();
+        for (prefix, attributes) in &announced {
+            self.owe(*prefix, Arc::clone(attributes));
+        }
+        self.announced = announced;
+    }
+
+    fn owe(&mut self, prefix: Ipv4Net, attributes: Arc<Attributes>) {
+        match self.announce.last_mut() {
+            Some((last, prefixes)) if Arc::ptr_eq(last, &attributes) => prefixes.push(prefix),
+            Some(_) | None => self.announce.push((attributes, vec![prefix])),
         }
     }
 
@@ -55,8 +62,11 @@ impl AdjRibOut {
     pub(crate) fn flush(&mut self, context: Context) -> Vec<Update> {
         let withdraw: Vec<Ipv4Net> = std::mem::take(&mut self.withdraw).into_iter().collect();
         let mut updates = Update::withdraw(&withdraw);
+        let mut alike: BTreeMap<Arc<Attributes>, Vec<Ipv4Net>> = BTreeMap::new();
         for (attributes, prefixes) in std::mem::take(&mut self.announce) {
-            let prefixes: Vec<Ipv4Net> = prefixes.into_iter().collect();
+            alike.entry(attributes).or_default().extend(prefixes);
+        }
+        for (attributes, prefixes) in alike {
             updates.extend(Update::announce(&attributes, &prefixes, context));
         }
         updates

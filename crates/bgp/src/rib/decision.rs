@@ -57,7 +57,10 @@ impl Candidate {
 }
 
 /// Chooses the best route of a prefix.
-pub(crate) fn best(mut candidates: Vec<Candidate>) -> Option<Candidate> {
+pub(crate) fn best(mut candidates: impl Iterator<Item = Candidate>) -> Option<Candidate> {
+    let first = candidates.next()?;
+    let Some(second) = candidates.next() else { return Some(first) };
+    let mut candidates: Vec<Candidate> = [first, second].into_iter().chain(candidates).collect();
     let least = candidates.iter().map(Candidate::before_med).min()?;
     candidates.retain(|candidate| candidate.before_med() == least);
     let survives = |candidate: &&Candidate| !candidates.iter().any(|other| candidate.loses_by_med(other));

@@ -33,7 +33,12 @@ pub(crate) struct LocRib(BTreeMap<Ipv4Net, Best>);
 
 impl LocRib {
     /// Chooses anew for one prefix; tells whether the choice changed.
-    pub(crate) fn decide(&mut self, prefix: Ipv4Net, originated: bool, candidates: Vec<Candidate>) -> bool {
+    pub(crate) fn decide(
+        &mut self,
+        prefix: Ipv4Net,
+        originated: bool,
+        candidates: impl Iterator<Item = Candidate>,
+    ) -> bool {
         let best = if originated { Some(Best::Local) } else { decision::best(candidates).map(Best::Learned) };
         if self.0.get(&prefix) == best.as_ref() {
             return false;

@@ -55,8 +55,8 @@ struct Up {
 /// What a peer's messages changed, for the speaker to act on.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Prefixes to decide anew.
-    pub(super) prefixes: BTreeSet<Ipv4Net>,
+    /// Prefixes to decide anew, in any order and as often as they were touched.
+    pub(super) prefixes: Vec<Ipv4Net>,
     /// For the log.
     pub(super) events: Vec<Event>,
     /// What peers are told of those prefixes may have changed although the best routes did not.
@@ -242,7 +242,7 @@ impl Peer {
     fn withdraw(&mut self, prefix: IpNet, changes: &mut Changes) {
         if let IpNet::V4(prefix) = prefix {
             self.adj_in.withdraw(&prefix);
-            changes.prefixes.insert(prefix);
+            changes.prefixes.push(prefix);
         }
     }
 
@@ -267,7 +267,7 @@ impl Peer {
             } else {
                 self.adj_in.announce(*prefix, Arc::clone(&attributes));
             }
-            changes.prefixes.insert(*prefix);
+            changes.prefixes.push(*prefix);
         }
     }
 
@@ -303,12 +303,7 @@ impl Peer {
 
     /// Lists the UPDATEs that bring the peer up to date with the Loc-RIB; `changed` are the prefixes decided
     /// anew.
-    pub(super) fn updates(
-        &mut self,
-        known: Known<'_>,
-        changed: &BTreeSet<Ipv4Net>,
-        end_of_rib: EndOfRib,
-    ) -> Vec<Update> {
+    pub(super) fn updates(&mut self, known: Known<'_>, changed: &[Ipv4Net], end_of_rib: EndOfRib) -> Vec<Update> {
         let local = self.session.local;
         let local_address = self.local_address().unwrap_or(local.router_id);
         let Some(up) = self.up.as_mut().filter(|up| up.negotiated.ipv4_unicast) else { return Vec::new() };

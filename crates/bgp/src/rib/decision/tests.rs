@@ -35,7 +35,7 @@ fn first_wins(step: &str, candidates: &[Candidate]) {
     for turn in 0..candidates.len() {
         let mut turned = candidates.to_vec();
         turned.rotate_left(turn);
-        assert_eq!(best(turned).as_ref(), candidates.first(), "{step}");
+        assert_eq!(best(turned.into_iter()).as_ref(), candidates.first(), "{step}");
     }
 }
 
