@@ -232,8 +232,11 @@ fn what_an_external_peer_announces_outlives_our_restart_for_internal_ones() {
     let mark = network.node(B).history.len();
     let kept = network.kill(A);
     network.run(seconds(3));
+    network.cut(A, X); // B is back in session long before X
     network.boot(A, node(), kept);
     network.originate(A, &[BLOCKS[0]]);
+    network.run(seconds(20));
+    network.join(A, X);
     network.run(seconds(300));
     assert_eq!(network.node(B).learned, before);
     assert!(network.node(B).history[mark..].iter().all(|snapshot| *snapshot == before));

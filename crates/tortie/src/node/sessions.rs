@@ -281,6 +281,11 @@ mod tests {
             known.config.password = Some(Password(b"secret".to_vec()));
             known.config.ttl_security = Some(1);
         });
+        let mesh = known(State::Active, None, |known| {
+            known.status.peer.set_port(1790);
+            known.status.kind = PeerKind::Mesh;
+        });
+        assert_eq!(shown(&mesh).0, "Mesh_10_0_0_1", "all of a mesh listens at one port");
         let (name, _, cause) = shown(&other_port);
         assert_eq!(name, "Node_10_0_0_1_port_1179");
         assert_eq!(
