@@ -153,7 +153,8 @@ fn encapsulation_follows_pool_and_subnet() {
     ] {
         let desired = outcome(&with(cluster(), [pool("default", "172.16.0.0/16", spec.clone())])).desired;
         for ((prefix, via), expect) in [(near, near_tunnelled), (far, far_tunnelled)] {
-            let tunnelled = desired.kernel_route(&prefix, via.into()).map(|route| matches!(route.target, Target::Onlink(..)));
+            let tunnelled =
+                desired.kernel_route(&prefix, via.into()).map(|route| matches!(route.target, Target::Onlink(..)));
             assert_eq!(tunnelled, expect, "{spec} {prefix}");
         }
         let ipip = spec.get("ipipMode").is_some_and(|mode| mode != "Never");
