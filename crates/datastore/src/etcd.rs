@@ -193,25 +193,28 @@ impl Store for Etcd {
         let mut then = Vec::new();
         let mut otherwise = Vec::new();
         for write in writes {
+            let absent = |path: String| Compare::version(path, CompareOp::Equal, 0);
+            let at = |path: String, revision: &Revision| {
+                Ok::<_, Error>(Compare::mod_revision(path, CompareOp::Equal, number(revision)?))
+            };
             let (key, compare, operation) = match write {
                 Write::Create(key, object) => {
                     let path = layout::path(key);
-                    let operation = TxnOp::put(path.clone(), layout::encode(object), None);
-                    (key, Compare::version(path, CompareOp::Equal, 0), operation)
+                    (key, absent(path.clone()), Some(TxnOp::put(path, layout::encode(object), None)))
                 }
                 Write::Update(key, object, revision) => {
                     let path = layout::path(key);
-                    let operation = TxnOp::put(path.clone(), layout::encode(object), None);
-                    (key, Compare::mod_revision(path, CompareOp::Equal, number(revision)?), operation)
+                    (key, at(path.clone(), revision)?, Some(TxnOp::put(path, layout::encode(object), None)))
                 }
                 Write::Delete(key, revision) => {
                     let path = layout::path(key);
-                    let operation = TxnOp::delete(path.clone(), None);
-                    (key, Compare::mod_revision(path, CompareOp::Equal, number(revision)?), operation)
+                    (key, at(path.clone(), revision)?, Some(TxnOp::delete(path, None)))
                 }
+                Write::Expect(key, None) => (key, absent(layout::path(key)), None),
+                Write::Expect(key, Some(revision)) => (key, at(layout::path(key), revision)?, None),
             };
             compares.push(compare);
-            then.push(operation);
+            then.extend(operation);
             otherwise.push(TxnOp::get(layout::path(key), Some(GetOptions::new().with_keys_only())));
         }
         let mut kv = self.kv();
@@ -224,12 +227,17 @@ impl Store for Etcd {
             let TxnOpResponse::Get(found) = found else { continue };
             let found = found.kvs().first().map(|kv| kv.mod_revision().to_string());
             match (write, found) {
-                (Write::Create(key, _), Some(_)) => return Err(Error::Exists(layout::describe(key))),
-                (Write::Create(..), None) => {}
-                (Write::Update(key, ..) | Write::Delete(key, _), None) => {
+                (Write::Create(key, _) | Write::Expect(key, None), Some(_)) => {
+                    return Err(Error::Exists(layout::describe(key)));
+                }
+                (Write::Create(..) | Write::Expect(_, None), None) => {}
+                (Write::Update(key, ..) | Write::Delete(key, _) | Write::Expect(key, Some(_)), None) => {
                     return Err(Error::NotFound(layout::describe(key)));
                 }
-                (Write::Update(key, _, expected) | Write::Delete(key, expected), Some(found)) => {
+                (
+                    Write::Update(key, _, expected) | Write::Delete(key, expected) | Write::Expect(key, Some(expected)),
+                    Some(found),
+                ) => {
                     if found != expected.0 {
                         return Err(Error::Conflict(layout::describe(key)));
                     }

@@ -145,6 +145,8 @@ pub enum Write {
     Update(Key, Object, Revision),
     /// As [`Store::delete`] with a revision.
     Delete(Key, Revision),
+    /// Changes nothing, but fails the transaction unless the object is still at the revision, or with none absent.
+    Expect(Key, Option<Revision>),
 }
 
 /// Connects to the datastore that `config` names.

@@ -14,7 +14,7 @@ pub struct Memory {
     changed: Arc<Notify>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Content {
     revision: u64,
     values: BTreeMap<String, (Vec<u8>, u64)>,
@@ -26,6 +26,12 @@ impl Memory {
     /// An empty store.
     pub fn new() -> Self {
         Memory::default()
+    }
+
+    /// A store of its own with the same content and history.
+    pub fn fork(&self) -> Self {
+        let content = self.content().clone();
+        Memory { content: Arc::new(Mutex::new(content)), changed: Arc::default() }
     }
 
     /// Everything stored, by path.
@@ -69,11 +75,13 @@ impl Content {
 
     fn check(&self, write: &Write) -> Result<(), Error> {
         let (key, expected) = match write {
-            Write::Create(key, _) => {
+            Write::Create(key, _) | Write::Expect(key, None) => {
                 let taken = self.values.contains_key(&layout::path(key));
                 return if taken { Err(Error::Exists(layout::describe(key))) } else { Ok(()) };
             }
-            Write::Update(key, _, revision) | Write::Delete(key, revision) => (key, revision),
+            Write::Update(key, _, revision) | Write::Delete(key, revision) | Write::Expect(key, Some(revision)) => {
+                (key, revision)
+            }
         };
         match self.values.get(&layout::path(key)) {
             None => Err(Error::NotFound(layout::describe(key))),
@@ -137,6 +145,7 @@ impl Store for Memory {
                     content.put(&layout::path(key), Some(layout::encode(object)));
                 }
                 Write::Delete(key, _) => content.put(&layout::path(key), None),
+                Write::Expect(..) => {}
             }
         }
         let revision = Revision(content.revision.to_string());

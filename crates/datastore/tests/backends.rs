@@ -90,6 +90,16 @@ async fn exercise(store: &dyn Store) {
     assert_eq!(kind_of(store.get(&other).await), "not found", "a failed transaction writes nothing");
     let both = [Write::Create(other.clone(), object), Write::Delete(key.clone(), updated.revision.clone())];
     store.transact(&both).await.expect("both or none: both");
+    let expect = |revision: Option<&Revision>| {
+        let (third, object) = pool("c", "10.3.0.0/16");
+        [Write::Create(third, object), Write::Expect(other.clone(), revision.cloned())]
+    };
+    assert_eq!(kind_of(store.transact(&expect(None)).await), "exists");
+    assert_eq!(kind_of(store.transact(&expect(Some(&updated.revision))).await), "conflict");
+    let gone = [Write::Expect(key.clone(), Some(updated.revision.clone()))];
+    assert_eq!(kind_of(store.transact(&gone).await), "not found");
+    let absent = [Write::Delete(other.clone(), store.get(&other).await.expect("there").revision)];
+    let absent = [absent.as_slice(), &[Write::Expect(key.clone(), None)]].concat();
     let (left, _) = store.list(&scope).await.expect("a list");
     assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&other]);
 
@@ -102,6 +112,8 @@ async fn exercise(store: &dyn Store) {
     assert_eq!(seen[1], Change::Put(updated));
     assert_eq!(seen[2], Change::Put(store.get(&other).await.expect("there")));
     assert_eq!(seen[3], Change::Deleted(key));
+    store.transact(&absent).await.expect("what is expected to be absent is");
+    assert_eq!(kind_of(store.get(&other).await), "not found");
 }
 
 /// More queries than one transaction of etcd takes, answered as of one moment, whatever is absent.
