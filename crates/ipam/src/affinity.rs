@@ -68,7 +68,13 @@ impl Ipam<'_> {
             let mut writes: Vec<Write> = Vec::new();
             writes.extend(affinity.map(|affinity| Write::Delete(owner.key(cidr), affinity.revision)));
             let mut problem = None;
-            if let Some(stored) = answers.block() {
+            let stored = answers.block();
+            if !writes.is_empty() {
+                // somebody of the same owner may be claiming the block, in several steps
+                let seen = stored.as_ref().map(|stored| stored.revision.clone());
+                writes.push(Write::Expect(Key::Block(cidr), seen));
+            }
+            if let Some(stored) = stored {
                 let (mut block, revision) = (stored.value, stored.revision);
                 if sequence.is_some_and(|sequence| sequence != block.sequence_number) {
                     return Err(LetGoError::Changed(cidr));

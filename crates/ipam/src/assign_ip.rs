@@ -3,7 +3,7 @@
 use crate::block::{self, AssignError, Holder};
 use crate::handle::HandleCursor;
 use crate::owner::Owner;
-use crate::stored::{confirm, put_block};
+use crate::stored::{Ownership, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, answers};
 use datastore::{Error, Write};
 use std::net::IpAddr;
@@ -69,7 +69,7 @@ impl Ipam<'_> {
             let (mut block, revision) = match stored {
                 Some(stored) => (stored.value, Some(stored.revision)),
                 None => {
-                    writes.extend(confirm(&owner, cidr, affinity.as_ref()));
+                    writes.extend(confirm(&owner, cidr, affinity.as_ref(), Ownership::Taken));
                     (self.fresh_block(cidr, &owner), None)
                 }
             };

@@ -1,6 +1,6 @@
 //! Claiming blocks: the next free one of a pool for an assignment, or a given range.
 
-use crate::affinity::{Claims, Condition};
+use crate::affinity::{Claims, Condition, LetGoError};
 use crate::answers;
 use crate::auto_assign::AutoAssignError;
 use crate::block;
@@ -8,7 +8,7 @@ use crate::owner::Owner;
 use crate::pool::Pool;
 use crate::search::Search;
 use crate::start::PoolBlocks;
-use crate::stored::{Stored, confirm, put_block};
+use crate::stored::{Ownership, Stored, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, clock};
 use api::ipam::{Affinity, Block};
 use datastore::{Error, Write};
@@ -92,13 +92,14 @@ impl Search<'_, '_> {
                 Some(Candidate::Open(stored)) => (stored.value.clone(), Some(stored.revision.clone())),
             };
             let cidr = block.cidr;
+            let ownership = if revision.is_some() && self.owns(&block) { Ownership::Kept } else { Ownership::Taken };
             self.adopt(&mut block);
             let taken = block::assign(&mut block, self.missing(), &self.holder, self.reserved());
             if taken.is_empty() {
                 passed_over.insert(cidr);
                 continue;
             }
-            let writes = confirm(self.owner, cidr, affinities.get(&cidr)).into_iter().collect();
+            let writes = confirm(self.owner, cidr, affinities.get(&cidr), ownership).into_iter().collect();
             if self.put(block, revision, taken, writes).await?.is_done() {
                 tracing::info!(owner = %self.owner, block = %cidr, "claimed a block");
                 return Ok(Claimed::Block);
@@ -179,6 +180,7 @@ impl Search<'_, '_> {
                 tracing::info!(owner = %other, block = %block.cidr, by = %self.owner, "reclaimed an empty block");
                 Ok(None)
             }
+            Err(LetGoError::Store(error)) => Err(error.into()),
             Err(error) => {
                 tracing::debug!(owner = %other, block = %block.cidr, %error, "could not reclaim a block");
                 Ok(Some(block.cidr))
@@ -212,9 +214,10 @@ impl Ipam<'_> {
     async fn claim_block(&self, cidr: IpNet, owner: &Owner) -> Result<bool, ClaimError> {
         for _ in 0..ATTEMPTS {
             let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
-            let affinity = answers.affinity();
-            let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref()).into_iter().collect();
-            match answers.block() {
+            let (affinity, stored) = (answers.affinity(), answers.block());
+            let ownership = if stored.is_some() { Ownership::Kept } else { Ownership::Taken };
+            let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref(), ownership).into_iter().collect();
+            match stored {
                 None => writes.push(put_block(self.fresh_block(cidr, owner), None)),
                 Some(stored) if block::owner(&stored.value) == Some(owner.to_string().as_str()) => {
                     if !writes.is_empty() {

@@ -12,9 +12,9 @@ use crate::handle::HandleCursor;
 use crate::owner::Owner;
 use crate::pool::{Chooser, Pool};
 use crate::start::{Seed, Walk};
-use crate::stored::{Commit, Stored, confirm, put_block};
+use crate::stored::{Commit, Ownership, Stored, confirm, put_block};
 use crate::{ATTEMPTS, Condition, Ipam, clock};
-use api::Revision;
+use api::event::{Key, Revision};
 use api::ipam::{Affinity, AffinityState, Block};
 use datastore::{Error, Query, Write};
 use ipnet::IpNet;
@@ -122,14 +122,16 @@ impl<'s> Search<'s, '_> {
         mut stored: Option<Stored<Block>>,
     ) -> Result<bool, AutoAssignError> {
         for _ in 0..ATTEMPTS {
-            if stored.as_ref().is_some_and(|stored| !self.owns(&stored.value)) {
+            if let Some(stored) = stored.as_ref().filter(|stored| !self.owns(&stored.value)) {
                 tracing::info!(owner = %self.owner, block = %cidr, "dropping an affinity for another's block");
-                self.ipam.commit(&[Write::Delete(self.owner.key(cidr), affinity.revision.clone())]).await?;
+                let expected = Write::Expect(Key::Block(cidr), Some(stored.revision.clone()));
+                let delete = Write::Delete(self.owner.key(cidr), affinity.revision.clone());
+                self.ipam.commit(&[delete, expected]).await?;
                 return Ok(false);
             }
-            let (mut block, revision) = match stored {
-                Some(stored) => (stored.value, Some(stored.revision)),
-                None => (self.fresh_block(cidr), None),
+            let (mut block, revision, ownership) = match stored {
+                Some(stored) => (stored.value, Some(stored.revision), Ownership::Kept),
+                None => (self.fresh_block(cidr), None, Ownership::Taken),
             };
             let taken = block::assign(&mut block, self.missing(), &self.holder, self.reserved());
             let unconfirmed = affinity.value.state != AffinityState::Confirmed;
@@ -140,7 +142,7 @@ impl<'s> Search<'s, '_> {
                 // whoever was letting go of the block must see that it changed
                 block.sequence_number = block.sequence_number.wrapping_add(1);
             }
-            let writes: Vec<Write> = confirm(self.owner, cidr, Some(&affinity)).into_iter().collect();
+            let writes: Vec<Write> = confirm(self.owner, cidr, Some(&affinity), ownership).into_iter().collect();
             if self.put(block, revision, taken, writes).await?.is_done() {
                 return Ok(true);
             }

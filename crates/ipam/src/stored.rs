@@ -80,12 +80,29 @@ impl Ipam<'_> {
     }
 }
 
-/// The write that makes an affinity confirmed, if it is not so already.
-pub(crate) fn confirm(owner: &Owner, block: IpNet, known: Option<&Stored<Affinity>>) -> Option<Write> {
+/// How a transaction changes a block's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// The owner had it already.
+    Kept,
+    /// The block is new, or was nobody's.
+    Taken,
+}
+
+/// The write that makes an affinity confirmed, if one is needed.
+///
+/// Whoever takes a block writes the affinity too, even if it was confirmed already: somebody may just be deleting an
+/// affinity that no block answers to, and one of the two must fail.
+pub(crate) fn confirm(
+    owner: &Owner,
+    block: IpNet,
+    known: Option<&Stored<Affinity>>,
+    ownership: Ownership,
+) -> Option<Write> {
     let confirmed = Object::Affinity(Affinity { state: AffinityState::Confirmed, deleted: false });
     match known {
         None => Some(Write::Create(owner.key(block), confirmed)),
-        Some(affinity) if affinity.value.state == AffinityState::Confirmed => None,
+        Some(affinity) if affinity.value.state == AffinityState::Confirmed && ownership == Ownership::Kept => None,
         Some(affinity) => Some(Write::Update(owner.key(block), confirmed, affinity.revision.clone())),
     }
 }

@@ -1,6 +1,6 @@
 //! Calico's own writers on the same datastore: one object per write, each by compare-and-swap, in Calico's order.
 
-use crate::cluster::{Cluster, Probe, net, request};
+use crate::cluster::{Cluster, net, request};
 use crate::races::check_consistency;
 use api::event::{Entry, Key, Object, OwnerType};
 use api::ipam::{Affinity, AffinityState, Block, Handle};
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// A writer that takes Calico's steps for one host.
-struct Calico<'a> {
-    store: &'a Probe,
-    host: &'static str,
+pub(crate) struct Calico<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) host: &'static str,
 }
 
 impl Calico<'_> {
@@ -33,7 +33,7 @@ impl Calico<'_> {
     }
 
     /// Pending affinity, block, confirmed affinity; takes the affinity back if the block is another's.
-    async fn claim(&self, cidr: IpNet) -> bool {
+    pub(crate) async fn claim(&self, cidr: IpNet) -> bool {
         let key = self.affinity_key(cidr);
         let state = |state| Object::Affinity(Affinity { state, deleted: false });
         let mut affinity = match self.store.create(&key, &state(AffinityState::Pending)).await {
@@ -64,7 +64,7 @@ impl Calico<'_> {
     }
 
     /// Counts the handle up, writes the block, and counts the handle down again if that was overtaken.
-    async fn assign(&self, cidr: IpNet, handle: &str) -> Option<IpNet> {
+    pub(crate) async fn assign(&self, cidr: IpNet, handle: &str) -> Option<IpNet> {
         let (mut block, entry) = self.block(cidr).await?;
         let holder = Holder { handle: Some(handle.to_owned()), ..Holder::default() };
         let taken = block::assign(&mut block, 1, &holder, &[]);
@@ -77,7 +77,7 @@ impl Calico<'_> {
         None
     }
 
-    async fn release(&self, cidr: IpNet, handle: &str) {
+    pub(crate) async fn release(&self, cidr: IpNet, handle: &str) {
         loop {
             let (mut block, entry) = self.block(cidr).await.unwrap();
             let ordinals = block::held_by(&block, handle);

@@ -7,6 +7,7 @@ mod blocks;
 mod calico;
 mod check;
 mod cluster;
+mod interleaving;
 mod races;
 mod recorded;
 mod release;
