@@ -65,7 +65,7 @@ impl Call {
 }
 
 /// What the clients know.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Ledger {
     /// Addresses that were given and not asked back, and their handles.
     pub(crate) held: BTreeMap<IpAddr, String>,

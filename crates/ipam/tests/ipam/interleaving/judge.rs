@@ -14,21 +14,26 @@ use ipam::check::{Findings, check};
 use ipam::{Condition, Ipam, Owner, ReleaseError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Mutex;
 
-/// Looks at the datastore and the clients' book.
-pub(crate) struct Judge<'r> {
-    memory: &'r Memory,
-    ledger: &'r Mutex<Ledger>,
+/// What a judgement depends on: what is stored, who was given what, and of whom that is open.
+type Evidence = (BTreeMap<String, String>, BTreeMap<IpAddr, String>, BTreeSet<String>);
+
+/// Looks at the datastore and the clients' book; at what looks the same only once.
+#[derive(Default)]
+pub(crate) struct Judge {
     /// Whether Calico writes too.
     calico: bool,
-    /// After how many writes the datastore was looked at, and what was found.
-    looked: Option<(usize, Findings)>,
+    moments: BTreeSet<Evidence>,
+    ends: BTreeSet<Evidence>,
 }
 
 /// A future over the store in memory alone never waits.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("nothing here waits")
+}
+
+fn evidence(memory: &Memory, ledger: &Ledger) -> Evidence {
+    (memory.dump(), ledger.held.clone(), ledger.doubtful.clone())
 }
 
 fn findings(memory: &Memory) -> Findings {
@@ -39,22 +44,19 @@ fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(reason()) }
 }
 
-impl<'r> Judge<'r> {
-    pub(crate) fn new(memory: &'r Memory, ledger: &'r Mutex<Ledger>, clients: &[Client]) -> Self {
-        let calico = clients.iter().flatten().any(Call::is_calicos);
-        Judge { memory, ledger, calico, looked: None }
+impl Judge {
+    pub(crate) fn new(clients: &[Client]) -> Self {
+        Judge { calico: clients.iter().flatten().any(Call::is_calicos), ..Judge::default() }
     }
 
-    /// Judges the state between two steps, after a number of writes: no address twice, none lost, and the books agree.
-    pub(crate) fn moment(&mut self, writes: usize) -> Result<(), String> {
-        let ledger = self.ledger.lock().unwrap();
+    /// Judges the state between two steps: no address twice, none lost, and the books agree.
+    pub(crate) fn moment(&mut self, memory: &Memory, ledger: &Ledger) -> Result<(), String> {
         ensure(ledger.faults.is_empty(), || ledger.faults.join("; "))?;
-        if self.looked.as_ref().is_none_or(|(looked, _)| *looked != writes) {
-            let findings = findings(self.memory);
-            self.books(&findings)?;
-            self.looked = Some((writes, findings));
+        if !self.moments.insert(evidence(memory, ledger)) {
+            return Ok(());
         }
-        let Some((_, findings)) = &self.looked else { return Ok(()) };
+        let findings = findings(memory);
+        self.books(&findings)?;
         for (address, handle) in &ledger.held {
             let holders: Vec<Option<&str>> =
                 findings.allocations.get(address).into_iter().flatten().map(|it| it.handle.as_deref()).collect();
@@ -73,9 +75,11 @@ impl<'r> Judge<'r> {
     }
 
     /// Judges the state when all clients have ended: everything can be released, and then everything assigned.
-    pub(crate) fn end(&self) -> Result<(), String> {
-        let ledger = self.ledger.lock().unwrap();
-        let memory = self.memory.fork();
+    pub(crate) fn end(&mut self, memory: &Memory, ledger: &Ledger) -> Result<(), String> {
+        if !self.ends.insert(evidence(memory, ledger)) {
+            return Ok(());
+        }
+        let memory = memory.fork();
         let ipam = Ipam::new(&memory, &Later);
         let handles: BTreeSet<&String> = ledger.held.values().chain(&ledger.doubtful).collect();
         for handle in handles {

@@ -3,7 +3,8 @@
 //! TORTIE_IPAM_SEED sets the seed of the first program, TORTIE_IPAM_PROGRAMS how many there are; each has the seed
 //! after that of the one before it.
 
-use super::call::{Call, Client};
+use super::call::{Call, Client, Ledger};
+use super::judge::Judge;
 use super::schedule::{Choice, Decision, State, run};
 use super::tiny;
 use ipam::Condition;
@@ -108,8 +109,9 @@ async fn long_programs_in_random_orders() {
         if random.below(3) == 0 {
             clients.push(calico(&mut random, clients.len()));
         }
-        let outcome =
-            run(&cluster.store.memory, &clients, |state| Decision::Judge(choose(&mut random, &clients, state)));
+        let outcome = run(&cluster.store.memory, &Ledger::default(), &clients, &mut Judge::new(&clients), |state| {
+            Decision::Judge(choose(&mut random, &clients, state))
+        });
         if let Err(reason) = outcome {
             panic!("TORTIE_IPAM_SEED={seed} TORTIE_IPAM_PROGRAMS=1\n{clients:#?}\n{reason}");
         }

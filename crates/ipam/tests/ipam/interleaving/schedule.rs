@@ -79,14 +79,15 @@ pub(crate) enum Decision {
 /// The error tells the choices.
 pub(crate) fn run(
     memory: &Memory,
+    ledger: &Ledger,
     clients: &[Client],
+    judge: &mut Judge,
     mut decide: impl FnMut(&State) -> Decision,
 ) -> Result<(), String> {
+    let ledger = Mutex::new(ledger.clone());
     let memory = memory.fork();
     let writers = Arc::new(Mutex::new(Vec::new()));
-    let ledger = Mutex::new(Ledger::of(&memory));
     let stores: Vec<Stepped> = (0..clients.len()).map(|client| Stepped::new(client, &memory, &writers)).collect();
-    let mut judge = Judge::new(&memory, &ledger, clients);
     let mut futures: Vec<Option<LocalBoxFuture<'_, ()>>> = Vec::new();
     for (client, store) in clients.iter().zip(&stores) {
         futures.push(Some(Box::pin(perform(client, store, &ledger))));
@@ -112,8 +113,8 @@ pub(crate) fn run(
             Decision::Stop => return Ok(()),
             Decision::Follow(choice) => choice,
             Decision::Judge(choice) => {
-                judge.moment(state.fingerprint.0.len()).map_err(told)?;
-                let Some(choice) = choice else { return judge.end().map_err(told) };
+                judge.moment(&memory, &ledger.lock().unwrap()).map_err(told)?;
+                let Some(choice) = choice else { return judge.end(&memory, &ledger.lock().unwrap()).map_err(told) };
                 choice
             }
         };
@@ -147,10 +148,12 @@ pub(crate) enum Faults {
 pub(crate) fn explore(memory: &Memory, clients: &[Client], faults: Faults) -> usize {
     let mut known: BTreeSet<(Fingerprint, Past)> = BTreeSet::new();
     let mut open: Vec<Vec<Choice>> = vec![Vec::new()];
+    let ledger = Ledger::of(memory);
+    let mut judge = Judge::new(clients);
     while let Some(prefix) = open.pop() {
         let mut taken: Vec<Choice> = Vec::new();
         let mut past = Past::default();
-        let outcome = run(memory, clients, |state| {
+        let outcome = run(memory, &ledger, clients, &mut judge, |state| {
             if let Some(choice) = prefix.get(taken.len()) {
                 taken.push(*choice);
                 past.note(state, *choice);
