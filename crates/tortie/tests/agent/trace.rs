@@ -88,7 +88,12 @@ fn restarts_without_a_write(nftables: &str, look: &str) {
         "nftablesRefreshInterval": "1s", "ipsetsRefreshInterval": "1s", "interfaceRefreshInterval": "1s"}}}}"#
     );
     cluster.patch("felixconfiguration", "default", &spec);
-    let rules = if nftables == "Enabled" { "nft list table ip calico" } else { "iptables -t nat -S cali-nat-outgoing" };
+    // the other driver's sets go after the new one's rules have come
+    let rules = if nftables == "Enabled" {
+        "test -z \"$(ipset list -n)\" && nft list table ip calico"
+    } else {
+        "iptables -t nat -S cali-nat-outgoing"
+    };
     eventually(SOON, || match one.command("sh").args(["-c", rules]).output() {
         Ok(output) if String::from_utf8_lossy(&output.stdout).to_lowercase().contains("masquerade") => Ok(()),
         other => Err(format!("{other:?}")),
