@@ -23,9 +23,10 @@ test: build ## run every test: unit, kernel, cluster, and on a stock kernel
 	$(CARGO) test --locked --workspace
 	tools/test-stock
 
-test-unit: ## run the tests that need no root and no tools, in seconds
+test-unit: ## run the tests that need no root: units and whole pure machines, in seconds
 	@tools/setup build
 	$(CARGO) test --locked --workspace --lib
+	$(CARGO) test --locked --package calc --package bgp --tests
 
 test-stock: build ## run the end-to-end tests on a stock Debian kernel with the real ipip module
 	@tools/setup build run test stock

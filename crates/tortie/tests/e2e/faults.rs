@@ -1,4 +1,4 @@
-//! Faults at random, one after the other: agents, the store and CNI calls killed, an uplink cut, two nodes parted.
+//! Each kind of fault once, then at random: agents, the store and CNI calls killed, an uplink cut, two nodes parted.
 //!
 //! Pods keep talking where a path exists; when a fault has ended everything converges, and the books of IPAM are right:
 //! no address is lost or given twice. SOAK_SECONDS (60) says for how long, SOAK_SEED repeats a run; the seed is printed.
@@ -56,7 +56,7 @@ fn faults_at_random_end_in_a_whole_cluster() {
     let end = Instant::now() + time;
     let mut seen = Vec::new();
     while Instant::now() < end {
-        // each kind once before any comes again
+        // each kind once, then any
         let left: Vec<Fault> = match seen.len() {
             rounds if rounds < Fault::ALL.len() => vec![Fault::ALL[rounds]],
             _ => Fault::ALL.to_vec(),
