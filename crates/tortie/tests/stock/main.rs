@@ -15,4 +15,7 @@
 mod cluster;
 mod mixed;
 mod packets;
+mod path_mtu;
+#[path = "../e2e/traffic.rs"]
+mod traffic;
 mod wire;

@@ -1,9 +1,9 @@
 //! The lab of both forms, and that its nodes work together.
 
-use crate::cluster::{Lab, binary, until};
+use crate::cluster::{Lab, binary};
+use crate::traffic::transfer;
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 /// How long a ping waits: emulated machines are slow.
 const PATIENCE: &str = "5";
@@ -21,12 +21,21 @@ pub(crate) struct Mixed {
 impl Mixed {
     #[track_caller]
     pub(crate) fn start() -> Mixed {
+        Mixed::start_with(&[])
+    }
+
+    /// The same with some of the topology's text replaced.
+    #[track_caller]
+    pub(crate) fn start_with(edits: &[(&str, &str)]) -> Mixed {
         let only_init = fs::read_to_string("/proc/sys/net/core/fb_tunnels_only_for_init_net").unwrap_or_default();
         assert_eq!(only_init.trim(), "1", "needs the sysctl net.core.fb_tunnels_only_for_init_net=1");
         let default = Command::new(binary()).args(["lab", "topology"]).output().expect("the built binary runs");
         let default = String::from_utf8(default.stdout).expect("a topology is text");
-        let mixed = default.replace("address: 192.168.10.101}", "address: 192.168.10.101, tunl0: bpf}");
-        assert_ne!(mixed, default);
+        let mut mixed = default;
+        for (from, to) in [("address: 192.168.10.101}", "address: 192.168.10.101, tunl0: bpf}")].iter().chain(edits) {
+            assert!(mixed.contains(from), "the default topology has no {from:?}");
+            mixed = mixed.replace(from, to);
+        }
         let lab = Lab::up_with(&mixed);
         lab.start_pods(&PODS);
         Mixed { lab }
@@ -36,37 +45,6 @@ impl Mixed {
     pub(crate) fn ping(&self, from: &str, to: &str, options: &str) -> bool {
         let ping = format!("ping -c 1 -W {PATIENCE} {options} {}", self.lab.address(to));
         self.lab.pod(from, &["sh", "-c", &ping]).code == 0
-    }
-
-    /// Sends a file of random bytes over TCP and returns its hash at both ends.
-    fn transfer(&self, from: &str, to: &str) -> (String, String) {
-        let write = format!("head -c {FILE_SIZE} /dev/urandom >/tmp/file && sha256sum /tmp/file");
-        let sent = self.lab.inside(from, &write);
-        let receiver = self.python(
-            to,
-            "import hashlib, socket\n\
-             s = socket.create_server(('0.0.0.0', 5300)); c, _ = s.accept(); h = hashlib.sha256()\n\
-             while b := c.recv(1 << 20): h.update(b)\n\
-             print(h.hexdigest())",
-        );
-        until(Duration::from_secs(20), "the receiver listens", || {
-            self.lab.inside(to, "cat /proc/net/tcp").contains(":14B4 00000000:0000 0A")
-        });
-        let address = self.lab.address(to);
-        let send = format!(
-            "import socket\ns = socket.create_connection(('{address}', 5300)); s.sendfile(open('/tmp/file', 'rb')); s.close()"
-        );
-        let sender = self.python(from, &send).wait_with_output().expect("the sender ends");
-        assert!(sender.status.success(), "{}", String::from_utf8_lossy(&sender.stderr));
-        let received = receiver.wait_with_output().expect("the receiver ends");
-        assert!(received.status.success(), "{}", String::from_utf8_lossy(&received.stderr));
-        let first = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
-        (first(&sent), first(&String::from_utf8_lossy(&received.stdout)))
-    }
-
-    fn python(&self, pod: &str, program: &str) -> Child {
-        let mut command = self.lab.command(&["exec", pod, "--", "python3", "-c", program]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
     }
 }
 
@@ -119,7 +97,7 @@ fn nodes_speak_from_their_tunnel_addresses(mixed: &Mixed) {
 
 fn a_file_arrives_whole(mixed: &Mixed) {
     for (from, to) in [("one", "two"), ("two", "one"), ("one", "far"), ("far", "one")] {
-        let (sent, received) = mixed.transfer(from, to);
+        let (sent, received) = transfer(&mixed.lab, from, to, FILE_SIZE);
         assert_eq!(sent.len(), 64, "{sent}");
         assert_eq!(sent, received, "{from} to {to}");
         eprintln!("{from} to {to}: {FILE_SIZE} bytes, SHA-256 {received}");
