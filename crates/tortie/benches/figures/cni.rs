@@ -130,7 +130,7 @@ impl<'a> Plugin<'a> {
 
     fn command(&self, program: &Path, command: &str, pod: &Namespace) -> Command {
         let mut call = Command::new(program);
-        let id = pod.name();
+        let id = &pod.container_id();
         let variables = [
             ("CNI_COMMAND", command),
             ("CNI_CONTAINERID", id),

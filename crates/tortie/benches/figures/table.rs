@@ -19,7 +19,8 @@ pub(crate) enum Aim {
 
 /// Prints a row of numbers of one unit; the peer is a name and its value.
 pub(crate) fn row(figure: &str, unit: &str, ours: f64, peer: Option<(&str, f64)>, aim: &Aim) {
-    let ratio = peer.map(|(_, theirs)| ours / theirs);
+    // less than the clock's step has no ratio
+    let ratio = peer.filter(|(_, theirs)| *theirs > 0.0).map(|(_, theirs)| ours / theirs);
     let (aim, met) = match aim {
         Aim::Ratio(limit) => (format!("≤ {limit}×"), ratio.is_some_and(|ratio| ratio <= *limit)),
         Aim::AtMost(limit) => (format!("≤ {} {unit}", number(*limit)), ours <= *limit),

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A named network namespace.
 pub(crate) struct Namespace {
     name: String,
+    number: usize,
     handle: NetNs,
 }
 
@@ -31,10 +32,11 @@ impl Namespace {
     /// Makes one, with its loopback up.
     pub(crate) fn new(label: &str) -> Namespace {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("tortie-bench-{}-{}-{label}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tortie-bench-{}-{number}-{label}", std::process::id());
         printed(Command::new("ip").args(["netns", "add", &name]));
         let handle = NetNs::open(&Path::new("/run/netns").join(&name)).expect("a namespace just made");
-        let namespace = Namespace { name, handle };
+        let namespace = Namespace { name, number, handle };
         namespace.ip("link set lo up");
         namespace
     }
@@ -42,6 +44,11 @@ impl Namespace {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// An ID for a container in it; its first eleven characters tell it from all others, for they name its interface.
+    pub(crate) fn container_id(&self) -> String {
+        format!("{:011x}{:053x}", self.number, std::process::id())
     }
 
     /// Its path.
