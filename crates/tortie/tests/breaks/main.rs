@@ -108,8 +108,9 @@ impl Break {
         self.by_hand.iter().for_each(|(place, command)| place.run(lab, command));
         let hasty = Exhibit { within: 0, ..*exhibit };
         let (shown, verdicts) = stage.perform(&hasty).expect("the exhibit can be performed");
-        stopped.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
+        // an agent that ran meanwhile would repair too, and take a set into use that is to be made anew
         self.repair.iter().for_each(|(place, command)| place.run(lab, command));
+        stopped.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
 
         let failures = || verdicts.iter().filter_map(|verdict| Some((verdict.what, verdict.failure.as_ref()?)));
         let failed: Vec<&str> = failures().map(|(what, _)| what).collect();

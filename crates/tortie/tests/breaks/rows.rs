@@ -229,12 +229,21 @@ macro_rules! replaced_rule {
     };
 }
 
-/// Makes k8s-w1's set anew, which no rule may use meanwhile.
+/// Destroys k8s-w1's set once no rule uses it: the kernel frees the rules of a flushed chain some time after the flush.
+macro_rules! destroyed_set {
+    () => {
+        "until ipset list -t cali40masq-ipam-pools | grep -qx 'References: 0'; do sleep 0.01; done && \
+         ipset destroy cali40masq-ipam-pools"
+    };
+}
+
+/// Makes k8s-w1's set anew.
 macro_rules! another_set {
     ($kind:literal, $member:literal) => {
         concat!(
             "iptables-save -t nat >/run/nat && iptables -t nat -F cali-nat-outgoing && ",
-            "ipset destroy cali40masq-ipam-pools && ipset create cali40masq-ipam-pools ",
+            destroyed_set!(),
+            " && ipset create cali40masq-ipam-pools ",
             $kind,
             " && ipset add cali40masq-ipam-pools ",
             $member
@@ -244,9 +253,11 @@ macro_rules! another_set {
 
 const SET_BACK: &[(Place, &str)] = &[(
     Host("k8s-w1"),
-    "ipset destroy cali40masq-ipam-pools; \
-     ipset create cali40masq-ipam-pools hash:net family inet hashsize 1024 maxelem 1048576 && \
-     ipset add cali40masq-ipam-pools 172.16.0.0/16 && iptables-restore </run/nat",
+    concat!(
+        destroyed_set!(),
+        " && ipset create cali40masq-ipam-pools hash:net family inet hashsize 1024 maxelem 1048576 && \
+         ipset add cali40masq-ipam-pools 172.16.0.0/16 && iptables-restore </run/nat",
+    ),
 )];
 
 pub(super) const OUTSIDE: &[Break] = &[
