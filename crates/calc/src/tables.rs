@@ -16,7 +16,7 @@ pub(crate) struct Tables {
     pub(crate) pools: BTreeMap<String, Typed<IpPoolSpec>>,
     pub(crate) endpoints: BTreeMap<Key, WorkloadEndpointSpec>,
     pub(crate) blocks: BTreeMap<Ipv4Net, Block>,
-    /// Confirmed affinities of all nodes: block → node.
+    /// Confirmed affinities of all nodes: pairs of block and node.
     pub(crate) affinities: BTreeSet<(Ipv4Net, String)>,
     pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,

@@ -8,4 +8,5 @@ pub mod lab;
 pub mod logging;
 pub mod node;
 mod options;
+mod paths;
 pub mod store;

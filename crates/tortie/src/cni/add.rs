@@ -10,6 +10,7 @@ use super::undo::{Undo, Written};
 use super::workload::{Orchestrator, Workload};
 use super::{delegate, ipam_plugin};
 use crate::client::Client;
+use crate::paths::MTU;
 use api::kind::WorkloadEndpointSpec;
 use api::meta::ObjectMeta;
 use api::resource::{Resource, Typed};
@@ -18,8 +19,6 @@ use ipnet::IpNet;
 use model::Mtu;
 use std::path::Path;
 
-/// Where the agent leaves the pods' MTU.
-const MTU_FILE: &str = "/var/lib/calico/mtu";
 /// What a link has where nobody says otherwise.
 const ETHERNET_MTU: Mtu = Mtu(1500);
 
@@ -179,12 +178,12 @@ pub(crate) fn mtu(conf: &NetConf) -> Result<Mtu, CniError> {
     if conf.mtu != 0 {
         return Ok(Mtu(conf.mtu));
     }
-    match std::fs::read_to_string(MTU_FILE) {
+    match std::fs::read_to_string(MTU) {
         Ok(text) => {
             let mtu = text.trim().parse();
-            mtu.map(Mtu).map_err(|_| CniError::failed(format!("{MTU_FILE}: {:?} is not an MTU", text.trim())))
+            mtu.map(Mtu).map_err(|_| CniError::failed(format!("{MTU}: {:?} is not an MTU", text.trim())))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !conf.require_mtu_file => Ok(ETHERNET_MTU),
-        Err(error) => Err(CniError::failed(format!("{MTU_FILE}: {error}"))),
+        Err(error) => Err(CniError::failed(format!("{MTU}: {error}"))),
     }
 }

@@ -4,6 +4,7 @@
 
 use super::error::{CniError, Code};
 use super::{bad_json, ipam_plugin};
+use crate::paths;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -13,9 +14,6 @@ use std::path::PathBuf;
 
 /// Specification versions that the plugin speaks.
 pub(crate) const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-
-/// Where the node's name is kept.
-const NODENAME_FILE: &str = "/var/lib/calico/nodename";
 
 /// The keys that Tortie acts on.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -238,7 +236,7 @@ impl NetConf {
 
     /// The node's name: `nodename`, the nodename file, `hostname`, the host's own name in lower case.
     pub(crate) fn node(&self) -> Result<String, CniError> {
-        let file = if self.nodename_file.is_empty() { NODENAME_FILE } else { &self.nodename_file };
+        let file = if self.nodename_file.is_empty() { paths::NODENAME } else { &self.nodename_file };
         let read = std::fs::read_to_string(file);
         if let (Err(error), false) = (&read, self.nodename_file_optional) {
             let missing = error.kind() == ErrorKind::NotFound;
@@ -278,13 +276,13 @@ impl NetConf {
 
     /// The file whose lock serialises IPAM on this host.
     pub(crate) fn lock_file(&self) -> PathBuf {
-        let path = if self.ipam_lock_file.is_empty() { "/var/run/calico/ipam.lock" } else { &self.ipam_lock_file };
+        let path = if self.ipam_lock_file.is_empty() { paths::IPAM_LOCK } else { &self.ipam_lock_file };
         PathBuf::from(path)
     }
 
     /// The file whose bytes order the calls for one container; it lies beside the other lock.
     pub(crate) fn calls_lock_file(&self) -> PathBuf {
-        self.lock_file().with_file_name("cni-calls.lock")
+        self.lock_file().with_file_name(paths::CALLS_LOCK_NAME)
     }
 }
 

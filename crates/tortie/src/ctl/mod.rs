@@ -100,7 +100,7 @@ pub fn run(arguments: &[String], name: &str) -> ExitCode {
         variable: &|name| std::env::var(name).ok(),
         stdin: RefCell::new(&mut stdin),
         store: None,
-        bird: ["/var/run/calico", "/var/run/bird"].map(PathBuf::from).to_vec(),
+        bird: [crate::paths::RUN, "/var/run/bird"].map(PathBuf::from).to_vec(),
         proc: PathBuf::from("/proc"),
     };
     let output = runtime.block_on(run_with(arguments, name, &world));

@@ -2,9 +2,8 @@
 //!
 //! The dataplane knows what that is; here are the flags, the check that no agent runs, and the files beside the kernel.
 
-use super::followers::STATE_DIRECTORY;
 use super::lock::NodeLock;
-use super::{CONTROL_SOCKET, LOCK_FILE};
+use crate::paths::{self, CONTROL_SOCKET, NODE_LOCK};
 use anyhow::{Context, bail};
 use clap::Parser;
 use dataplane::cleanup::{self, Forwarding, Pods, Scope, Step};
@@ -15,9 +14,6 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// The CNI plugin's lock files, where its configuration names no others.
-const CNI_LOCKS: [&str; 2] = ["/var/run/calico/ipam.lock", "/var/run/calico/cni-calls.lock"];
 
 /// Removes everything that Tortie, or a Calico before it, keeps on this node, and nothing else: routes, tunl0, BPF
 /// programs, packet rules, sets, and the files in /var/run/calico and /var/lib/calico/mtu.
@@ -78,7 +74,7 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
     if !nix::unistd::geteuid().is_root() {
         bail!("routes, links and packet rules are changed: run it as root");
     }
-    let lock = NodeLock::take(Path::new(LOCK_FILE)).context("an agent runs on this node: stop it first")?;
+    let lock = NodeLock::take(Path::new(NODE_LOCK)).context("an agent runs on this node: stop it first")?;
     if let Some(pid) = answering(Path::new(CONTROL_SOCKET)) {
         bail!("process {pid} answers on {CONTROL_SOCKET}, an agent or BIRD: stop it first");
     }
@@ -86,7 +82,7 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
         pods: if arguments.pods { Pods::Disconnect } else { Pods::Keep },
         forwarding: if arguments.forwarding { Forwarding::Stop } else { Forwarding::Keep },
         pools: arguments.pools.iter().map(Ipv4Net::trunc).collect(),
-        state_directory: STATE_DIRECTORY.into(),
+        state_directory: paths::STATE.into(),
     };
     let mut tally = Tally::default();
     let mut tell = |step| match step {
@@ -101,18 +97,20 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
         }
     };
     cleanup::cleanup(&scope, &mut tell).context("look at the kernel")?;
-    for file in [CONTROL_SOCKET].into_iter().chain(CNI_LOCKS) {
+    // the CNI plugin's, where its configuration names no others
+    let calls_lock = Path::new(paths::IPAM_LOCK).with_file_name(paths::CALLS_LOCK_NAME);
+    for file in [Path::new(CONTROL_SOCKET), Path::new(paths::IPAM_LOCK), &calls_lock] {
         match fs::remove_file(file) {
-            Ok(()) => tell(Step::Removed(format!("file {file}"))),
+            Ok(()) => tell(Step::Removed(format!("file {}", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tell(Step::Left(format!("remove {file}: {error}"))),
+            Err(error) => tell(Step::Left(format!("remove {}: {error}", file.display()))),
         }
     }
     if let Err(error) = lock.remove() {
-        tell(Step::Left(format!("remove {LOCK_FILE}: {error}")));
+        tell(Step::Left(format!("remove {NODE_LOCK}: {error}")));
     }
     // what others keep there stays, and the folder with it
-    let _ = Path::new(LOCK_FILE).parent().map(fs::remove_dir);
+    let _ = fs::remove_dir(paths::RUN);
     Ok(tally)
 }
 

@@ -3,7 +3,8 @@
 use super::bgp_config::Local;
 use super::bgp_io::{self, Command};
 use super::metrics::DataplaneSeries;
-use super::{CONTROL_SOCKET, bird_socket, sessions};
+use super::{bird_socket, sessions};
+use crate::paths::CONTROL_SOCKET;
 use anyhow::Context;
 use calc::Output;
 use dataplane::{Input, Status, TunnelChoice};
@@ -15,13 +16,10 @@ use std::path::Path;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
-/// Where the CNI plugin reads the pods' MTU, in the file `mtu`.
-pub(crate) const STATE_DIRECTORY: &str = "/var/lib/calico";
-
 /// Starts the dataplane's thread: what it is told never blocks the teller, and it says how the kernel stands.
 pub(crate) fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
     let monitor_buffer = dataplane::netlink::MONITOR_BUFFER;
-    let config = dataplane::Config { tunnel, state_directory: STATE_DIRECTORY.into(), monitor_buffer };
+    let config = dataplane::Config { tunnel, state_directory: crate::paths::STATE.into(), monitor_buffer };
     let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
     let (said, status) = watch::channel(Status::default());
     std::thread::Builder::new()

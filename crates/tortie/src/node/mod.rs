@@ -17,12 +17,14 @@ mod http;
 mod lock;
 mod metrics;
 mod options;
+pub(crate) mod process;
 mod register;
 mod reporter;
 pub(crate) mod sessions;
 mod tunnel_address;
 
 use crate::client::Client;
+use crate::paths;
 use anyhow::{Context, bail};
 use api::Event;
 use api::event::OwnerType;
@@ -44,10 +46,6 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{Notify, mpsc};
 
-/// Where BIRD's control socket is expected.
-const CONTROL_SOCKET: &str = "/var/run/calico/bird.ctl";
-/// Held by whoever changes this node's kernel: the agent, or its cleanup.
-const LOCK_FILE: &str = "/var/run/calico/tortie-node.lock";
 /// Pause before the datastore is tried again at start.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the agent shows that it is alive.
@@ -92,7 +90,8 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the agent changes routes and rules: run it as root");
     }
-    let _lock = NodeLock::take(Path::new(LOCK_FILE)).context("another agent, or a cleanup, runs on this node")?;
+    let _lock =
+        NodeLock::take(Path::new(paths::NODE_LOCK)).context("another agent, or a cleanup, runs on this node")?;
     let node = options.node_name().context("find this node's name")?;
     let router_id = RouterId::read(&options.router_id, &node).map_err(anyhow::Error::msg)?;
     let local = Local { router_id, secrets: options.bgp_secrets.clone() };
@@ -183,7 +182,7 @@ async fn start(client: &Client, node: &str, options: &Options) -> anyhow::Result
         tokio::time::sleep(RETRY).await;
     }
     for folder in
-        [options.nodename_file.parent(), Path::new(CONTROL_SOCKET).parent(), Some(Path::new("/var/log/calico"))]
+        [options.nodename_file.parent(), Path::new(paths::CONTROL_SOCKET).parent(), Some(Path::new("/var/log/calico"))]
     {
         let Some(folder) = folder else { continue };
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, env = "NODENAME")]
     pub(crate) nodename: Option<String>,
     /// Where the node's name is kept.
-    #[arg(long, env = "CALICO_NODENAME_FILE", default_value = "/var/lib/calico/nodename")]
+    #[arg(long, env = "CALICO_NODENAME_FILE", default_value = crate::paths::NODENAME)]
     pub(crate) nodename_file: PathBuf,
     /// `autodetect`, `none`, or the node's address with or without prefix length; empty detects once.
     #[arg(long, env = "IP", default_value = "")]
