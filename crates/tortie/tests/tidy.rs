@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().other_options(vec!["--offline".to_owned()]).exec().expect("cargo metadata")
+    MetadataCommand::new().other_options(vec!["--locked".to_owned()]).exec().expect("cargo metadata")
 }
 
 fn members(metadata: &Metadata) -> BTreeMap<&str, &Package> {
