@@ -104,20 +104,24 @@ pub fn default_routes() -> Vec<IpNet> {
 }
 
 /// Deletes a pod's end of the pair, and with it the host's; succeeds if namespace or interface is gone already.
+///
+/// Both are gone when this returns, with their addresses and routes. The kernel may still hold their memory, and a child
+/// of the calling process waits for that ([`Netlink::delete_link_early`]).
 pub fn teardown(netns: &Path, container_interface: &IfName) -> Result<(), PodNetworkError> {
     let opened = NetNs::open(netns).and_then(|netns| netns.run(Netlink::open));
-    let mut pod = match opened {
+    let pod = match opened {
         Ok(netlink) => netlink?,
         Err(error) if error.is_gone() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    delete_link_if_present(&mut pod, container_interface)?;
-    Ok(())
+    Ok(delete_early_if_present(pod, container_interface)?)
 }
 
 /// Deletes a pod's interface by the host's end, and with it the pod's; succeeds if it is gone already.
+///
+/// It returns as early as [`teardown`] does.
 pub fn delete_host_end(host_interface: &IfName) -> Result<(), PodNetworkError> {
-    Ok(delete_link_if_present(&mut Netlink::open()?, host_interface)?)
+    Ok(delete_early_if_present(Netlink::open()?, host_interface)?)
 }
 
 impl PodNetwork<'_> {
@@ -290,12 +294,17 @@ fn find_link(netlink: &mut Netlink, name: &IfName) -> Result<Link, PodNetworkErr
 }
 
 fn delete_link_if_present(netlink: &mut Netlink, name: &IfName) -> Result<(), NetlinkError> {
-    match netlink.link(name)? {
-        None => Ok(()),
-        Some(link) => match netlink.delete_link(&link) {
-            Err(error) if error.is_missing() => Ok(()),
-            result => result,
-        },
+    netlink.link(name)?.map_or(Ok(()), |link| unless_missing(netlink.delete_link(&link)))
+}
+
+fn delete_early_if_present(mut netlink: Netlink, name: &IfName) -> Result<(), NetlinkError> {
+    netlink.link(name)?.map_or(Ok(()), |link| unless_missing(netlink.delete_link_early(&link)))
+}
+
+fn unless_missing(deleted: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match deleted {
+        Err(error) if error.is_missing() => Ok(()),
+        result => result,
     }
 }
 

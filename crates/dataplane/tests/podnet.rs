@@ -9,7 +9,7 @@
 mod common;
 
 use common::{Namespace, eventually};
-use dataplane::netlink::MacAddress;
+use dataplane::netlink::{MacAddress, Netlink};
 use dataplane::podnet::{Created, Forwarding, PodNetwork, PodNetworkError, default_routes, teardown};
 use ipnet::IpNet;
 use model::Mtu;
@@ -184,6 +184,30 @@ fn teardown_leaves_nothing_and_may_be_repeated() {
     // what is left of a namespace that was unmounted but not removed
     let stale = tempfile::NamedTempFile::new().unwrap();
     host.run(|| teardown(stale.path(), &eth0)).unwrap();
+}
+
+#[test]
+fn all_is_gone_when_teardown_returns() {
+    let (host, pod) = (Namespace::new("host"), Namespace::pristine("pod"));
+    let (path, eth0) = (pod.path(), IfName::from("eth0"));
+    let network = pod_network(&path, &["10.244.166.128"]);
+    let (mut host_netlink, mut pod_netlink) =
+        (host.run(Netlink::open).expect("a socket"), pod.run(Netlink::open).expect("a socket"));
+    // the kernel is not through with one pair's memory when the next pair with its names is made
+    for _ in 0..20 {
+        setup(&host, &network).unwrap();
+        host.run(|| teardown(&path, &eth0)).unwrap();
+        assert_eq!(host_netlink.link(&network.host_interface).unwrap(), None);
+        assert_eq!(pod_netlink.link(&eth0).unwrap(), None);
+        assert_eq!(host_netlink.routes().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_refused_teardown_says_why() {
+    let (host, pod) = (Namespace::new("host"), Namespace::pristine("pod"));
+    let error = host.run(|| teardown(&pod.path(), &IfName::from("lo"))).unwrap_err();
+    assert_eq!(error.to_string(), "delete link lo: Operation not supported (os error 95)");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod listener;
 mod monitor;
 mod neighbour;
 mod path;
+mod removal;
 mod route;
 mod socket;
 

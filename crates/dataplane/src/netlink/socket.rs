@@ -1,7 +1,7 @@
 //! The socket: requests with acknowledgement, dumps, batches, and what can go wrong with each.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -83,11 +83,11 @@ impl Cause {
 
 /// A blocking rtnetlink socket.
 pub struct Netlink {
-    socket: Socket,
+    pub(super) socket: Socket,
     port: u32,
-    sequence: u32,
+    pub(super) sequence: u32,
     writes: u64,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -197,7 +197,7 @@ impl Netlink {
         Err(Cause::Restless)
     }
 
-    fn encode(&mut self, message: RouteNetlinkMessage, flags: u16, bytes: &mut Vec<u8>) {
+    pub(super) fn encode(&mut self, message: RouteNetlinkMessage, flags: u16, bytes: &mut Vec<u8>) {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -209,7 +209,7 @@ impl Netlink {
         message.serialize(&mut bytes[start..]);
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Cause> {
         self.socket.send(bytes, 0).map(drop).map_err(Cause::Socket)
     }
 
@@ -226,12 +226,8 @@ impl Netlink {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Cause::Socket(error)),
             }
-            let mut rest = self.buffer.as_slice();
-            while let Some(length) = rest.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes) as usize) {
-                let length = length.clamp(HEADER, rest.len().max(HEADER));
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| Cause::Unreadable(error.to_string()))?;
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            for message in messages(&self.buffer) {
+                let message = message?;
                 let sequence = message.header.sequence_number;
                 // answers to a request given up earlier
                 if last.wrapping_sub(sequence) > u32::MAX / 2 || sequence == 0 {
@@ -240,8 +236,7 @@ impl Netlink {
                 interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 let (answer, done) = match message.payload {
                     NetlinkPayload::Error(error) => {
-                        let failure = refusal(error.raw_code(), error.header.get(HEADER..).unwrap_or_default());
-                        (Answer::Acknowledged { failure }, sequence == last)
+                        (Answer::Acknowledged { failure: failure(&error) }, sequence == last)
                     }
                     NetlinkPayload::Done(done) => {
                         let failure = refusal(done.code, &done.extended_ack);
@@ -261,10 +256,26 @@ impl Netlink {
     }
 }
 
+/// Takes a datagram apart.
+pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Result<NetlinkMessage<RouteNetlinkMessage>, Cause>> {
+    std::iter::from_fn(move || {
+        let length = rest.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes) as usize)?;
+        let length = length.clamp(HEADER, rest.len().max(HEADER));
+        let message = NetlinkMessage::deserialize(rest).map_err(|error| Cause::Unreadable(error.to_string()));
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
 /// One message of the kernel's answer.
 enum Answer {
     Object(RouteNetlinkMessage),
     Acknowledged { failure: Option<Cause> },
+}
+
+/// Reads an acknowledgement; none is success.
+pub(super) fn failure(error: &ErrorMessage) -> Option<Cause> {
+    refusal(error.raw_code(), error.header.get(HEADER..).unwrap_or_default())
 }
 
 /// Reads an error code and the attributes behind it; zero is no refusal.

@@ -1,8 +1,9 @@
 //! The plugin as a process: one thread, little memory.
 
 use crate::common::{Call, Node, Outcome, eventually};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::process::Child;
 
 /// A call that waits for IPAM's lock: it has read the cluster and written nothing.
@@ -69,6 +70,22 @@ fn the_plugin_has_one_thread() {
         });
         blocked.release().success();
         assert_eq!(watcher.join().expect("the watcher ends"), 1, "{command}");
+    }
+}
+
+#[test]
+fn its_output_ends_with_it() {
+    let node = Node::new();
+    let container = node.container("cid1");
+    node.add(&container);
+    let mut child = node.call("DEL", &container).spawn();
+    assert!(child.wait().expect("the plugin ends").success());
+    // what it left in the kernel with the interface's memory does not keep a runtime that reads to the end
+    for output in [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)] {
+        let output = File::from(output.expect("a pipe"));
+        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe");
+        let text = std::io::read_to_string(output).expect("the output has an end");
+        assert_eq!(text, "");
     }
 }
 
