@@ -1,4 +1,4 @@
-//! Requests to a node's init, over a unix socket in the run directory: one JSON line each way.
+//! Requests to the init of a node or a router, over a unix socket in the run directory: one JSON line each way.
 
 use crate::pod::{Pod, PodName};
 use anyhow::{Context, Result, anyhow};
@@ -17,10 +17,10 @@ const SOCKET: &str = "control.sock";
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start the agent, and keep it running.
-    StartAgent,
-    /// End the agent, and keep it ended.
-    StopAgent,
+    /// Start the node's agent or the router's programs, and keep them running.
+    Start,
+    /// End them, and keep them ended.
+    Stop,
     /// Make a pod; the answer is its record.
     AddPod {
         /// What it is.

@@ -2,30 +2,32 @@
 
 use crate::control::{self, Request};
 use crate::exec::{Exec, Place};
-use crate::init::host::{SEARCH_PATH, endpoint};
+use crate::init::host::endpoint;
+use crate::init::work::search_path;
 use crate::init::{self, supervisor};
 use crate::process::{self, Pidfd, Process, ProcessId};
 use crate::ready::{self, Condition, Missing};
 use crate::rundir::{LabName, Record, RunDir};
 use crate::topology::{Datastore, Topology};
-use crate::{isolate, modules};
+use crate::{isolate, modules, router};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, setsid};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 mod cluster;
 mod pods;
+mod status;
 
 pub use pods::{Applied, Outcome};
+pub use status::{NodeStatus, RouterStatus, Status, StoreStatus};
 
 /// How long the kernel may take to end a lab's processes.
 const END: Duration = Duration::from_secs(20);
@@ -65,35 +67,6 @@ pub trait Progress {
     fn tick(&mut self) -> Result<()>;
 }
 
-/// Process ids of a lab, as the caller sees them; `None` where none runs.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Status {
-    /// The datastore's server.
-    pub store: StoreStatus,
-    /// Every node.
-    pub nodes: Vec<NodeStatus>,
-}
-
-/// The datastore's server.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct StoreStatus {
-    /// Its process.
-    pub pid: Option<i32>,
-}
-
-/// A node.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct NodeStatus {
-    /// Its name.
-    pub name: String,
-    /// Address of its uplink.
-    pub address: String,
-    /// Its first process.
-    pub init: Option<i32>,
-    /// Its agent.
-    pub agent: Option<i32>,
-}
-
 /// What [`Lab::down`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
@@ -118,12 +91,14 @@ impl Lab {
     /// Builds the lab and returns when its cluster works; after an error nothing of it is left.
     pub fn up(&self, options: &UpOptions, progress: &mut dyn Progress) -> Result<()> {
         check_machine(&options.topology, options.agents)?;
+        let routers = router::programs::folder(&options.topology)?;
         let me = ProcessId::of(std::process::id() as i32).context("/proc does not show this process")?;
         let mut record = Record {
             topology: options.topology.clone(),
             up: me,
             supervisor: None,
             agents: options.agents == Agents::Run,
+            routers,
             modules: Vec::new(),
             ready: false,
         };
@@ -151,7 +126,11 @@ impl Lab {
     }
 
     fn build(&self, record: &mut Record, progress: &mut dyn Progress) -> Result<()> {
-        progress.step(&format!("wiring {} nodes", record.topology.nodes.len()));
+        let routers = match record.topology.routers.len() {
+            0 => String::new(),
+            count => format!(" and {count} routers"),
+        };
+        progress.step(&format!("wiring {} nodes{routers}", record.topology.nodes.len()));
         let mut supervisor = self.start_supervisor()?;
         record.supervisor = ProcessId::of(supervisor.id() as i32);
         self.dir.write_record(record)?;
@@ -165,7 +144,7 @@ impl Lab {
             ensure!(!ended, "{}", tail(&self.dir.supervisor_log(), 5));
             progress.tick()
         });
-        awaited.map_err(|missing| self.explain(missing))?;
+        awaited.map_err(|missing| self.explain(&record.topology, missing))?;
         // after the wire, as on real machines: a tunl0 that is there before eth0 gives its address to ARP requests
         if let Some(module) = modules::wanted(&record.topology) {
             progress.step(&format!("loading kernel module {module}: it puts a tunl0 into every network namespace"));
@@ -174,7 +153,8 @@ impl Lab {
             self.dir.write_record(record)?;
         }
         if record.agents {
-            self.start_cluster(&record.topology, progress).map_err(|missing| self.explain(missing))?;
+            let topology = &record.topology;
+            self.start_cluster(topology, progress).map_err(|missing| self.explain(topology, missing))?;
         }
         record.ready = true;
         self.dir.write_record(record)?;
@@ -197,11 +177,12 @@ impl Lab {
     }
 
     /// Turns what is missing into an error that carries the logs of those concerned.
-    fn explain(&self, missing: Missing) -> anyhow::Error {
+    fn explain(&self, topology: &Topology, missing: Missing) -> anyhow::Error {
         let mut text = missing.lines.join("\n");
         for host in missing.hosts.iter().filter(|host| !host.is_empty()) {
-            let log = self.dir.host(host).join("var/log/calico/node.log");
-            text += &format!("\n--- {host}, last lines of its agent's log:\n{}", tail(&log, 10));
+            let (program, log) = log_of(topology, host);
+            let log = self.dir.host(host).join(log.strip_prefix("/").unwrap_or(&log));
+            text += &format!("\n--- {host}, last lines of its {program}'s log:\n{}", tail(&log, 10));
         }
         anyhow!(text)
     }
@@ -231,62 +212,44 @@ impl Lab {
         Ok(Down::Removed)
     }
 
-    /// Returns which processes the lab runs.
-    pub fn status(&self) -> Result<Status> {
-        let running = self.running()?;
-        let topology = &running.record.topology;
-        let server = match topology.datastore {
-            Datastore::Store => ["tortie", "store"].as_slice(),
-            Datastore::Etcd => &["etcd"],
-        };
-        let store = find_by_words(&running.children, server);
-        let nodes = topology.nodes.iter().map(|node| {
-            let init = running.host(&node.name);
-            let children = init.map(process::children).unwrap_or_default();
-            let agent = find_by_words(&children, &["tortie", "node"]);
-            NodeStatus { name: node.name.clone(), address: node.address.to_string(), init, agent }
-        });
-        Ok(Status { store: StoreStatus { pid: store }, nodes: nodes.collect() })
-    }
-
-    /// Runs a command on a node, the host outside or the router, as the caller's own, and returns its exit status.
+    /// Runs a command on a host, as the caller's own, and returns its exit status.
     pub fn exec_on_host(&self, host: &str, exec: &Exec) -> Result<i32> {
         self.host(host)?.run(exec)
     }
 
-    /// Ends a node's agent, which stays ended until [`start_agent`](Lab::start_agent); its kernel forwards on.
-    pub fn stop_agent(&self, node: &str) -> Result<()> {
-        self.ask_about_agent(node, &Request::StopAgent)
+    /// Ends a node's agent, or a router's programs, which stay ended until [`start`](Lab::start).
+    ///
+    /// A node's kernel forwards on; a router's does as its programs have it.
+    pub fn stop(&self, host: &str) -> Result<()> {
+        self.ask_about_programs(host, &Request::Stop)
     }
 
-    /// Starts a node's agent that was stopped.
-    pub fn start_agent(&self, node: &str) -> Result<()> {
-        self.ask_about_agent(node, &Request::StartAgent)
+    /// Starts a node's agent, or a router's programs, that were stopped.
+    pub fn start(&self, host: &str) -> Result<()> {
+        self.ask_about_programs(host, &Request::Start)
     }
 
-    fn ask_about_agent(&self, node: &str, request: &Request) -> Result<()> {
+    fn ask_about_programs(&self, host: &str, request: &Request) -> Result<()> {
         let record = self.running()?.record;
-        let nodes: Vec<&str> = record.topology.nodes.iter().map(|node| node.name.as_str()).collect();
-        ensure!(nodes.contains(&node), "lab {} has no node {node:?}; it has {}", self.name, nodes.join(", "));
+        let known: Vec<&str> = machines(&record.topology).collect();
+        let what = if record.topology.routers.is_empty() { "node" } else { "node or router" };
+        ensure!(known.contains(&host), "lab {} has no {what} {host:?}; it has {}", self.name, known.join(", "));
         ensure!(record.agents, "lab {} has no agents: it was made without", self.name);
-        self.ask(node, request).map(drop)
+        self.ask(host, request).map(drop)
     }
 
     fn host(&self, host: &str) -> Result<Place> {
         let running = self.running()?;
         let topology = &running.record.topology;
-        let known: Vec<&str> = topology
-            .nodes
-            .iter()
-            .map(|node| node.name.as_str())
-            .chain([topology.outside.name.as_str(), "router"])
-            .collect();
+        let known: Vec<&str> = machines(topology).chain([topology.outside.name.as_str(), "router"]).collect();
         ensure!(known.contains(&host), "lab {} has no host {host:?}; it has {}", self.name, known.join(", "));
         let pid = if host == "router" { Some(running.supervisor) } else { running.host(host) };
         let process = pid.map(Pidfd::open).transpose()?.flatten();
         let process = process.with_context(|| format!("host {host} of lab {} has ended", self.name))?;
+        let router = topology.routers.iter().find(|router| router.name == host);
+        let folder = router.and_then(|router| running.record.programs_of(router));
         let environment = [
-            ("PATH", SEARCH_PATH.to_owned()),
+            ("PATH", search_path(folder)),
             ("HOME", "/root".to_owned()),
             ("HOSTNAME", host.to_owned()),
             ("ETCDCTL_API", "3".to_owned()),
@@ -330,10 +293,18 @@ impl Running {
     }
 }
 
-/// Finds the process whose arguments begin with these words.
-fn find_by_words(processes: &[Process], words: &[&str]) -> Option<i32> {
-    let begins = |process: &&Process| process.arguments.get(..words.len()).is_some_and(|head| head == words);
-    processes.iter().find(begins).map(|process| process.pid)
+/// The hosts whose programs can be stopped and started: nodes and routers.
+fn machines(topology: &Topology) -> impl Iterator<Item = &str> {
+    let nodes = topology.nodes.iter().map(|node| node.name.as_str());
+    nodes.chain(topology.routers.iter().map(|router| router.name.as_str()))
+}
+
+/// What a host's main program is, and the file on the host that it writes to.
+fn log_of(topology: &Topology, host: &str) -> (&'static str, PathBuf) {
+    match topology.routers.iter().find(|router| router.name == host) {
+        Some(router) => (router::speaker(router.kind), router::log(router.kind, router::speaker(router.kind))),
+        None => ("agent", PathBuf::from("/var/log/calico/node.log")),
+    }
 }
 
 /// Fails, with the reason, on a machine that cannot carry a lab.

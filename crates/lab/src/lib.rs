@@ -10,6 +10,7 @@
 //!   ├── internet            the host outside
 //!   ├── k8s-m   init ── agent, pods
 //!   ├── k8s-w1  init ── agent, pods
+//!   ├── tor     init ── bird, or another router's programs
 //!   └── …
 //! ```
 //!
@@ -29,10 +30,13 @@ mod process;
 mod pty;
 mod ready;
 mod reaper;
+mod router;
 mod rundir;
 mod service;
 pub mod topology;
 mod wire;
 
-pub use lab::{Agents, Applied, Down, Lab, NodeStatus, Outcome, Progress, Status, StoreStatus, UpOptions};
+pub use lab::{
+    Agents, Applied, Down, Lab, NodeStatus, Outcome, Progress, RouterStatus, Status, StoreStatus, UpOptions,
+};
 pub use rundir::LabName;

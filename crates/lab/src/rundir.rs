@@ -4,7 +4,7 @@
 //! removed only when the recorded supervisor is dead: with that process have gone all mounts below the directory.
 
 use crate::process::ProcessId;
-use crate::topology::Topology;
+use crate::topology::{Kind, Router, Topology};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -57,12 +57,23 @@ pub(crate) struct Record {
     pub(crate) supervisor: Option<ProcessId>,
     /// Whether store and agents run, or the machines are bare.
     pub(crate) agents: bool,
+    /// The folder with the routers' programs, where they are not on the search path.
+    #[serde(default)]
+    pub(crate) routers: Option<PathBuf>,
     /// Kernel modules that `lab up` loaded for it.
     #[serde(default)]
     pub(crate) modules: Vec<String>,
     /// Whether the cluster was seen working.
     #[serde(default)]
     pub(crate) ready: bool,
+}
+
+impl Record {
+    /// The folder in which a router's programs are looked for first.
+    pub(crate) fn programs_of(&self, router: &Router) -> Option<&Path> {
+        // it has another BIRD, of the same name
+        self.routers.as_deref().filter(|_| router.kind != Kind::Bird2)
+    }
 }
 
 /// The directory of one lab.

@@ -9,6 +9,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+mod router;
+
+pub(crate) use router::DEFAULT_AS;
+pub use router::{Kind, Router};
+
 /// The topology that `lab up` builds when no file is given, as text.
 pub const DEFAULT: &str = include_str!("topology.yaml");
 
@@ -22,6 +27,12 @@ pub struct Topology {
     pub subnets: Vec<Subnet>,
     /// Nodes, in the order in which they are started and listed.
     pub nodes: Vec<Node>,
+    /// Routers that speak BGP, each a host beside the nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<Router>,
+    /// AS number of the nodes that name none: the cluster's own, `asNumber` of the default BGPConfiguration.
+    #[serde(default = "router::default_as")]
+    pub node_as: u32,
     /// The host beyond the router.
     pub outside: Outside,
     /// The server of the datastore.
@@ -99,6 +110,9 @@ pub struct Node {
     /// Which form `tunl0` takes on it.
     #[serde(default)]
     pub tunl0: Tunl0,
+    /// Its AS number, where it is another than the cluster's: `spec.bgp.asNumber` of the Node resource.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub as_number: Option<u32>,
     /// MTU of its uplink, at both ends.
     ///
     /// What neighbours send beyond it is lost without a word, as on a switch; the router sends no larger packet into
@@ -181,9 +195,14 @@ impl Topology {
         Topology::parse(DEFAULT).expect("the compiled-in topology is checked by a test")
     }
 
-    /// Returns the subnet a node stands in.
-    pub fn subnet_of(&self, node: &Node) -> Option<&Subnet> {
-        self.subnets.iter().find(|subnet| subnet.cidr.contains(&node.address))
+    /// Returns the subnet that an uplink's address lies in.
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.cidr.contains(&address))
+    }
+
+    /// Returns a node's AS number.
+    pub fn as_of(&self, node: &Node) -> u32 {
+        node.as_number.unwrap_or(self.node_as)
     }
 
     /// Returns the network between the router and the host outside, and the router's address in it.
@@ -197,8 +216,9 @@ impl Topology {
         let mut mistakes = Vec::new();
         self.check_pools(&mut mistakes);
         self.check_subnets(&mut mistakes);
-        self.check_nodes(&mut mistakes);
+        self.check_hosts(&mut mistakes);
         self.check_mtus(&mut mistakes);
+        self.check_routers(&mut mistakes);
         let (outside, _) = self.outside_link();
         for (index, subnet) in self.subnets.iter().enumerate() {
             if overlap(&subnet.cidr, &outside) {
@@ -295,7 +315,7 @@ impl Topology {
         }
     }
 
-    fn check_nodes(&self, mistakes: &mut Vec<String>) {
+    fn check_hosts(&self, mistakes: &mut Vec<String>) {
         if self.nodes.is_empty() {
             mistakes.push("nodes: must not be empty".to_owned());
         }
@@ -304,6 +324,7 @@ impl Topology {
         for (at, name) in
             (self.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}].name"), &node.name)))
                 .chain([("outside.name".to_owned(), &self.outside.name)])
+                .chain(self.routers.iter().enumerate().map(|(index, it)| (format!("routers[{index}].name"), &it.name)))
         {
             if !is_dns_name(name) || name.len() > 64 {
                 mistakes.push(format!("{at} {name:?}: must be a DNS name in lower case of at most 64 characters"));
@@ -312,15 +333,17 @@ impl Topology {
                 mistakes.push(format!("{at} {name:?}: is taken"));
             }
         }
-        for (index, node) in self.nodes.iter().enumerate() {
-            let at = format!("nodes[{index}].address {}", node.address);
-            if !addresses.insert(node.address) {
-                mistakes.push(format!("{at}: is taken by another node"));
+        let nodes = self.nodes.iter().enumerate().map(|(index, node)| (format!("nodes[{index}]"), node.address));
+        let routers = self.routers.iter().enumerate().map(|(index, it)| (format!("routers[{index}]"), it.address));
+        for (at, address) in nodes.chain(routers) {
+            let at = format!("{at}.address {address}");
+            if !addresses.insert(address) {
+                mistakes.push(format!("{at}: is taken by another node or router"));
             }
-            match self.subnet_of(node) {
+            match self.subnet_of(address) {
                 None => mistakes.push(format!("{at}: is in none of the subnets")),
-                Some(subnet) if subnet.gateway == node.address => mistakes.push(format!("{at}: is the gateway's")),
-                Some(subnet) if !is_host(&subnet.cidr, node.address) => {
+                Some(subnet) if subnet.gateway == address => mistakes.push(format!("{at}: is the gateway's")),
+                Some(subnet) if !is_host(&subnet.cidr, address) => {
                     mistakes.push(format!("{at}: is no host address of {}", subnet.cidr));
                 }
                 Some(_) => {}

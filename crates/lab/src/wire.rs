@@ -4,7 +4,8 @@
 //!            ┌──────────── router (the supervisor's namespace) ────────────┐
 //!  eth0 ── k8s-m ┐                                                         │
 //!  eth0 ── k8s-w1├ subnet0 192.168.10.254   subnet1 192.168.20.254 ┤ k8s-w0 ── eth0
-//!  eth0 ── k8s-w2┘                internet 203.0.113.1                     │
+//!  eth0 ── k8s-w2┤                internet 203.0.113.1                     │
+//!  eth0 ── tor   ┘                                                         │
 //!            └───────────────────────────┬─────────────────────────────────┘
 //!                                       eth0 203.0.113.10
 //! ```
@@ -37,23 +38,28 @@ pub(crate) fn router(topology: &Topology) -> String {
     batch
 }
 
-/// Commands that make a node's uplink, given a process of the node.
-pub(crate) fn node_link(topology: &Topology, index: usize, pid: i32) -> String {
-    let node = &topology.nodes[index];
-    let port = port(&node.name, index);
-    let subnet = topology.subnets.iter().position(|subnet| subnet.cidr.contains(&node.address));
-    let subnet = subnet.expect("a checked topology has a subnet for every node");
-    let mtu = node.mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
+/// Commands that make the uplinks of nodes and routers, given a process of each host, nodes first.
+pub(crate) fn uplinks(topology: &Topology, pids: &[i32]) -> String {
+    let nodes = topology.nodes.iter().map(|node| (&node.name, node.address, node.mtu));
+    let routers = topology.routers.iter().map(|router| (&router.name, router.address, None));
+    let hosts = nodes.chain(routers).zip(pids).enumerate();
+    hosts.map(|(index, ((name, address, mtu), pid))| uplink(topology, &port(name, index), address, mtu, *pid)).collect()
+}
+
+fn uplink(topology: &Topology, port: &str, address: Ipv4Addr, mtu: Option<u16>, pid: i32) -> String {
+    let subnet = topology.subnets.iter().position(|subnet| subnet.cidr.contains(&address));
+    let subnet = subnet.expect("a checked topology has a subnet for every host");
+    let mtu = mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
     format!(
         "link add name {port}{mtu} type veth peer name eth0{mtu} address {} netns {pid}\n\
          link set dev {port} master subnet{subnet} up\n",
-        mac(node.address)
+        mac(address)
     )
 }
 
 /// Commands that link the host outside to the router.
 pub(crate) fn outside_link(topology: &Topology, pid: i32) -> String {
-    let port = port(&topology.outside.name, topology.nodes.len());
+    let port = port(&topology.outside.name, topology.nodes.len() + topology.routers.len());
     let (net, router) = topology.outside_link();
     format!(
         "link add name {port} type veth peer name eth0 address {} netns {pid}\n\
@@ -123,7 +129,7 @@ mod tests {
     fn links_of_the_walkthrough() {
         let topology = Topology::walkthrough();
         assert_eq!(
-            node_link(&topology, 3, 42),
+            uplinks(&topology, &[1, 2, 3, 42]).split_inclusive('\n').skip(6).collect::<String>(),
             "link add name k8s-w0 type veth peer name eth0 address 02:00:c0:a8:14:64 netns 42\n\
              link set dev k8s-w0 master subnet1 up\n"
         );
@@ -141,7 +147,7 @@ mod tests {
         topology.nodes[3].mtu = Some(1400);
         topology.subnets[0].mtu = Some(1300);
         assert_eq!(
-            node_link(&topology, 3, 42),
+            uplinks(&topology, &[1, 2, 3, 42]).split_inclusive('\n').skip(6).collect::<String>(),
             "link add name k8s-w0 mtu 1400 type veth peer name eth0 mtu 1400 address 02:00:c0:a8:14:64 netns 42\n\
              link set dev k8s-w0 master subnet1 up\n"
         );

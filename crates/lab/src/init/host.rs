@@ -1,23 +1,23 @@
-//! The init of a host: a node with its agent, or the host outside.
+//! The init of a host: a node with its agent, a router with its programs, or the host outside.
 
 use super::pods::Pods;
+use super::work::Work;
 use crate::control::{self, Request};
 use crate::mount;
 use crate::reaper::{self, Reaper};
+use crate::router;
 use crate::rundir::{Record, RunDir};
-use crate::service::Service;
-use crate::topology::{Datastore, Node, Topology};
+use crate::topology::{Datastore, Node, Router, Topology};
 use crate::wire;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::unistd::sethostname;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::Arc;
 
 /// The line that says a host has its address.
 pub(super) const READY: &str = "ready";
@@ -27,51 +27,100 @@ pub(crate) const SEARCH_PATH: &str =
 /// An empty directory on every host.
 pub(super) const SCRATCH: &str = "/run/lab/scratch";
 /// Directories that every host has for itself.
-const PRIVATE: [&str; 6] = ["etc/calico", "etc/cni", "opt/cni", "var/lib/calico", "var/lib/cni", "var/log/calico"];
+const PRIVATE: [&str; 7] =
+    ["etc/calico", "etc/cni", "etc/tortie", "opt/cni", "var/lib/calico", "var/lib/cni", "var/log/calico"];
 /// The datastore's endpoint as nodes see it when `tortie store` serves it.
 const STORE_SOCKET: &str = "unix:///run/tortie/store.sock";
+
+/// What a host is.
+#[derive(Clone, Copy)]
+enum Role<'a> {
+    Node(&'a Node),
+    Router(&'a Router),
+    Outside,
+}
+
+impl<'a> Role<'a> {
+    fn of(topology: &'a Topology, name: &str) -> Role<'a> {
+        let node = topology.nodes.iter().find(|node| node.name == name).map(Role::Node);
+        let router = || topology.routers.iter().find(|router| router.name == name).map(Role::Router);
+        node.or_else(router).unwrap_or(Role::Outside)
+    }
+
+    /// Commands that give it its addresses and its default route.
+    fn addresses(self, topology: &Topology) -> String {
+        let (address, behind) = match self {
+            Role::Node(node) => (node.address, Vec::new()),
+            Role::Router(router) => (router.address, router.own_addresses().collect()),
+            Role::Outside => (topology.outside.address, Vec::new()),
+        };
+        let (prefix_len, gateway) = match topology.subnet_of(address) {
+            Some(subnet) => (subnet.cidr.prefix_len(), subnet.gateway),
+            None => {
+                let (net, router) = topology.outside_link();
+                (net.prefix_len(), router)
+            }
+        };
+        let behind = behind.into_iter().map(|address| format!("address add {address}/32 dev lo\n"));
+        wire::host(address, prefix_len, gateway) + &behind.collect::<String>()
+    }
+
+    /// Directories that it has for itself.
+    fn directories(self) -> Vec<String> {
+        let own = match self {
+            Role::Router(router) => router::directories(router.kind).to_vec(),
+            Role::Node(_) | Role::Outside => Vec::new(),
+        };
+        PRIVATE.iter().map(|&directory| directory.to_owned()).chain(own).collect()
+    }
+}
 
 pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
     reaper::blocked_signals().thread_block()?;
     let dir = RunDir::at(directory);
     let record: Record = dir.record()?.context("the lab's directory holds no record")?;
     let topology = &record.topology;
-    let node = topology.nodes.iter().find(|node| node.name == name);
+    let role = Role::of(topology, name);
 
     std::io::stdin().read_to_end(&mut Vec::new())?;
     sethostname(name).context("set the host name")?;
-    configure(&dir, topology, name, node)?;
+    configure(&dir, topology, name, role)?;
     mount::follow_machine()?;
     mount::proc()?;
-    show_private(&dir, name)?;
-    wire::sysctls(false)?;
-    wire::run(&match (node, node.and_then(|node| topology.subnet_of(node))) {
-        (Some(node), Some(subnet)) => wire::host(node.address, subnet.cidr.prefix_len(), subnet.gateway),
-        _ => {
-            let (net, router) = topology.outside_link();
-            wire::host(topology.outside.address, net.prefix_len(), router)
-        }
-    })?;
+    show_private(&dir, name, role)?;
+    wire::sysctls(matches!(role, Role::Router(_)))?;
+    wire::run(&role.addresses(topology))?;
 
     let reaper = Arc::new(Reaper::default());
-    if let Some(node) = node {
-        let agent = Agent { node: node.clone(), endpoint: endpoint(topology), service: Mutex::new(None) };
-        let pods = Pods::new(name, Arc::clone(&reaper))?;
-        let shared = Arc::clone(&reaper);
-        control::serve(Path::new("/run/lab"), move |request| match request {
-            Request::StartAgent => {
-                agent.start(&shared);
-                Ok(Value::Null)
-            }
-            Request::StopAgent => agent.stop().map(|()| Value::Null),
-            Request::AddPod { pod, uid, container_id } => pods.add(*pod, uid, container_id),
-            Request::UpdatePod(pod) => pods.update(*pod),
-            Request::DeletePod(name) => pods.delete(&name),
-        })?;
+    match role {
+        Role::Node(node) => {
+            let pods = Pods::new(name, Arc::clone(&reaper))?;
+            serve(Work::agent(node, endpoint(topology)), Some(pods), &reaper)?;
+        }
+        Role::Router(router) => {
+            serve(Work::router(topology, router, record.programs_of(router)), None, &reaper)?;
+        }
+        Role::Outside => {}
     }
     writeln!(std::io::stdout(), "{READY}")?;
     reaper.run()?;
     Ok(())
+}
+
+/// Answers the requests of `lab` commands.
+fn serve(work: Work, pods: Option<Arc<Pods>>, reaper: &Arc<Reaper>) -> Result<()> {
+    let reaper = Arc::clone(reaper);
+    control::serve(Path::new("/run/lab"), move |request| match (request, &pods) {
+        (Request::Start, _) => {
+            work.start(&reaper);
+            Ok(Value::Null)
+        }
+        (Request::Stop, _) => work.stop().map(|()| Value::Null),
+        (Request::AddPod { pod, uid, container_id }, Some(pods)) => pods.add(*pod, uid, container_id),
+        (Request::UpdatePod(pod), Some(pods)) => pods.update(*pod),
+        (Request::DeletePod(name), Some(pods)) => pods.delete(&name),
+        (Request::AddPod { .. } | Request::UpdatePod(_) | Request::DeletePod(_), None) => bail!("a router has no pods"),
+    })
 }
 
 /// Returns the URL at which nodes reach the datastore.
@@ -91,23 +140,41 @@ pub(super) fn log_to(command: &mut Command, log: &Path) {
 }
 
 /// Writes the host's own files, as an installer would.
-fn configure(dir: &RunDir, topology: &Topology, name: &str, node: Option<&Node>) -> Result<()> {
+fn configure(dir: &RunDir, topology: &Topology, name: &str, role: Role<'_>) -> Result<()> {
     let root = dir.host(name);
-    for directory in PRIVATE.iter().chain(&["run/netns", "run/lock", "run/tortie", "run/lab/scratch"]) {
+    let runtime = ["run/netns", "run/lock", "run/tortie", "run/lab/scratch"].map(str::to_owned);
+    for directory in role.directories().into_iter().chain(runtime) {
         let directory = root.join(directory);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     }
-    let others = topology.nodes.iter().map(|node| (node.address, &node.name));
-    let hosts: String = others
+    let nodes = topology.nodes.iter().map(|node| (node.address, &node.name));
+    let routers = topology.routers.iter().map(|router| (router.address, &router.name));
+    let hosts: String = nodes
+        .chain(routers)
         .chain([(topology.outside.address, &topology.outside.name)])
         .map(|(address, name)| format!("{address}\t{name}\n"))
         .collect();
     fs::write(root.join("etc/hosts"), format!("127.0.0.1\tlocalhost\n{hosts}"))?;
     fs::write(root.join("etc/hostname"), format!("{name}\n"))?;
-    if node.is_none() {
-        return Ok(());
+    match role {
+        Role::Node(_) => configure_node(&root, name, &endpoint(topology)),
+        Role::Router(router) => configure_router(&root, topology, router),
+        Role::Outside => Ok(()),
     }
-    let endpoint = endpoint(topology);
+}
+
+fn configure_router(root: &Path, topology: &Topology, router: &Router) -> Result<()> {
+    for (path, text) in router::setup(topology, router).files {
+        fs::write(root.join(path.trim_start_matches('/')), text).with_context(|| format!("write {path}"))?;
+    }
+    let machine = fs::read_to_string("/etc/group").context("read /etc/group")?;
+    if let Some(groups) = router::groups(router.kind, &machine) {
+        fs::write(root.join("etc/group"), groups)?;
+    }
+    Ok(())
+}
+
+fn configure_node(root: &Path, name: &str, endpoint: &str) -> Result<()> {
     fs::write(root.join("var/lib/calico/nodename"), name)?;
     fs::write(
         root.join("etc/calico/calicoctl.cfg"),
@@ -140,51 +207,16 @@ fn configure(dir: &RunDir, topology: &Topology, name: &str, node: Option<&Node>)
 }
 
 /// Puts the host's own directories where programs look for them. `/run` comes last: it covers the run directory.
-fn show_private(dir: &RunDir, name: &str) -> Result<()> {
+fn show_private(dir: &RunDir, name: &str, role: Role<'_>) -> Result<()> {
     let root = dir.host(name);
     let mut view = mount::View::default();
     mount::sys(&root.join("run/lab/scratch"))?;
-    for path in PRIVATE.iter().chain(&["etc/hosts", "etc/hostname"]) {
-        view.place(&root.join(path), &Path::new("/").join(path))?;
+    let directories = role.directories().into_iter().filter(|path| !path.starts_with("run/"));
+    let files = ["etc/hosts", "etc/hostname", "etc/group"].map(str::to_owned);
+    for path in directories.chain(files.into_iter().filter(|path| root.join(path).exists())) {
+        view.place(&root.join(&path), &Path::new("/").join(path))?;
     }
     mount::bind(&dir.shared(), &root.join("run/tortie"))?;
     view.place(&root.join("run"), Path::new("/run"))?;
     mount::share_within()
-}
-
-/// A node's agent.
-struct Agent {
-    node: Node,
-    endpoint: String,
-    /// Its supervision, once it has been started.
-    service: Mutex<Option<Service>>,
-}
-
-impl Agent {
-    /// Starts the agent, unless it runs.
-    fn start(&self, reaper: &Arc<Reaper>) {
-        let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(service) = &*service {
-            service.resume();
-            return;
-        }
-        let (node, endpoint) = (self.node.clone(), self.endpoint.clone());
-        *service = Some(Service::start(Arc::clone(reaper), "agent", move || {
-            let mut command = Command::new("/run/tortie/bin/tortie");
-            command.arg0("tortie").arg("node").current_dir("/").stdin(Stdio::null());
-            command.env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root");
-            command.env("NODENAME", &node.name).env("IP", "autodetect").env("CALICO_NETWORKING_BACKEND", "bird");
-            command.env("NO_DEFAULT_POOLS", "true").env("CLUSTER_TYPE", "bgp");
-            command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &endpoint);
-            command.env("TORTIE_TUNL0", node.tunl0.to_string());
-            log_to(&mut command, Path::new("/var/log/calico/node.log"));
-            command
-        }));
-    }
-
-    /// Stops the agent until it is started again.
-    fn stop(&self) -> Result<()> {
-        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        service.map_or(Ok(()), |service| service.stop().context("stop the agent"))
-    }
 }

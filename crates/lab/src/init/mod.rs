@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod pod;
 mod pods;
 pub(crate) mod supervisor;
+pub(crate) mod work;
 
 use anyhow::{Result, bail};
 use std::path::Path;

@@ -73,9 +73,10 @@ fn install(dir: &RunDir) -> Result<PathBuf> {
 /// Starts every host, links each to the wire, and waits until all have their addresses.
 fn start_hosts(dir: &RunDir, topology: &Topology, reaper: &Reaper, binary: &Path) -> Result<()> {
     let mut hosts = Vec::new();
-    let mut links = String::new();
-    let names = topology.nodes.iter().map(|node| &node.name).chain([&topology.outside.name]);
-    for (index, name) in names.enumerate() {
+    let mut pids = Vec::new();
+    let nodes = topology.nodes.iter().map(|node| &node.name);
+    let routers = topology.routers.iter().map(|router| &router.name);
+    for name in nodes.chain(routers).chain([&topology.outside.name]) {
         fs::create_dir_all(dir.init(name))?;
         let mut command = Command::new(binary);
         command.arg0("tortie").args(super::SUBCOMMAND).arg("host").arg(dir.path()).arg(name).current_dir("/");
@@ -85,13 +86,11 @@ fn start_hosts(dir: &RunDir, topology: &Topology, reaper: &Reaper, binary: &Path
         let host = reaper
             .spawn_by(&mut command, |command| isolate::spawn_in_new(command, namespaces))
             .with_context(|| format!("start host {name}"))?;
-        links += &match topology.nodes.get(index) {
-            Some(_) => wire::node_link(topology, index, host.pid()),
-            None => wire::outside_link(topology, host.pid()),
-        };
+        pids.push(host.pid());
         hosts.push((name, host));
     }
-    wire::run(&links)?;
+    let outside = pids.pop().expect("the host outside is the last");
+    wire::run(&(wire::uplinks(topology, &pids) + &wire::outside_link(topology, outside)))?;
     for (_, host) in &mut hosts {
         // the end of a host's input says that its link exists
         drop(host.child.stdin.take());

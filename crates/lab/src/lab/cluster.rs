@@ -3,7 +3,8 @@
 use super::{Lab, Progress};
 use crate::control::Request;
 use crate::ready::{self, Condition, Missing};
-use crate::topology::{Dataplane, Encapsulation, Topology};
+use crate::router;
+use crate::topology::{self, Dataplane, Encapsulation, Topology};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ impl Lab {
         self.initialise(topology).map_err(|error| Missing::because(&error))?;
 
         progress.step("starting the agents");
-        for node in &topology.nodes {
-            self.ask(&node.name, &Request::StartAgent).map_err(|error| Missing::because(&error))?;
+        for host in super::machines(topology) {
+            self.ask(host, &Request::Start).map_err(|error| Missing::because(&error))?;
         }
         let total = topology.nodes.len();
         progress.step(&format!("waiting for {} sessions and the block routes", total * (total - 1) / 2));
@@ -57,6 +58,13 @@ impl Lab {
                     let established = status.lines().filter(|line| line.contains("Established")).count();
                     if established >= peers { Ok(()) } else { Err(format!("{established} Established")) }
                 }),
+            });
+        }
+        for router in &topology.routers {
+            conditions.push(Condition {
+                what: format!("{}: {} runs", router.name, router::speaker(router.kind)),
+                host: router.name.clone(),
+                look: Box::new(|| self.output(&router.name, router::probe(router.kind)).map(drop)),
             });
         }
         let tunnelled = topology.pools.iter().any(|pool| pool.ipip_mode != Encapsulation::Never && !pool.disabled);
@@ -135,7 +143,15 @@ fn resources(topology: &Topology) -> Vec<Value> {
             },
         })
     });
-    pools.chain([felix]).collect()
+    let bgp = (topology.node_as != topology::DEFAULT_AS).then(|| {
+        json!({
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "BGPConfiguration",
+            "metadata": {"name": "default"},
+            "spec": {"asNumber": topology.node_as},
+        })
+    });
+    pools.chain([felix]).chain(bgp).collect()
 }
 
 impl Missing {

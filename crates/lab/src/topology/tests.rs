@@ -52,7 +52,7 @@ fn each_mistake_names_field_and_reason() {
         (
             "address: 192.168.20.100",
             "address: 192.168.10.10",
-            "nodes[3].address 192.168.10.10: is taken by another node",
+            "nodes[3].address 192.168.10.10: is taken by another node or router",
         ),
         ("name: k8s-w2", "name: k8s-w1", "nodes[2].name \"k8s-w1\": is taken"),
         (
@@ -90,5 +90,65 @@ fn unknown_fields_and_wrong_types_are_refused_with_their_name() {
     ] {
         let error = Topology::parse(&edited(from, to)).unwrap_err().to_string();
         assert!(error.contains(expect), "{from} → {to}: {error}");
+    }
+}
+
+#[test]
+fn each_mistake_of_a_router_names_field_and_reason() {
+    let good = "{name: tor, kind: frr, address: 192.168.10.1, as: 65001, networks: [10.99.0.0/16], password: secret}";
+    let with = |routers: &str| Topology::parse(&format!("{DEFAULT}routers: [{routers}]\n"));
+    let topology = with(good).unwrap();
+    let router = &topology.routers[0];
+    assert_eq!((router.hold_time, router.reflector, topology.node_as), (90, false, 64512));
+    assert_eq!(router.own_addresses().collect::<Vec<_>>(), ["10.99.0.1".parse::<Ipv4Addr>().unwrap()]);
+    for (from, to, expect) in [
+        ("name: tor", "name: k8s-m", "routers[0].name \"k8s-m\": is taken"),
+        ("name: tor", "name: router", "routers[0].name \"router\": is taken"),
+        ("192.168.10.1,", "192.168.30.1,", "routers[0].address 192.168.30.1: is in none of the subnets"),
+        ("192.168.10.1,", "192.168.10.10,", "routers[0].address 192.168.10.10: is taken by another node or router"),
+        ("192.168.10.1,", "192.168.10.254,", "routers[0].address 192.168.10.254: is the gateway's"),
+        (
+            "192.168.10.1,",
+            "192.168.10.255,",
+            "routers[0].address 192.168.10.255: is no host address of 192.168.10.0/24",
+        ),
+        ("as: 65001", "as: 0", "routers[0].as 0: must be 1 to 4294967295"),
+        ("as: 65001", "as: 65001, holdTime: 2", "routers[0].holdTime 2: must be 3 to 65535 seconds"),
+        ("as: 65001", "as: 65001, reflector: true", "routers[0].reflector: no node is in its AS 65001"),
+        ("10.99.0.0/16", "10.99.1.0/16", "routers[0].networks[0] 10.99.1.0/16: has host bits, 10.99.0.0/16 has none"),
+        ("10.99.0.0/16", "172.16.9.0/24", "routers[0].networks[0] 172.16.9.0/24: overlaps pools[0].cidr 172.16.0.0/16"),
+        (
+            "10.99.0.0/16",
+            "192.168.20.0/25",
+            "routers[0].networks[0] 192.168.20.0/25: overlaps subnets[1].cidr 192.168.20.0/24",
+        ),
+        (
+            "10.99.0.0/16",
+            "203.0.113.0/25",
+            "routers[0].networks[0] 203.0.113.0/25: overlaps outside.address's network 203.0.113.0/24",
+        ),
+        (
+            "password: secret",
+            "password: 'a b'",
+            "routers[0].password: must be 1 to 80 printable ASCII characters without blanks, quotes, # and backslashes",
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let Invalid(mistakes) = with(&good.replace(from, to)).unwrap_err();
+        assert_eq!(mistakes, [expect], "{from} → {to}");
+    }
+    for (from, to, expect) in [
+        ("kind: frr", "kind: quagga", "quagga"),
+        ("as: 65001", "as: 4294967296", "4294967296"),
+        (", as: 65001", "", "as"),
+    ] {
+        let error = with(&good.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(expect), "{from} → {to}: {error}");
+    }
+    for (from, to, expect) in [
+        ("outside:", "nodeAs: 0\noutside:", "nodeAs 0: must be 1 to 4294967295"),
+        ("192.168.20.100", "192.168.20.100, as: 0", "nodes[3].as 0: must be 1 to 4294967295"),
+    ] {
+        assert_eq!(Topology::parse(&edited(from, to)).unwrap_err().0, [expect]);
     }
 }

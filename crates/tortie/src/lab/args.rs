@@ -34,15 +34,17 @@ pub(super) enum Command {
     Delete(DeleteArguments),
     /// Run a command in a pod, or on a node with --node
     Exec(ExecArguments),
-    /// Stop a node's agent, and keep it stopped; the node's kernel forwards on
+    /// Stop a node's agent, and keep it stopped; the node's kernel forwards on. Of a router, its programs
     Stop {
-        /// The node
-        node: String,
+        /// The node or router
+        #[arg(value_name = "NODE")]
+        host: String,
     },
-    /// Start a node's agent that was stopped
+    /// Start a node's agent, or a router's programs, that were stopped
     Start {
-        /// The node
-        node: String,
+        /// The node or router
+        #[arg(value_name = "NODE")]
+        host: String,
     },
     /// Show the lab's processes
     Status {
@@ -62,6 +64,21 @@ pub(super) enum Command {
     ///   nodes[].mtu         of the node's uplink, both ends (1500); larger packets of neighbours are lost, as on a
     ///                       switch, and the router sends no larger ones into the subnet
     ///   nodes[].tunl0       form of the tunnel: auto, kernel or bpf (auto)
+    ///   nodes[].as          AS number of this node alone (nodeAs)
+    ///   nodeAs              AS number of the nodes (64512, as Calico has it)
+    ///   routers[]           hosts that run another BGP program:
+    ///     name, address     as a node has them
+    ///     kind              bird (1.6), bird2, frr or gobgp. GoBGP has no routes in its kernel: what it learns it tells
+    ///                       by `gobgp global rib`, and pods reach its networks through natOutgoing. bird2 is the
+    ///                       machine's; the others are where tools/routers unpacks them, or in TORTIE_ROUTERS
+    ///     as                its AS number
+    ///     networks          prefixes that it announces, each with its first host address on the router (none)
+    ///     password          TCP-MD5 password of all its sessions (none)
+    ///     reflector         whether it reflects routes between the nodes of its AS (false)
+    ///     holdTime          that it proposes, in seconds, 3 or more (90)
+    /// A router has a session ready for every node; a BGPPeer brings it up, and that is the operator's to make:
+    ///   {apiVersion: projectcalico.org/v3, kind: BGPPeer, metadata: {name: tor}, spec: {peerIP: ADDRESS, asNumber: AS}}
+    /// with `calicoctl apply -f` on a node. Passwords are files on each node: /etc/tortie/secrets/NAME/KEY.
     #[command(verbatim_doc_comment)]
     Topology,
     /// Build a lab, show the three paths with a verdict on every value, and take it down
@@ -170,7 +187,7 @@ pub(super) enum StatusOutput {
 pub(super) struct ExecArguments {
     /// The pod
     pub(super) pod: Option<String>,
-    /// The node, instead of a pod; the host outside and `router` are hosts too
+    /// The node, instead of a pod; routers, the host outside and `router` are hosts too
     #[arg(long, value_name = "NODE", conflicts_with = "pod")]
     pub(super) node: Option<String>,
     /// The pod's namespace

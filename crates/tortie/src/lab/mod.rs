@@ -64,8 +64,8 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Get(get) => get::run(&lab, &get)?,
         Command::Delete(delete) => return delete_pods(&lab, &delete),
         Command::Exec(exec) => return execute_in(&lab, exec),
-        Command::Stop { node } => lab.stop_agent(&node)?,
-        Command::Start { node } => lab.start_agent(&node)?,
+        Command::Stop { host } => lab.stop(&host)?,
+        Command::Start { host } => lab.start(&host)?,
         Command::Status { output } => print_status(&lab, output)?,
         Command::Demo(demo) => return show(&lab, &demo),
         Command::Topology => write!(io::stdout(), "{}", topology::DEFAULT)?,
@@ -184,6 +184,13 @@ fn print_status(lab: &Lab, output: Option<StatusOutput>) -> Result<()> {
         status.nodes.into_iter().map(|node| vec![node.name, node.address, shown(node.init), shown(node.agent)]),
     );
     writeln!(stdout, "store: {}\n\n{}", shown(status.store.pid), columns(&rows))?;
+    if !status.routers.is_empty() {
+        let mut rows = vec![["ROUTER", "ADDRESS", "INIT", "KIND", "BGP"].map(str::to_owned).to_vec()];
+        rows.extend(
+            status.routers.into_iter().map(|it| vec![it.name, it.address, shown(it.init), it.kind, shown(it.speaker)]),
+        );
+        writeln!(stdout, "\n{}", columns(&rows))?;
+    }
     Ok(())
 }
 

@@ -9,5 +9,6 @@ mod machine;
 mod path_mtu;
 mod pods;
 mod restarts;
+mod routers;
 mod shapes;
 mod traffic;
