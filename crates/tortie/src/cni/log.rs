@@ -1,6 +1,8 @@
 //! The plugin's log: lines in Calico's form, in the configured file; warnings and errors on standard error too.
 
 use super::netconf::{LOG_ONLY, NetConf};
+use jiff::tz::TimeZone;
+use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -19,6 +21,7 @@ pub(crate) struct Log {
     file: Option<File>,
     threshold: Level,
     container_id: String,
+    zone: OnceCell<TimeZone>,
 }
 
 impl Log {
@@ -34,7 +37,7 @@ impl Log {
             let _ = path.parent().map(std::fs::create_dir_all);
             OpenOptions::new().create(true).append(true).open(path).ok()
         });
-        let log = Log { file, threshold, container_id: container_id.to_owned() };
+        let log = Log { file, threshold, container_id: container_id.to_owned(), zone: OnceCell::new() };
         for key in LOG_ONLY.iter().filter(|key| conf.other.contains_key(**key)) {
             log.write(Level::Warning, &format!("{key} is not acted on yet: the log file is not rotated"));
         }
@@ -49,7 +52,8 @@ impl Log {
         if level < self.threshold {
             return;
         }
-        let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.3f");
+        let zone = self.zone.get_or_init(local_zone).clone();
+        let now = jiff::Timestamp::now().to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S%.3f");
         let word = match level {
             Level::Debug => "DEBUG",
             Level::Info => "INFO",
@@ -64,5 +68,39 @@ impl Log {
         if level >= Level::Warning {
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
+    }
+}
+
+/// The zone of the machine's clock, as TZ or /etc/localtime has it; UTC where neither does.
+///
+/// [`TimeZone::system`] wants the zone's name too, and for it lists all of /usr/share/zoneinfo, which takes as long as
+/// making the pod's interface.
+fn local_zone() -> TimeZone {
+    match std::env::var_os("TZ") {
+        Some(_) => TimeZone::system(),
+        None => zone_of(&std::fs::read("/etc/localtime").unwrap_or_default()),
+    }
+}
+
+/// Reads a zone's rules (RFC 8536).
+fn zone_of(rules: &[u8]) -> TimeZone {
+    TimeZone::tzif("Local", rules).unwrap_or(TimeZone::UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_without_a_name() {
+        // RFC 8536 §3: header and data of version 1, the same of version 2, then the rule for all times
+        let mut header = [0; 44];
+        header[..5].copy_from_slice(b"TZif2");
+        (header[39], header[43]) = (1, 1); // typecnt, charcnt
+        let data = [0; 7]; // one local time type, and its empty designation
+        let rules = [&header[..], &data, &header, &data, b"\n<+0545>-5:45\n"].concat();
+        let text = |rules: &[u8]| jiff::Timestamp::UNIX_EPOCH.to_zoned(zone_of(rules)).strftime("%H:%M").to_string();
+        assert_eq!(text(&rules), "05:45");
+        assert_eq!(text(b"no rules"), "00:00");
     }
 }
