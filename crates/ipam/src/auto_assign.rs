@@ -141,10 +141,12 @@ pub enum AutoAssignError {
 }
 
 /// A request, and what of the cluster it depends on.
-pub struct Prepared<'r> {
-    request: &'r AutoAssign,
+pub struct Prepared {
+    request: AutoAssign,
     owner: Owner,
     cluster: Cluster,
+    /// Whether the configuration was there.
+    configured: bool,
 }
 
 /// What a request depends on, read at once and once.
@@ -162,16 +164,15 @@ impl Ipam<'_> {
     ///
     /// On an error nothing stays assigned.
     pub async fn auto_assign(&self, request: &AutoAssign) -> Result<Assigned, AutoAssignError> {
-        let prepared = self.prepare(request).await?;
-        self.assign_prepared(&prepared).await
+        let prepared = self.prepare(request.clone()).await?;
+        self.assign_prepared(prepared).await
     }
 
-    /// Reads what a request depends on, and changes nothing but a missing configuration: the first half of
-    /// [`Ipam::auto_assign`].
+    /// Reads what a request depends on, and changes nothing: the first half of [`Ipam::auto_assign`].
     ///
     /// Callers on one host that take turns need to do so for the second half alone. What changes in between is found
     /// there.
-    pub async fn prepare<'r>(&self, request: &'r AutoAssign) -> Result<Prepared<'r>, AutoAssignError> {
+    pub async fn prepare(&self, request: AutoAssign) -> Result<Prepared, AutoAssignError> {
         let owner = match request.use_ {
             Use::Workload | Use::Tunnel => Owner::host(&request.host),
             Use::LoadBalancer => Owner::load_balancer(),
@@ -191,13 +192,20 @@ impl Ipam<'_> {
             }
             Use::LoadBalancer => BTreeMap::new(),
         };
-        let config = self.config_or_default(config).await?;
-        Ok(Prepared { request, owner, cluster: Cluster { config, pools, reserved, node_labels, affinities } })
+        let configured = config.is_some();
+        let config = config.map(|stored| stored.value).unwrap_or_default();
+        let cluster = Cluster { config, pools, reserved, node_labels, affinities };
+        Ok(Prepared { request, owner, cluster, configured })
     }
 
     /// Assigns the addresses of a prepared request: the second half of [`Ipam::auto_assign`].
-    pub async fn assign_prepared(&self, prepared: &Prepared<'_>) -> Result<Assigned, AutoAssignError> {
-        let Prepared { request, owner, cluster } = prepared;
+    ///
+    /// A configuration that was missing is created with Calico's defaults.
+    pub async fn assign_prepared(&self, prepared: Prepared) -> Result<Assigned, AutoAssignError> {
+        let Prepared { request, owner, mut cluster, configured } = prepared;
+        if !configured {
+            cluster.config = self.config_or_default(None).await?;
+        }
         let handle = request.handle.as_deref().map(block::trim_handle);
         let mut cursor = HandleCursor::new(handle);
         let mut gained = [Vec::new(), Vec::new()];
@@ -210,9 +218,9 @@ impl Ipam<'_> {
             }
             let mut search = Search {
                 ipam: self,
-                request,
-                owner,
-                cluster,
+                request: &request,
+                owner: &owner,
+                cluster: &cluster,
                 holder: Holder { handle: handle.map(str::to_owned), attributes: request.attrs.clone() },
                 cursor: &mut cursor,
                 family,

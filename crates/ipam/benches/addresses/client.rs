@@ -173,9 +173,9 @@ impl Client {
         let mut times = Vec::new();
         for request in requests {
             let start = Instant::now();
-            let prepared = ipam.prepare(request).await?;
+            let prepared = ipam.prepare(request.clone()).await?;
             let turn = self.turn()?;
-            let assigned = ipam.assign_prepared(&prepared).await?;
+            let assigned = ipam.assign_prepared(prepared).await?;
             drop(turn);
             times.push(start.elapsed());
             ensure!(assigned.v4.len() == 1, "one address was asked for: {assigned:?}");

@@ -1,7 +1,7 @@
 //! ADD: addresses, the pod's network, its WorkloadEndpoint and profile (dataplane reference §1.3 to §1.6).
 
 use super::call::Call;
-use super::cluster::{self, ensure_profile};
+use super::cluster::{self, Found, create_profile};
 use super::error::CniError;
 use super::log::Log;
 use super::netconf::NetConf;
@@ -30,16 +30,23 @@ pub(crate) async fn add(call: &Call, netns: &Path, conf: &NetConf, input: &[u8],
         return Err(CniError::failed("requested feature is not supported for this runtime: ip_addrs_no_ipam"));
     }
     let client = cluster::connect(conf).await?;
-    cluster::require_ready(&client).await?;
-    let present = cluster::endpoint(&client, &workload.namespace, &workload.endpoint_name()?).await?;
+    let name = workload.endpoint_name()?;
+    let prepare = async {
+        match conf.ipam.plugin.as_str() {
+            ipam_plugin::NAME => Some(ipam_plugin::prepare(client.store(), call, conf).await),
+            _ => None,
+        }
+    };
+    let (found, prepared) = tokio::join!(cluster::find(&client, &workload.namespace, &name, &conf.name), prepare);
+    let Found { endpoint: present, profile } = found?;
     let undo = Undo { client: &client, call, conf, input, log, addresses: Vec::new(), network: false, endpoint: None };
-    let mut add = Add { client: &client, call, netns, conf, workload, undo };
+    let mut add = Add { client: &client, call, netns, conf, workload, profile, undo };
     if let (Some(present), Orchestrator::Cni) = (&present, &add.workload.orchestrator) {
         return add.join(present.clone()).await;
     }
-    let assigned = match conf.ipam.plugin.as_str() {
-        ipam_plugin::NAME => ipam_plugin::add(client.store(), call, conf, log).await?,
-        other => delegate::add(other, call, input)?,
+    let assigned = match prepared {
+        Some(prepared) => ipam_plugin::assign(client.store(), prepared?, call, conf, log).await?,
+        None => delegate::add(&conf.ipam.plugin, call, input)?,
     };
     add.undo.addresses.clone_from(&assigned.ips);
     match add.connect(assigned, present, mtu).await {
@@ -58,6 +65,8 @@ struct Add<'a> {
     netns: &'a Path,
     conf: &'a NetConf,
     workload: Workload,
+    /// Whether the network's profile is there.
+    profile: bool,
     undo: Undo<'a>,
 }
 
@@ -78,7 +87,7 @@ impl Add<'_> {
         self.undo.network = true;
         let mac = created.mac.to_string();
         self.write_endpoint(&ips, &mac, present).await?;
-        ensure_profile(self.client, &self.conf.name, &self.workload.orchestrator).await?;
+        self.ensure_profile().await?;
         let interfaces = self.interfaces(self.workload.interface().0, mac, Some(mtu.0));
         Ok(Added { interfaces, ips, routes: assigned.routes })
     }
@@ -126,12 +135,19 @@ impl Add<'_> {
             self.client.update(Resource::from(joined.clone())).await?;
             self.undo.endpoint = Some(Written { ours: joined, previous: Some(present) });
         }
-        if let Err(error) = ensure_profile(self.client, &self.conf.name, &self.workload.orchestrator).await {
+        if let Err(error) = self.ensure_profile().await {
             self.undo.endpoint().await;
             return Err(error);
         }
         let ips = spec.ip_networks.iter().filter_map(|network| network.parse().ok()).collect();
         Ok(Added { interfaces: self.interfaces(spec.interface_name, spec.mac, None), ips, routes: Vec::new() })
+    }
+
+    async fn ensure_profile(&self) -> Result<(), CniError> {
+        if self.profile {
+            return Ok(());
+        }
+        create_profile(self.client, &self.conf.name, &self.workload.orchestrator).await
     }
 
     /// The host's end and the container's, as a result lists them.

@@ -7,6 +7,11 @@ use crate::client::{Client, ClientError};
 use api::kind::{EntityRule, ProfileSpec, Rule, WorkloadEndpointSpec};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
+use api::{Key, Object};
+use datastore::Query;
+
+/// The one object of its kind.
+const CLUSTER: &str = "default";
 
 impl From<ClientError> for CniError {
     fn from(error: ClientError) -> Self {
@@ -27,13 +32,44 @@ pub(crate) async fn connect(conf: &NetConf) -> Result<Client, CniError> {
 
 /// Refuses to work while the datastore is not there yet, or locked for a migration.
 pub(crate) async fn require_ready(client: &Client) -> Result<(), CniError> {
-    let ready = match client.get(Kind::ClusterInformation, "", "default").await {
-        Ok(Resource::ClusterInformation(object)) => object.spec.datastore_ready.unwrap_or(false),
-        Ok(_) => false,
-        Err(error) if error.not_found() => false,
-        Err(error) => return Err(error.into()),
-    };
-    if ready { Ok(()) } else { Err(CniError::failed("Calico is currently not ready to process requests")) }
+    match client.get(Kind::ClusterInformation, "", CLUSTER).await {
+        Ok(resource) => demand_ready(Some(&resource)),
+        Err(error) if error.not_found() => demand_ready(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn demand_ready(resource: Option<&Resource>) -> Result<(), CniError> {
+    match resource {
+        Some(Resource::ClusterInformation(object)) if object.spec.datastore_ready == Some(true) => Ok(()),
+        _ => Err(CniError::failed("Calico is currently not ready to process requests")),
+    }
+}
+
+/// What an ADD finds.
+pub(crate) struct Found {
+    /// The container's endpoint, if it has one.
+    pub(crate) endpoint: Option<Typed<WorkloadEndpointSpec>>,
+    /// Whether the network's profile is there.
+    pub(crate) profile: bool,
+}
+
+/// Reads a ready cluster, in one round trip.
+pub(crate) async fn find(client: &Client, namespace: &str, name: &str, network: &str) -> Result<Found, CniError> {
+    let queries = [
+        Query::Get(Key::global(Kind::ClusterInformation, CLUSTER)),
+        Query::Get(Key::namespaced(Kind::WorkloadEndpoint, namespace, name)),
+        Query::Get(Key::global(Kind::Profile, network)),
+    ];
+    let (answers, _) = client.store().read(&queries).await?;
+    let mut found = answers.into_iter().map(|entries| match entries.into_iter().next().map(|entry| entry.object) {
+        Some(Object::Resource(resource)) => Some(resource),
+        _ => None,
+    });
+    let mut next = || found.next().flatten();
+    demand_ready(next().as_ref())?;
+    let endpoint = next().map(as_endpoint).transpose()?;
+    Ok(Found { endpoint, profile: next().is_some() || network == api::initial::DEFAULT_ALLOW })
 }
 
 /// Reads an endpoint; none is no error.
@@ -43,25 +79,23 @@ pub(crate) async fn endpoint(
     name: &str,
 ) -> Result<Option<Typed<WorkloadEndpointSpec>>, CniError> {
     match client.get(Kind::WorkloadEndpoint, namespace, name).await {
-        Ok(resource) => Typed::try_from(resource)
-            .map(Some)
-            .map_err(|kind: Kind| CniError::failed(format!("expected an endpoint, found a {}", kind.name()))),
+        Ok(resource) => as_endpoint(resource).map(Some),
         Err(error) if error.not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The network's profile, created once: all may leave, and enter (outside Kubernetes from the same network).
-pub(crate) async fn ensure_profile(
+fn as_endpoint(resource: Resource) -> Result<Typed<WorkloadEndpointSpec>, CniError> {
+    Typed::try_from(resource)
+        .map_err(|kind: Kind| CniError::failed(format!("expected an endpoint, found a {}", kind.name())))
+}
+
+/// Creates the network's profile: all may leave, and enter (outside Kubernetes from the same network).
+pub(crate) async fn create_profile(
     client: &Client,
     network: &str,
     orchestrator: &Orchestrator,
 ) -> Result<(), CniError> {
-    match client.get(Kind::Profile, "", network).await {
-        Ok(_) => return Ok(()),
-        Err(error) if error.not_found() => {}
-        Err(error) => return Err(error.into()),
-    }
     let selector = match orchestrator {
         Orchestrator::Kubernetes { .. } => None,
         Orchestrator::Cni => Some(format!("has({network})").into()),

@@ -25,31 +25,57 @@ use std::net::IpAddr;
 /// The plugin's name, as network configurations have it.
 pub(crate) const NAME: &str = "calico-ipam";
 
+/// What an ADD asks for, and what has been read for it.
+pub(crate) enum Prepared {
+    /// This address.
+    Address(IpAddr),
+    /// Some address of each family that is wanted.
+    Auto(Box<ipam::Prepared>),
+}
+
 /// Assigns addresses to a container; each comes with its block's prefix length, and a route to
 /// the block.
 pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Added, CniError> {
-    let workload = Workload::new(call, conf, conf.node()?);
+    let prepared = prepare(store, call, conf).await?;
+    assign(store, prepared, call, conf, log).await
+}
+
+/// Reads what an assignment depends on, and changes nothing: the first half of [`add`].
+pub(crate) async fn prepare(store: &dyn Store, call: &Call, conf: &NetConf) -> Result<Prepared, CniError> {
+    if let Some(text) = call.args.get("IP") {
+        let address = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
+        return Ok(Prepared::Address(address));
+    }
+    let Holder { handle, attributes } = holder(&Workload::new(call, conf, conf.node()?), conf);
+    let request = request(store, conf, conf.node()?).await?;
+    let request = AutoAssign { handle, attrs: attributes, ..request };
+    let prepared = Ipam::new(store, &SystemClock).prepare(request).await.map_err(auto_assign_failed)?;
+    Ok(Prepared::Auto(Box::new(prepared)))
+}
+
+/// Assigns what was prepared: the second half of [`add`].
+pub(crate) async fn assign(
+    store: &dyn Store,
+    prepared: Prepared,
+    call: &Call,
+    conf: &NetConf,
+    log: &Log,
+) -> Result<Added, CniError> {
     let ipam = Ipam::new(store, &SystemClock);
-    let mut attributes = workload.attributes();
-    attributes.insert("timestamp".to_owned(), attribute_timestamp(SystemClock.now()));
-    let handle = Some(handle(conf, &call.container_id));
-    let ips = match call.args.get("IP") {
-        Some(text) => {
-            let address: IpAddr = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
-            let holder = Holder { handle, attributes };
+    let ips = match prepared {
+        Prepared::Address(address) => {
+            let workload = Workload::new(call, conf, conf.node()?);
+            let holder = holder(&workload, conf);
             let _lock = lock(conf, log);
-            ipam.assign_ip(&AssignIp { address, holder, host: workload.node.clone() }).await.map_err(assign_failed)?;
+            ipam.assign_ip(&AssignIp { address, holder, host: workload.node }).await.map_err(assign_failed)?;
             vec![IpNet::from(address)]
         }
-        None => {
-            let request = request(store, conf, workload.node.clone()).await?;
-            let request = AutoAssign { handle, attrs: attributes, ..request };
-            let prepared = ipam.prepare(&request).await.map_err(auto_assign_failed)?;
+        Prepared::Auto(prepared) => {
             let _lock = lock(conf, log);
-            let assigned = ipam.assign_prepared(&prepared).await.map_err(auto_assign_failed)?;
+            let assigned = ipam.assign_prepared(*prepared).await.map_err(auto_assign_failed)?;
             let ips: Vec<IpNet> = assigned.v4.into_iter().chain(assigned.v6).collect();
             if let Some(shortage) = assigned.shortages.first() {
-                release(&ipam, &ips, request.handle.as_deref()).await?;
+                release(&ipam, &ips, Some(&handle(conf, &call.container_id))).await?;
                 return Err(no_addresses(shortage));
             }
             ips
@@ -57,6 +83,13 @@ pub(crate) async fn add(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
     };
     log.write(Level::Info, &format!("assigned {ips:?}"));
     Ok(Added { routes: ips.iter().map(|ip| ip.trunc().to_string()).collect(), ips, ..Added::default() })
+}
+
+/// Who is to hold the addresses.
+fn holder(workload: &Workload, conf: &NetConf) -> Holder {
+    let mut attributes = workload.attributes();
+    attributes.insert("timestamp".to_owned(), attribute_timestamp(SystemClock.now()));
+    Holder { handle: Some(handle(conf, &workload.container_id)), attributes }
 }
 
 /// Releases the addresses that one ADD was given; others of the same container stay.
