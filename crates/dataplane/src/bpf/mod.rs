@@ -8,6 +8,7 @@
 
 mod abi;
 mod decapsulate;
+mod load;
 mod pair;
 mod pmtu;
 mod program;

@@ -5,14 +5,16 @@
 //! by both filters, and a pair that does not share them is not adopted.
 
 use crate::bpf::abi::{self, Address, Config};
+use crate::bpf::load::Loader;
 use crate::tunnel::TunnelError;
+use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
-use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier, loaded_programs};
-use aya::{Ebpf, Pod};
+use aya::programs::{ProgramInfo, loaded_programs};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tunnel.o"));
 
@@ -30,7 +32,7 @@ pub(super) struct Program {
     /// The kernel's number for it, as filters show it.
     pub(super) id: u32,
     /// Keeps it alive, and attaches it.
-    pub(super) fd: ProgramFd,
+    pub(super) fd: OwnedFd,
 }
 
 /// Both programs, and the maps they share.
@@ -45,13 +47,13 @@ pub(super) struct Programs {
 impl Programs {
     /// Loads the embedded object: new programs, empty maps.
     pub(super) fn load() -> Result<Self, TunnelError> {
-        let mut object = Ebpf::load(OBJECT).map_err(|error| load("the object", &error))?;
+        let mut loader = Loader::new(OBJECT)?;
         Ok(Programs {
-            encap: load_program(&mut object, "tunnel_encap")?,
-            decap: load_program(&mut object, "tunnel_decap")?,
-            config: take_map(&mut object, CONFIG)?,
-            prefixes: take_map(&mut object, PREFIXES)?,
-            nodes: take_map(&mut object, NODES)?,
+            encap: load_program(&loader, "tunnel_encap")?,
+            decap: load_program(&loader, "tunnel_decap")?,
+            config: take_map(&mut loader, CONFIG)?,
+            prefixes: take_map(&mut loader, PREFIXES)?,
+            nodes: take_map(&mut loader, NODES)?,
         })
     }
 
@@ -127,23 +129,20 @@ impl Programs {
     }
 }
 
-fn load_program(object: &mut Ebpf, name: &str) -> Result<Program, TunnelError> {
-    let failed = |error: aya::programs::ProgramError| load(name, &error);
-    let program = object.program_mut(name).expect("the embedded object has both programs");
-    let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
-    program.load().map_err(failed)?;
-    let id = program.info().map_err(failed)?.id();
-    let fd = program.fd().map_err(failed)?.try_clone().map_err(|error| load(name, &error))?;
+fn load_program(loader: &Loader, name: &str) -> Result<Program, TunnelError> {
+    let (fd, id) = loader.classifier(name)?;
     Ok(Program { id, fd })
 }
 
-fn take_map<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M, TunnelError> {
-    let map = object.take_map(name).expect("the embedded object has the map");
-    M::try_from(map).map_err(|error| load(name, &error))
+fn take_map<M: TryFrom<Map, Error = MapError>>(loader: &mut Loader, name: &str) -> Result<M, TunnelError> {
+    let map = loader.maps.remove(name).expect("the embedded object has the map");
+    Map::from_map_data(map).and_then(M::try_from).map_err(|error| failed_load(name, &error))
 }
 
 fn open_program(program: &ProgramInfo) -> Result<Program, TunnelError> {
-    let fd = program.fd().map_err(|error| open(&format!("program {}", program.id()), &error))?;
+    let what = || format!("program {}", program.id());
+    let fd = program.fd().map_err(|error| open(&what(), &error))?;
+    let fd = fd.as_fd().try_clone_to_owned().map_err(|error| open(&what(), &error))?;
     Ok(Program { id: program.id(), fd })
 }
 
@@ -177,7 +176,7 @@ fn absent_is_removed(removed: Result<(), MapError>) -> Result<(), MapError> {
 }
 
 /// Says what helps where it is known: the loader's own words are errno and verifier log.
-fn load(what: &str, error: &dyn std::error::Error) -> TunnelError {
+pub(super) fn failed_load(what: &str, error: &dyn std::error::Error) -> TunnelError {
     let reason = chain(error);
     let hint = if reason.contains("(os error 1)") { "; it takes root, or CAP_BPF and CAP_NET_ADMIN" } else { "" };
     TunnelError::Program { what: format!("load BPF {what} of the tunnel"), reason: format!("{reason}{hint}") }
