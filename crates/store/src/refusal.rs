@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     FutureRevision,
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
+    #[error("etcdserver: no space: the disk of the data directory is full")]
+    DiskFull,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
     #[error("etcdserver: lease already exists")]
@@ -48,7 +50,7 @@ impl Refusal {
             | Self::InvalidSortOption
             | Self::RequestTooLarge => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
-            Self::NoSpace => Code::ResourceExhausted,
+            Self::NoSpace | Self::DiskFull => Code::ResourceExhausted,
             Self::LeaseNotFound => Code::NotFound,
             Self::LeaseExists => Code::FailedPrecondition,
         }
@@ -64,6 +66,17 @@ impl From<Refusal> for Status {
 /// The database file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    /// The file could not be opened again after its disk had been full.
+    #[error("open the database again after its disk was full")]
+    Reopen(#[source] Box<crate::OpenError>),
+    /// What was opened again after a full disk is not what had been committed.
+    #[error("the database is at revision {found} after its disk was full, not at {expect}")]
+    Changed {
+        /// Its last acknowledged revision.
+        expect: i64,
+        /// The revision in the file.
+        found: i64,
+    },
     /// The database library reports an error.
     #[error("access the database")]
     Database(#[source] Box<redb::Error>),

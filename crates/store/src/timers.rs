@@ -15,6 +15,8 @@ use crate::{
     writer::{Cause, Compact, Revoke},
 };
 
+/// Pause before a lease is revoked again that ran out while the disk was full.
+const REVOKE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the number of kept revisions is looked at.
 const REVISION_INTERVAL: Duration = Duration::from_secs(60);
 /// Samples of the revision taken within the kept time.
@@ -22,20 +24,30 @@ const PERIOD_SAMPLES: u32 = 10;
 
 /// Revokes leases as they run out, until the writer is gone.
 pub(crate) async fn expire_leases(shared: Arc<Shared>) {
+    // leases that ran out while nothing could be written
+    let mut owed = Vec::new();
     loop {
         let next = shared.lessor().next_expiry();
-        match next {
+        let again = (!owed.is_empty()).then(|| Instant::now() + REVOKE_AGAIN);
+        match next.into_iter().chain(again).min() {
             None => shared.leases_changed.notified().await,
             Some(next) => tokio::select! {
                 () = time::sleep_until(next.into()) => {}
                 () = shared.leases_changed.notified() => continue,
             },
         }
-        let expired = shared.lessor().expired(Instant::now());
+        let mut expired = shared.lessor().expired(Instant::now());
+        expired.append(&mut owed);
         for id in expired {
             match shared.write(Revoke { id, cause: Cause::Expiry }).await {
                 Ok(_) => tracing::debug!(lease = id, "lease ran out"),
                 Err(status) if status.code() == Code::Unavailable => return,
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    // over for keep-alives too, and nothing to wait for: it is tried again at the pause's end
+                    if shared.lessor().end_if_expired(id, Instant::now()) {
+                        owed.push(id);
+                    }
+                }
                 // a keep-alive or a client's revocation was faster
                 Err(_) => {}
             }

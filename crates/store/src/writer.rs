@@ -4,6 +4,9 @@
 //! fsync, and then, in this order: makes the new state readable, publishes its events, and answers. So nobody is told
 //! of a write that a power cut could take back, or reads a state older than an answer they have. Between groups it
 //! prunes compacted history, a bounded piece at a time.
+//!
+//! When the disk is full (module `mvcc::disk`), the group under way and all that follow are refused, and reads go on
+//! from the last commit. Each later group first asks whether there is space again; if so the file is opened anew.
 
 use std::{
     error::Error,
@@ -204,6 +207,9 @@ pub(crate) trait Settled {
     fn committed(&self, shared: &Shared);
 
     fn answer(self: Box<Self>);
+
+    /// Says that it did not happen after all.
+    fn refuse(self: Box<Self>, refusal: Refusal);
 }
 
 struct Waiting<W: Write> {
@@ -247,6 +253,11 @@ impl<W: Write> Settled for Applied<W> {
         // nobody waits any more if this fails; the write stands
         let _ = self.reply.send(self.answer);
     }
+
+    fn refuse(self: Box<Self>, refusal: Refusal) {
+        // nobody waits any more if this fails
+        let _ = self.reply.send(Err(refusal));
+    }
 }
 
 /// The writer thread's state.
@@ -258,6 +269,8 @@ pub(crate) struct Writer {
     quota_bytes: Option<u64>,
     /// Compacted history is still in the file.
     prunable: bool,
+    /// Databases whose disk was full, until their last snapshot is read.
+    retired: Vec<Storage>,
 }
 
 /// Whether the writer goes on after a group.
@@ -275,7 +288,7 @@ impl Writer {
         quota_bytes: Option<u64>,
     ) -> Self {
         // a stop may have come between a compaction and its pruning
-        Self { storage, shared, commands, quota_bytes, prunable: true }
+        Self { storage, shared, commands, quota_bytes, prunable: true, retired: Vec::new() }
     }
 
     /// Serves until told to stop, or until the file fails; then closes the file.
@@ -291,8 +304,11 @@ impl Writer {
     }
 
     fn serve(&mut self) -> Result<(), Fault> {
+        if self.storage.is_full() {
+            self.say_full();
+        }
         loop {
-            let first = if self.prunable {
+            let first = if self.prunable && !self.storage.is_full() {
                 match self.commands.try_recv() {
                     Ok(command) => command,
                     Err(TryRecvError::Empty) => {
@@ -336,7 +352,11 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Box<dyn Queued>>) -> Result<(), Fault> {
-        let full = self.is_full();
+        if self.storage.is_full() && !self.recover()? {
+            group.into_iter().for_each(|write| write.refuse(Refusal::DiskFull));
+            return Ok(());
+        }
+        let full = self.has_quota_size();
         let transaction = self.storage.database.begin_write()?;
         let mut writing = Writing::open(&transaction)?;
         let mut settled = Vec::with_capacity(group.len());
@@ -350,6 +370,11 @@ impl Writer {
         let revision = writing.revision();
         if let Some(changes) = writing.close()? {
             transaction.commit()?;
+            if self.storage.is_full() {
+                self.say_full();
+                settled.into_iter().for_each(|write| write.refuse(Refusal::DiskFull));
+                return Ok(());
+            }
             let snapshot = self.storage.snapshot()?;
             self.prunable |= snapshot.compacted > self.shared.snapshot().compacted;
             self.shared.replace_snapshot(snapshot);
@@ -372,17 +397,46 @@ impl Writer {
     fn prune(&mut self) -> Result<(), Fault> {
         let transaction = self.storage.database.begin_write()?;
         let mut writing = Writing::open(&transaction)?;
-        self.prunable = writing.prune(PRUNE_STEP)?;
+        let prunable = writing.prune(PRUNE_STEP)?;
         if writing.close()?.is_some() {
             transaction.commit()?;
+            if self.storage.is_full() {
+                self.say_full();
+                return Ok(());
+            }
             self.shared.replace_snapshot(self.storage.snapshot()?);
         } else {
             transaction.abort()?;
         }
+        self.prunable = prunable;
         Ok(())
     }
 
-    fn is_full(&self) -> bool {
+    /// Opens the file again if its disk has space; tells whether it had. What is read is at the same revision as before.
+    fn recover(&mut self) -> Result<bool, Fault> {
+        self.retired.retain(Storage::is_read);
+        let Some(storage) = self.storage.anew().map_err(|error| Fault::Reopen(Box::new(error)))? else {
+            return Ok(false);
+        };
+        let snapshot = storage.snapshot()?;
+        let (expect, found) = (self.shared.snapshot().revision, snapshot.revision);
+        if found != expect {
+            return Err(Fault::Changed { expect, found });
+        }
+        self.retired.push(std::mem::replace(&mut self.storage, storage));
+        self.shared.replace_snapshot(snapshot);
+        self.prunable = true;
+        tracing::info!(revision = found, "the disk has space again");
+        Ok(true)
+    }
+
+    fn say_full(&self) {
+        let file = self.storage.file.display();
+        let revision = self.shared.snapshot().revision;
+        tracing::warn!(%file, revision, "the disk is full: every write is refused until it has space");
+    }
+
+    fn has_quota_size(&self) -> bool {
         let size = || std::fs::metadata(&self.storage.file).map_or(0, |metadata| metadata.len());
         self.quota_bytes.is_some_and(|quota| size() >= quota)
     }

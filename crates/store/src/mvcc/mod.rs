@@ -4,6 +4,7 @@
 //! its message types, or of time.
 
 pub(crate) mod check;
+pub(crate) mod disk;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod storage;

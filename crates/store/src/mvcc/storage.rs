@@ -17,11 +17,12 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::view::View;
+use super::{disk::Disk, view::View};
 use crate::refusal::Fault;
 
 pub(crate) type CurrentKey = &'static [u8];
@@ -55,6 +56,8 @@ const SCHEMA: i64 = 1;
 const FILE: &str = "store.redb";
 /// redb's page cache; its default of 1 GiB is more than a node wants to spend.
 const CACHE_BYTES: usize = 8 << 20;
+/// Free space, in bytes, without which a disk that was full still counts as full.
+const ENOUGH_SPACE: usize = 256 << 10;
 /// etcd's revision before the first write.
 const FIRST_REVISION: i64 = 1;
 /// etcd's compacted revision before the first compaction.
@@ -116,6 +119,10 @@ pub(crate) struct Storage {
     pub(crate) database: Database,
     pub(crate) file: PathBuf,
     pub(crate) identity: Identity,
+    /// None for a database that is in no file.
+    disk: Option<Disk>,
+    /// Shared with all snapshots of this database: they cannot be read once it is closed.
+    read_by: Arc<()>,
 }
 
 impl Storage {
@@ -128,16 +135,63 @@ impl Storage {
             // made under another name, so that a power cut leaves a whole database or none
             let new = file.with_extension("new");
             create_file(&new).map_err(unusable)?;
-            drop(Self::on(open_database(directory, &new)?, new.clone())?);
+            if !Self::at(directory, new.clone())?.close_whole() {
+                fs::remove_file(&new).map_err(unusable)?;
+                return Err(unusable(io::ErrorKind::StorageFull.into()));
+            }
             publish(directory, &new, &file).map_err(unusable)?;
         }
-        Self::on(open_database(directory, &file)?, file)
+        Self::at(directory, file)
+    }
+
+    fn at(directory: &Path, file: PathBuf) -> Result<Self, OpenError> {
+        let unusable = |source: io::Error| OpenError::File { file: file.clone(), source: Box::new(source.into()) };
+        let disk = Disk::open(&file).map_err(unusable)?;
+        Self::on_disk(disk.ok_or_else(|| OpenError::InUse(directory.to_path_buf()))?, file)
+    }
+
+    fn on_disk(disk: Disk, file: PathBuf) -> Result<Self, OpenError> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk.clone());
+        let database = opened.map_err(|error| OpenError::File { file: file.clone(), source: Box::new(error) })?;
+        Ok(Self { disk: Some(disk), ..Self::on(database, file)? })
+    }
+
+    /// Tells whether the disk was found to be full: what was committed since then is not on it, and nothing will be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::is_full)
+    }
+
+    /// Opens the file once more, as it is on the disk; none while there is still no space.
+    pub(crate) fn anew(&self) -> Result<Option<Self>, OpenError> {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.has_space()) else { return Ok(None) };
+        let storage = Self::on_disk(disk.anew(), self.file.clone())?;
+        Ok(Some(storage).filter(|storage| !storage.is_full()))
+    }
+
+    /// Finds out by writing: free blocks alone do not tell of quotas.
+    fn has_space(&self) -> bool {
+        let probe = self.file.with_extension("space");
+        let fits = fs::write(&probe, vec![0; ENOUGH_SPACE]).is_ok();
+        // a probe that is left is overwritten by the next
+        let _ = fs::remove_file(&probe);
+        fits
+    }
+
+    /// Tells whether any snapshot of this database is in use.
+    pub(crate) fn is_read(&self) -> bool {
+        Arc::strong_count(&self.read_by) > 1
+    }
+
+    /// Closes the file; tells whether all is on the disk.
+    fn close_whole(self) -> bool {
+        let disk = self.disk.clone();
+        self.database.close().is_ok() && !disk.is_some_and(|disk| disk.is_full())
     }
 
     /// Reads who an opened database is, or makes it somebody.
     pub(crate) fn on(database: Database, file: PathBuf) -> Result<Self, OpenError> {
         match prepare(&database) {
-            Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity }),
+            Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity, disk: None, read_by: Arc::default() }),
             Ok(Prepared::Newer(found)) => Err(OpenError::NewerSchema { file, found }),
             Err(source) => Err(OpenError::Tables { file, source }),
         }
@@ -152,6 +206,7 @@ impl Storage {
             current: transaction.open_table(CURRENT)?,
             events: transaction.open_table(EVENTS)?,
             lease_keys: transaction.open_table(LEASE_KEYS)?,
+            _reads: self.read_by.clone(),
         })
     }
 
@@ -169,6 +224,7 @@ pub(crate) struct Snapshot {
     pub(crate) current: ReadOnlyTable<CurrentKey, CurrentValue>,
     pub(crate) events: ReadOnlyTable<EventKey, EventValue>,
     lease_keys: ReadOnlyTable<(i64, &'static [u8]), ()>,
+    _reads: Arc<()>,
 }
 
 impl Snapshot {
@@ -232,14 +288,6 @@ fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
     }
     fs::remove_file(new)?;
     File::open(directory)?.sync_all()
-}
-
-fn open_database(directory: &Path, file: &Path) -> Result<Database, OpenError> {
-    let opened = Database::builder().set_cache_size(CACHE_BYTES).create(file);
-    if let Err(DatabaseError::DatabaseAlreadyOpen) = opened {
-        return Err(OpenError::InUse(directory.to_path_buf()));
-    }
-    opened.map_err(|error| OpenError::File { file: file.to_path_buf(), source: Box::new(error) })
 }
 
 enum Prepared {
