@@ -5,17 +5,22 @@
 
 use bgp::{Password, PeerConfig};
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// TTL of everything that is sent to a peer which checks it.
 const HIGHEST_TTL: u32 = 255;
 /// The kernel's own, and BIRD's towards a peer that may be any number of hops away.
 const NORMAL_TTL: u32 = 64;
+/// Silence after which a connection is probed.
+const PROBE: Duration = Duration::from_secs(10);
+/// Probes without any answer after which the kernel gives a connection up: the most that it can count.
+const MOST_PROBES: u32 = 127;
 
 /// A port that peers connect to, and the keys that their segments must be signed with.
 pub(super) struct Listener {
@@ -78,6 +83,16 @@ pub(super) fn accepted(stream: &TcpStream, config: Option<&PeerConfig>) -> io::R
     }
 }
 
+/// Has the kernel probe a connection that is silent.
+///
+/// A peer whose machine lost its power and came back knows nothing of the connection and refuses the probe: the session
+/// ends and is made again at once, where BGP alone would wait for its own next KEEPALIVE, 80 s at the usual hold time.
+/// That the peer is away for a while ends nothing: this stays the hold timer's to judge.
+pub(super) fn probe(stream: &TcpStream) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE).with_retries(MOST_PROBES);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
 /// Sends with the highest TTL, and has the kernel drop what comes from further than `hops` away.
 fn check_ttl(socket: &Socket, hops: u8) -> io::Result<()> {
     socket.set_ttl_v4(HIGHEST_TTL)?;
@@ -135,7 +150,6 @@ mod tests {
     use super::*;
     use bgp::PeerKind;
     use model::Asn;
-    use std::time::Duration;
 
     const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -4,7 +4,7 @@
 //! (a NOTIFICATION) must arrive.
 
 use super::bgp_io::Io;
-use super::bgp_socket::words;
+use super::bgp_socket::{probe, words};
 use bgp::ConnId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +44,7 @@ impl Connection {
     /// Starts to read, and tells `io` what comes and how it ends.
     pub(super) fn start(conn: ConnId, stream: TcpStream, io: mpsc::Sender<Io>) -> Connection {
         let _ = stream.set_nodelay(true);
+        let _ = probe(&stream);
         let (mut incoming, mut sending) = stream.into_split();
         let (outgoing, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let waiting = Arc::new(AtomicUsize::new(0));
