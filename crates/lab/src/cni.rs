@@ -29,7 +29,8 @@ pub(crate) struct Network {
 /// A pod's sandbox, as plugins are told of it.
 pub(crate) struct Sandbox<'a> {
     pub(crate) container_id: &'a str,
-    pub(crate) netns: &'a Path,
+    /// Where its network namespace is held; of one that is lost, nothing.
+    pub(crate) netns: Option<&'a Path>,
     pub(crate) namespace: &'a str,
     pub(crate) pod: &'a str,
 }
@@ -110,7 +111,7 @@ impl Network {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir("/");
         command.env_clear().env("PATH", crate::init::host::SEARCH_PATH).env("HOME", "/root");
         command.env("CNI_COMMAND", operation).env("CNI_PATH", PLUGINS).env("CNI_IFNAME", INTERFACE);
-        command.env("CNI_CONTAINERID", sandbox.container_id).env("CNI_NETNS", sandbox.netns);
+        command.env("CNI_CONTAINERID", sandbox.container_id).env("CNI_NETNS", sandbox.netns.unwrap_or(Path::new("")));
         command.env(
             "CNI_ARGS",
             format!(

@@ -72,7 +72,7 @@ pub(crate) fn ask(directory: &Path, request: &Request) -> Result<Value> {
     writeln!(stream, "{}", serde_json::to_string(request)?)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
-    let answer: Result<Value, String> = serde_json::from_str(&line).context("the lab ended without an answer")?;
+    let answer: Result<Value, String> = serde_json::from_str(&line).context("the node ended without an answer")?;
     answer.map_err(|error| anyhow!(error))
 }
 

@@ -245,7 +245,7 @@ impl Lab {
         ensure!(known.contains(&host), "lab {} has no host {host:?}; it has {}", self.name, known.join(", "));
         let pid = if host == "router" { Some(running.supervisor) } else { running.host(host) };
         let process = pid.map(Pidfd::open).transpose()?.flatten();
-        let process = process.with_context(|| format!("host {host} of lab {} has ended", self.name))?;
+        let process = process.with_context(|| format!("host {host} of lab {} is down, it boots again", self.name))?;
         let router = topology.routers.iter().find(|router| router.name == host);
         let folder = router.and_then(|router| running.record.programs_of(router));
         let environment = [

@@ -14,6 +14,9 @@
 //!   └── …
 //! ```
 //!
+//! When the first process of a host ends, killed or not, the supervisor boots the host again, as a machine that lost its
+//! power: with an empty kernel, its folder in the run directory as its disk, and its pods in new sandboxes.
+//!
 //! The lab wires links with iproute2 and knows nothing of the dataplane: what it builds is the machines that a
 //! cluster runs on, and pods attached by whatever CNI plugin is installed on a node.
 

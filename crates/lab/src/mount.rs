@@ -52,8 +52,16 @@ pub(crate) fn sys(scratch: &Path) -> Result<()> {
 
 /// Covers a directory with an empty tmpfs.
 pub(crate) fn tmpfs(target: &Path, mode: &str) -> Result<()> {
-    let options = format!("mode={mode}");
-    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
+    tmpfs_with(target, &format!("mode={mode}"))
+}
+
+/// Covers a directory with an empty tmpfs, private to root, that holds so many MiB.
+pub(crate) fn small_tmpfs(target: &Path, mebibytes: u32) -> Result<()> {
+    tmpfs_with(target, &format!("mode=700,size={mebibytes}m"))
+}
+
+fn tmpfs_with(target: &Path, options: &str) -> Result<()> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
         .with_context(|| format!("mount a tmpfs on {}", target.display()))
 }
 

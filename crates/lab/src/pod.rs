@@ -100,6 +100,12 @@ pub struct PodRecord {
     pub started: u64,
     /// The CNI plugins' last result.
     pub(crate) network: Value,
+    /// Earlier sandboxes that the plugins have not yet been told the end of.
+    #[serde(default)]
+    pub(crate) lost: Vec<String>,
+    /// Whether its sandbox is being made.
+    #[serde(skip)]
+    pub(crate) busy: bool,
 }
 
 /// What a pod's first container does; shown as kubectl's STATUS.

@@ -12,10 +12,12 @@
 //!
 //! Both ends of a link are made in their final namespaces; moving one costs twenty times as much.
 
+use crate::reaper::Reaper;
 use crate::topology::Topology;
 use anyhow::{Context, Result, ensure};
+use nix::sys::wait::WaitStatus;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
@@ -24,9 +26,11 @@ pub(crate) fn router(topology: &Topology) -> String {
     let mut batch = "link set dev lo up\n".to_owned();
     for (index, subnet) in topology.subnets.iter().enumerate() {
         batch += &format!(
-            "link add subnet{index} type bridge forward_delay 0 mcast_snooping 0\n\
+            "link add subnet{index} address {} type bridge forward_delay 0 mcast_snooping 0\n\
              address add {}/{} dev subnet{index}\n\
              link set dev subnet{index} up\n",
+            // by itself a bridge's is the lowest of its ports', which come and go
+            mac(subnet.gateway),
             subnet.gateway,
             subnet.cidr.prefix_len()
         );
@@ -38,12 +42,26 @@ pub(crate) fn router(topology: &Topology) -> String {
     batch
 }
 
-/// Commands that make the uplinks of nodes and routers, given a process of each host, nodes first.
-pub(crate) fn uplinks(topology: &Topology, pids: &[i32]) -> String {
-    let nodes = topology.nodes.iter().map(|node| (&node.name, node.address, node.mtu));
-    let routers = topology.routers.iter().map(|router| (&router.name, router.address, None));
-    let hosts = nodes.chain(routers).zip(pids).enumerate();
-    hosts.map(|(index, ((name, address, mtu), pid))| uplink(topology, &port(name, index), address, mtu, *pid)).collect()
+/// The hosts on the wire: nodes, routers, the one outside.
+pub(crate) fn hosts(topology: &Topology) -> Vec<&str> {
+    let nodes = topology.nodes.iter().map(|node| node.name.as_str());
+    let routers = topology.routers.iter().map(|router| router.name.as_str());
+    nodes.chain(routers).chain([topology.outside.name.as_str()]).collect()
+}
+
+/// Commands that link a host, by its place in [`hosts`], to the wire, given a process of it.
+pub(crate) fn link(topology: &Topology, index: usize, pid: i32) -> String {
+    let port = port(hosts(topology)[index], index);
+    let nodes = topology.nodes.iter().map(|node| (node.address, node.mtu));
+    match nodes.chain(topology.routers.iter().map(|router| (router.address, None))).nth(index) {
+        Some((address, mtu)) => uplink(topology, &port, address, mtu, pid),
+        None => outside_link(topology, &port, pid),
+    }
+}
+
+/// Commands that take away the wire's end of a host's link, given its place in [`hosts`].
+pub(crate) fn unlink(topology: &Topology, index: usize) -> String {
+    format!("link delete dev {}\n", port(hosts(topology)[index], index))
 }
 
 fn uplink(topology: &Topology, port: &str, address: Ipv4Addr, mtu: Option<u16>, pid: i32) -> String {
@@ -57,9 +75,7 @@ fn uplink(topology: &Topology, port: &str, address: Ipv4Addr, mtu: Option<u16>, 
     )
 }
 
-/// Commands that link the host outside to the router.
-pub(crate) fn outside_link(topology: &Topology, pid: i32) -> String {
-    let port = port(&topology.outside.name, topology.nodes.len() + topology.routers.len());
+fn outside_link(topology: &Topology, port: &str, pid: i32) -> String {
     let (net, router) = topology.outside_link();
     format!(
         "link add name {port} type veth peer name eth0 address {} netns {pid}\n\
@@ -82,17 +98,28 @@ pub(crate) fn host(address: Ipv4Addr, prefix_len: u8, gateway: Ipv4Addr) -> Stri
 
 /// Runs `ip` commands in the caller's network namespace, all or an error.
 pub(crate) fn run(batch: &str) -> Result<()> {
-    let mut ip = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("start ip (Debian package iproute2)")?;
+    let mut ip = ip_batch().spawn().context("start ip (Debian package iproute2)")?;
     ip.stdin.take().expect("stdin is piped").write_all(batch.as_bytes())?;
     let output = ip.wait_with_output()?;
     ensure!(output.status.success(), "ip -batch: {}\n{batch}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
+}
+
+/// Does the same in a first process whose reaper runs.
+pub(crate) fn run_by(reaper: &Reaper, batch: &str) -> Result<()> {
+    let mut ip = reaper.spawn(&mut ip_batch()).context("start ip (Debian package iproute2)")?;
+    ip.child.stdin.take().expect("stdin is piped").write_all(batch.as_bytes())?;
+    let mut complaint = String::new();
+    ip.child.stderr.take().expect("stderr is piped").read_to_string(&mut complaint)?;
+    let done = matches!(ip.wait(), WaitStatus::Exited(_, 0));
+    ensure!(done, "ip -batch: {}\n{batch}", complaint.trim());
+    Ok(())
+}
+
+fn ip_batch() -> Command {
+    let mut ip = Command::new("ip");
+    ip.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    ip
 }
 
 /// Sets what a new network namespace copies from the machine, so that every lab starts alike.
@@ -129,12 +156,12 @@ mod tests {
     fn links_of_the_walkthrough() {
         let topology = Topology::walkthrough();
         assert_eq!(
-            uplinks(&topology, &[1, 2, 3, 42]).split_inclusive('\n').skip(6).collect::<String>(),
+            link(&topology, 3, 42),
             "link add name k8s-w0 type veth peer name eth0 address 02:00:c0:a8:14:64 netns 42\n\
              link set dev k8s-w0 master subnet1 up\n"
         );
         assert_eq!(
-            outside_link(&topology, 43),
+            link(&topology, 4, 43),
             "link add name internet type veth peer name eth0 address 02:00:cb:00:71:0a netns 43\n\
              address add 203.0.113.1/24 dev internet\n\
              link set dev internet up\n"
@@ -147,7 +174,7 @@ mod tests {
         topology.nodes[3].mtu = Some(1400);
         topology.subnets[0].mtu = Some(1300);
         assert_eq!(
-            uplinks(&topology, &[1, 2, 3, 42]).split_inclusive('\n').skip(6).collect::<String>(),
+            link(&topology, 3, 42),
             "link add name k8s-w0 mtu 1400 type veth peer name eth0 mtu 1400 address 02:00:c0:a8:14:64 netns 42\n\
              link set dev k8s-w0 master subnet1 up\n"
         );

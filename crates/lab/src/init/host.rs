@@ -95,6 +95,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
     match role {
         Role::Node(node) => {
             let pods = Pods::new(name, Arc::clone(&reaper))?;
+            pods.start_again()?;
             serve(Work::agent(node, endpoint(topology)), Some(pods), &reaper)?;
         }
         Role::Router(router) => {
@@ -139,13 +140,18 @@ pub(super) fn log_to(command: &mut Command, log: &Path) {
     }
 }
 
-/// Writes the host's own files, as an installer would.
+/// Writes the host's own files, as an installer would, and empties its `/run`, as every boot does.
 fn configure(dir: &RunDir, topology: &Topology, name: &str, role: Role<'_>) -> Result<()> {
     let root = dir.host(name);
+    clear_run(&root.join("run"))?;
     let runtime = ["run/netns", "run/lock", "run/tortie", "run/lab/scratch"].map(str::to_owned);
     for directory in role.directories().into_iter().chain(runtime) {
         let directory = root.join(directory);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    }
+    let installed = root.join("etc/hostname");
+    if installed.exists() {
+        return Ok(());
     }
     let nodes = topology.nodes.iter().map(|node| (node.address, &node.name));
     let routers = topology.routers.iter().map(|router| (router.address, &router.name));
@@ -155,12 +161,27 @@ fn configure(dir: &RunDir, topology: &Topology, name: &str, role: Role<'_>) -> R
         .map(|(address, name)| format!("{address}\t{name}\n"))
         .collect();
     fs::write(root.join("etc/hosts"), format!("127.0.0.1\tlocalhost\n{hosts}"))?;
-    fs::write(root.join("etc/hostname"), format!("{name}\n"))?;
     match role {
-        Role::Node(_) => configure_node(&root, name, &endpoint(topology)),
-        Role::Router(router) => configure_router(&root, topology, router),
-        Role::Outside => Ok(()),
+        Role::Node(_) => configure_node(&root, name, &endpoint(topology))?,
+        Role::Router(router) => configure_router(&root, topology, router)?,
+        Role::Outside => {}
     }
+    // last, for it says that all is there
+    fs::write(installed, format!("{name}\n")).context("write etc/hostname")
+}
+
+/// Removes what the last boot left in `/run`, but for what the lab itself keeps there.
+fn clear_run(run: &Path) -> Result<()> {
+    for entry in fs::read_dir(run).with_context(|| format!("read {}", run.display()))? {
+        let entry = entry?;
+        if entry.file_name() == "lab" {
+            continue;
+        }
+        let removed =
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        removed.with_context(|| format!("remove {}", entry.path().display()))?;
+    }
+    Ok(())
 }
 
 fn configure_router(root: &Path, topology: &Topology, router: &Router) -> Result<()> {

@@ -4,6 +4,7 @@
 //! while the lab lives; the end of one is the end of everything in its PID namespace.
 
 pub(crate) mod host;
+mod hosts;
 pub(crate) mod pod;
 mod pods;
 pub(crate) mod supervisor;

@@ -30,13 +30,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+mod reboot;
+
+use reboot::Fate;
+
 /// Where records are, in the node's view.
 pub(super) const RECORDS: &str = "/run/lab/pods";
 /// How long a killed process may take to be gone.
 const KILLED: Duration = Duration::from_secs(10);
 /// First pause before a container is started again, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long a failed start is undone again and again, and the pause between.
+/// How long whoever asked for a pod waits while its failed start is undone, and the pause between tries.
 const UNDO: Duration = Duration::from_secs(10);
 const UNDO_PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,7 +59,8 @@ impl Pods {
         Ok(Arc::new(Pods { node: node.to_owned(), reaper, table: Mutex::default(), changed: Condvar::new() }))
     }
 
-    /// Makes a pod; returns its record when its container runs. After an error nothing of it is left.
+    /// Makes a pod; returns its record when its container runs. After an error nothing of it is left, or it is being
+    /// deleted until that succeeds.
     pub(super) fn add(self: &Arc<Pods>, pod: Pod, uid: String, container_id: String) -> Result<Value> {
         let name = pod.name.clone();
         let now = unix_time();
@@ -71,53 +76,74 @@ impl Pods {
             created: now,
             started: now,
             network: Value::Null,
+            lost: Vec::new(),
+            busy: true,
         };
         {
             let mut table = self.lock();
             ensure!(!table.contains_key(&name), "pod {name} is there already");
             table.insert(name.clone(), record.clone());
+            // before anything is made: should the node lose its power, the next boot knows what to take back
+            self.persist(&record);
         }
-        if let Err(error) = self.start(&name, record) {
-            let record = self.lock().get(&name).cloned();
-            if let Some(record) = record {
-                self.undo(&record);
+        let running = match self.start(&name, &record) {
+            Ok(running) => running,
+            Err(error) => {
+                self.undo(name);
+                return Err(error);
             }
-            self.forget(&name);
-            return Err(error);
-        }
-        let record = self.lock().get(&name).cloned().context("the pod was deleted while it started")?;
+        };
+        let record = self.lock().get(&name).cloned().context("the pod is gone")?;
+        self.kept(name, running)?;
         Ok(serde_json::to_value(record)?)
     }
 
-    /// Takes away what a failed start left. DEL is called until it succeeds, as by a kubelet, but not for ever.
-    fn undo(&self, record: &PodRecord) {
-        let say = |error| report(&format!("pod {}: undo a failed start: {error:#}", record.pod.name));
-        let end = Instant::now() + UNDO;
-        while let Err(error) = self.detach(record) {
-            if Instant::now() > end {
-                say(error);
-                break;
-            }
-            thread::sleep(UNDO_PAUSE);
-        }
-        release(&netns(record)).unwrap_or_else(say);
+    /// Follows a container that was started, in a thread of its own.
+    fn kept(self: &Arc<Pods>, name: PodName, running: Running) -> Result<()> {
+        self.change(&name, |record| record.busy = false)?;
+        let pods = Arc::clone(self);
+        thread::spawn(move || pods.keep(&name, running));
+        Ok(())
     }
 
-    fn start(self: &Arc<Pods>, name: &PodName, record: PodRecord) -> Result<()> {
-        let netns = netns(&record);
+    /// Takes away what a failed start left. DEL is called until it succeeds, as by a kubelet; the caller waits a while.
+    fn undo(self: &Arc<Pods>, name: PodName) {
+        let end = Instant::now() + UNDO;
+        let mut detached = self.end_sandbox(&name);
+        while detached.is_err() && Instant::now() < end {
+            thread::sleep(UNDO_PAUSE);
+            detached = self.end_sandbox(&name);
+        }
+        let Err(error) = detached else { return self.forget(&name) };
+        report(&format!("pod {name}: undo a failed start: {error:#}"));
+        let terminating = self.change(&name, |record| {
+            record.state = State::Terminating;
+            record.busy = false;
+        });
+        if terminating.is_ok() {
+            self.settle_later(name, Fate::Go);
+        }
+    }
+
+    /// Detaches a pod's network and lets go of its namespace.
+    fn end_sandbox(&self, name: &PodName) -> Result<()> {
+        let record = self.lock().get(name).cloned().with_context(|| format!("pod {name} is gone"))?;
+        self.detach(&record)?;
+        release(&netns(&record))
+    }
+
+    /// Makes a pod's sandbox, has the plugins attach it, and starts its container.
+    fn start(&self, name: &PodName, record: &PodRecord) -> Result<Running> {
+        let netns = netns(record);
         make_netns(&self.reaper, &netns)?;
         let network = Network::configured()?;
-        let result = network.add(&self.reaper, &sandbox(&record, &netns))?;
+        let result = network.add(&self.reaper, &sandbox(record, &netns))?;
         let addresses = cni::addresses(&result);
         self.change(name, |record| {
             record.network = result;
             record.addresses = addresses;
         })?;
-        let running = self.start_container(name)?;
-        let pods = Arc::clone(self);
-        let name = name.clone();
-        thread::spawn(move || pods.keep(&name, running));
-        Ok(())
+        self.start_container(name)
     }
 
     /// Starts a pod's container and returns when its program runs.
@@ -153,7 +179,9 @@ impl Pods {
         }
         self.change(name, |record| {
             record.pid = Some(running.pid());
-            record.state = State::Running;
+            if record.state != State::Terminating {
+                record.state = State::Running;
+            }
             record.started = unix_time();
         })?;
         Ok(running)
@@ -221,16 +249,25 @@ impl Pods {
         Ok(Value::Null)
     }
 
+    /// Deletes a pod; after an error that is tried until it succeeds, as by a kubelet.
+    pub(super) fn delete(self: &Arc<Pods>, name: &PodName) -> Result<Value> {
+        let deleted = self.delete_once(name);
+        if deleted.is_err() && self.lock().contains_key(name) {
+            self.settle_later(name.clone(), Fate::Go);
+        }
+        deleted
+    }
+
     /// Ends a pod's container, detaches its network and forgets it.
-    pub(super) fn delete(&self, name: &PodName) -> Result<Value> {
+    fn delete_once(&self, name: &PodName) -> Result<Value> {
         self.change(name, |record| record.state = State::Terminating)?;
+        let busy = |table: &mut BTreeMap<PodName, PodRecord>| table.get(name).is_some_and(|record| record.busy);
+        drop(self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner));
         let grace = Duration::from_secs(self.lock().get(name).context("the pod is gone")?.pod.grace_period);
         if !self.signal_and_wait(name, Signal::SIGTERM, grace) && !self.signal_and_wait(name, Signal::SIGKILL, KILLED) {
             bail!("pod {name}: its first process does not end");
         }
-        let record = self.lock().get(name).cloned().with_context(|| format!("pod {name} is gone"))?;
-        self.detach(&record)?;
-        release(&netns(&record))?;
+        self.end_sandbox(name)?;
         self.forget(name);
         Ok(Value::Null)
     }
@@ -256,6 +293,7 @@ impl Pods {
 
     /// Has the plugins detach a pod.
     fn detach(&self, record: &PodRecord) -> Result<()> {
+        self.detach_lost(record)?;
         let netns = netns(record);
         if netns.exists() {
             Network::configured()?.del(&self.reaper, &sandbox(record, &netns), &record.network)?;
@@ -303,7 +341,7 @@ fn netns(record: &PodRecord) -> PathBuf {
 
 fn sandbox<'a>(record: &'a PodRecord, netns: &'a Path) -> Sandbox<'a> {
     let PodName { namespace, name } = &record.pod.name;
-    Sandbox { container_id: &record.container_id, netns, namespace, pod: name }
+    Sandbox { container_id: &record.container_id, netns: Some(netns), namespace, pod: name }
 }
 
 /// Makes a network namespace with its loopback up, and holds it by a mount.

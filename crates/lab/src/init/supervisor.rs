@@ -1,17 +1,15 @@
-//! The supervisor: builds the wire in its own network namespace, starts the hosts, keeps the store running.
+//! The supervisor: builds the wire in its own network namespace, boots the hosts, keeps them and the store running.
 
-use crate::isolate;
+use super::hosts::Hosts;
 use crate::mount;
 use crate::reaper::{self, Reaper};
 use crate::rundir::{Record, RunDir};
 use crate::service::{self, Service};
 use crate::topology::{Datastore, Topology};
 use crate::wire;
-use anyhow::{Context, Result, bail};
-use nix::sched::CloneFlags;
+use anyhow::{Context, Result};
 use nix::unistd::sethostname;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +19,9 @@ use std::thread;
 
 /// The line by which `lab up` lets the supervisor outlive it.
 pub(crate) const OUTLIVE: &str = "outlive";
+/// Size of the disk under `tortie store`, in MiB: a thousand times what a lab's cluster keeps there. etcd sets aside
+/// more at its start.
+const STORE_DISK: u32 = 128;
 /// Names under which a node finds the binary on its search path.
 const NAMES: [&str; 4] = ["calicoctl", "tortiectl", "calico", "calico-ipam"];
 
@@ -38,9 +39,16 @@ pub(super) fn run(directory: &Path) -> Result<()> {
     wire::sysctls(true)?;
 
     let reaper = Arc::new(Reaper::default());
-    start_hosts(&dir, &topology, &reaper, &binary)?;
+    Arc::new(Hosts {
+        dir: dir.clone(),
+        topology: topology.clone(),
+        reaper: Arc::clone(&reaper),
+        binary: binary.clone(),
+        work: record.agents,
+    })
+    .start()?;
     if record.agents {
-        start_store(&dir, &topology, &reaper, binary);
+        start_store(&dir, &topology, &reaper, binary)?;
     }
     File::create(dir.wired())?;
     reaper.run()?;
@@ -70,46 +78,13 @@ fn install(dir: &RunDir) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Starts every host, links each to the wire, and waits until all have their addresses.
-fn start_hosts(dir: &RunDir, topology: &Topology, reaper: &Reaper, binary: &Path) -> Result<()> {
-    let mut hosts = Vec::new();
-    let mut pids = Vec::new();
-    let nodes = topology.nodes.iter().map(|node| &node.name);
-    let routers = topology.routers.iter().map(|router| &router.name);
-    for name in nodes.chain(routers).chain([&topology.outside.name]) {
-        fs::create_dir_all(dir.init(name))?;
-        let mut command = Command::new(binary);
-        command.arg0("tortie").args(super::SUBCOMMAND).arg("host").arg(dir.path()).arg(name).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(dir.host(name).join("init.log"))?);
-        let namespaces =
-            CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS;
-        let host = reaper
-            .spawn_by(&mut command, |command| isolate::spawn_in_new(command, namespaces))
-            .with_context(|| format!("start host {name}"))?;
-        pids.push(host.pid());
-        hosts.push((name, host));
-    }
-    let outside = pids.pop().expect("the host outside is the last");
-    wire::run(&(wire::uplinks(topology, &pids) + &wire::outside_link(topology, outside)))?;
-    for (_, host) in &mut hosts {
-        // the end of a host's input says that its link exists
-        drop(host.child.stdin.take());
-    }
-    for (name, mut host) in hosts {
-        let mut line = String::new();
-        BufReader::new(host.child.stdout.take().expect("stdout is piped")).read_line(&mut line)?;
-        if line.trim() != super::host::READY {
-            let log = fs::read_to_string(dir.host(name).join("init.log")).unwrap_or_default();
-            bail!("host {name} did not start: {}", log.trim());
-        }
-        let name = name.clone();
-        thread::spawn(move || service::report(&format!("host {name} ended: {:?}", host.wait())));
-    }
-    Ok(())
-}
-
-fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: PathBuf) {
+fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: PathBuf) -> Result<()> {
     let data = dir.store();
+    fs::create_dir_all(&data)?;
+    if topology.datastore == Datastore::Store {
+        // a disk of its own, which can be full without the machine's being so
+        mount::small_tmpfs(&data, STORE_DISK)?;
+    }
     let log = dir.path().join("store.log");
     let socket = dir.shared().join("store.sock");
     let endpoint = super::host::endpoint(topology);
@@ -135,4 +110,5 @@ fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: 
         super::host::log_to(&mut command, &log);
         command
     });
+    Ok(())
 }

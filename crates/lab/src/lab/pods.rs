@@ -169,7 +169,8 @@ impl Lab {
         let record = self.pod(name)?;
         let running = self.running()?;
         let Some(local) = record.pid else { bail!("pod {name} does not run: {:?}", record.state) };
-        let init = running.host(&record.node).with_context(|| format!("node {} has ended", record.node))?;
+        let init =
+            running.host(&record.node).with_context(|| format!("node {} is down, it boots again", record.node))?;
         let process = process::child_by_local_id(init, local).map(Pidfd::open).transpose()?.flatten();
         let process = process.with_context(|| format!("pod {name} has just ended"))?;
         let mut environment: BTreeMap<String, String> =
@@ -261,6 +262,8 @@ fn placeholder(pod: &Pod, node: &str) -> PodRecord {
         created: 0,
         started: 0,
         network: serde_json::Value::Null,
+        lost: Vec::new(),
+        busy: false,
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) enum Command {
     Delete(DeleteArguments),
     /// Run a command in a pod, or on a node with --node
     Exec(ExecArguments),
-    /// Stop a node's agent, and keep it stopped; the node's kernel forwards on. Of a router, its programs
+    /// Stop a node's agent, and keep it stopped until it is started or its node boots; the node's kernel forwards on. Of a
+    /// router, its programs
     Stop {
         /// The node or router
         #[arg(value_name = "NODE")]

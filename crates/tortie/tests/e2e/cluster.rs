@@ -174,6 +174,25 @@ impl Lab {
         assert!(text.ends_with("Check complete; found 0 problems.\n"), "{text}");
     }
 
+    /// Leaves no space on the disk under the store.
+    #[track_caller]
+    pub(crate) fn fill_store(&self) {
+        let balloon = self.balloon();
+        let said = self.on("router", &format!("cat /dev/zero >>{balloon}; true"));
+        assert_eq!(said, "");
+        self.on("router", &format!("[ -s {balloon} ] && ! head -c 4096 /dev/zero >{balloon}.more 2>&-"));
+    }
+
+    /// Gives it back.
+    #[track_caller]
+    pub(crate) fn empty_store(&self) {
+        self.on("router", &format!("rm {0} {0}.more", self.balloon()));
+    }
+
+    fn balloon(&self) -> String {
+        format!("/run/tortie-lab/{}/store/balloon", self.name)
+    }
+
     /// Starts pods in namespace default: name and node.
     #[track_caller]
     pub(crate) fn start_pods(&self, pods: &[(&str, &str)]) {
@@ -183,9 +202,14 @@ impl Lab {
     /// A pod's address.
     #[track_caller]
     pub(crate) fn address(&self, pod: &str) -> String {
-        let shown = self.pod(pod, &["ip", "-4", "-o", "addr", "show", "eth0"]).ok();
-        let (_, rest) = shown.split_once("inet ").expect("an address");
-        rest.split_once("/32").expect("a single address").0.to_owned()
+        self.address_if_up(pod).expect("an address")
+    }
+
+    /// A pod's address, or why it has none.
+    pub(crate) fn address_if_up(&self, pod: &str) -> Result<String, String> {
+        let shown = self.pod(pod, &["ip", "-4", "-o", "addr", "show", "eth0"]);
+        let address = shown.stdout.split_once("inet ").and_then(|(_, rest)| rest.split_once("/32"));
+        address.map(|(address, _)| address.to_owned()).ok_or(shown.stdout + &shown.stderr)
     }
 
     /// Whether one ping out of a pod is answered.
@@ -209,6 +233,20 @@ impl Lab {
             record.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let name = record["topology"]["outside"]["name"].as_str().filter(|_| record["agents"] == true);
         name.unwrap_or_default().to_owned()
+    }
+
+    /// A node's first process.
+    #[track_caller]
+    pub(crate) fn init(&self, node: &str) -> i32 {
+        self.init_if_up(node).expect("the node is up")
+    }
+
+    /// A node's first process, unless the node is down.
+    pub(crate) fn init_if_up(&self, node: &str) -> Option<i32> {
+        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let found = nodes.iter().find(|other| other["name"] == node).and_then(|node| node["init"].as_i64());
+        found.and_then(|pid| i32::try_from(pid).ok())
     }
 
     /// One node's agent.

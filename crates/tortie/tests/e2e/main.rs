@@ -8,6 +8,7 @@ mod faults;
 mod machine;
 mod path_mtu;
 mod pods;
+mod reboots;
 mod restarts;
 mod routers;
 mod shapes;

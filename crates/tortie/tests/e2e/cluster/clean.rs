@@ -30,7 +30,7 @@ local=$(ip -6 -o addr show dev eth0 scope link | awk '{print $4; exit}')
 {
     ip -d link | sed 's/[a-z_]*_timer *[0-9.]*//g; s/^[0-9]*: //; s/eth0@if[0-9]*/eth0/; s/link-netnsid [0-9]*//;
         s/^\\(eth0: <[^>]*>\\) mtu [0-9]*/\\1/'
-    ip -br addr | sed 's/eth0@if[0-9]*/eth0/'
+    ip -br addr | sed 's/eth0@if[0-9]* */eth0 /'
     ip route show table all
     ip -6 route show table all
     ip rule; ip -6 rule
