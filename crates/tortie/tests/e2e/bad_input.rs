@@ -224,7 +224,8 @@ fn a_store_out_of_reach_is_named_and_waited_for() {
     assert_eq!(error, format!("{REASON}\n"));
     let error = lab.apply(&pod("alpha", "k8s-w1")).refused();
     assert_eq!(error, format!("error: pod default/alpha: CNI ADD by plugin calico: {REASON}\n"));
-    assert_eq!(lab.run(&["get", "pods"]).ok(), "");
+    let listed = lab.run(&["get", "pods"]).ok();
+    assert!(listed.contains("alpha   0/1     Terminating"), "DEL cannot succeed either: {listed}");
 
     // an agent that starts without its datastore waits, and does not end again and again
     signal(lab.agent("k8s-w1"), Signal::SIGKILL);
@@ -244,5 +245,48 @@ fn a_store_out_of_reach_is_named_and_waited_for() {
         let now = traces_of_pods(&lab, "k8s-w1");
         if now == before { Ok(()) } else { Err(now) }
     });
+    eventually(Duration::from_secs(10), "what was half made is gone", || {
+        let listed = lab.run(&["get", "pods"]).ok();
+        if listed.is_empty() { Ok(()) } else { Err(listed) }
+    });
     lab.apply(&pod("alpha", "k8s-w1")).ok();
+}
+
+#[test]
+fn a_full_disk_under_the_store_is_named_and_waited_for() {
+    const REASON: &str =
+        "etcd at unix:///run/tortie/store.sock: etcdserver: no space: the disk of the data directory is full";
+    let lab = Lab::up(&[]);
+    lab.start_pods(&[("alpha", "k8s-w1"), ("gamma", "k8s-w0")]);
+    let (store, agents) = (lab.store(), lab.agents());
+    lab.fill_store();
+    // what the file has room for is served
+    let mut made = 0;
+    let error = loop {
+        let ran = lab.apply(&pod(&format!("p{made}"), "k8s-w2"));
+        if ran.code != 0 {
+            break ran.stderr;
+        }
+        made += 1;
+        assert!(made < 200, "the disk does not fill up");
+    };
+    assert_eq!(error, format!("error: pod default/p{made}: CNI ADD by plugin calico: {REASON}\n"));
+    let label = lab.calicoctl("k8s-m", &["label", "nodes", "k8s-m", "full=1"], "").refused();
+    assert!(label.contains(REASON), "{label}");
+
+    // reads go on, and so do packets
+    assert!(lab.calicoctl("k8s-w1", &["get", "nodes"], "").ok().contains("k8s-w0"));
+    lab.reaches("alpha", &lab.address("gamma")).expect("a path");
+    assert_eq!((lab.store(), lab.agents()), (store, agents), "nothing ended");
+
+    lab.empty_store();
+    lab.calicoctl("k8s-m", &["label", "nodes", "k8s-m", "full=1"], "").ok();
+    eventually(Duration::from_secs(10), "what was half made is gone", || {
+        let listed = lab.run(&["get", "pods"]).ok();
+        if listed.contains("Terminating") { Err(listed) } else { Ok(()) }
+    });
+    lab.apply(&pod(&format!("p{made}"), "k8s-w2")).ok();
+    lab.reaches("alpha", &lab.address(&format!("p{made}"))).expect("a path");
+    assert_eq!(lab.store(), store, "without a restart");
+    lab.books_are_right();
 }

@@ -1,4 +1,5 @@
-//! Each kind of fault once, then at random: agents, the store and CNI calls killed, an uplink cut, two nodes parted.
+//! Each kind of fault once, then at random: agents, the store, CNI calls and nodes killed, an uplink cut, two nodes
+//! parted, the store's disk full.
 //!
 //! Pods keep talking where a path exists; when a fault has ended everything converges, and the books of IPAM are right:
 //! no address is lost or given twice. SOAK_SECONDS (60) says for how long, SOAK_SEED repeats a run; the seed is printed.
@@ -29,16 +30,31 @@ enum Fault {
     Uplink,
     /// Two nodes of a subnet do not hear each other, and do again.
     Parted,
+    /// A node's first process is killed, with or without a last word to its peers; it boots again.
+    Node,
+    /// The disk under the store is full, and has space again.
+    Full,
 }
 
 impl Fault {
-    const ALL: [Fault; 6] = [Fault::Agent, Fault::Agents, Fault::Store, Fault::Calls, Fault::Uplink, Fault::Parted];
+    const ALL: [Fault; 8] = [
+        Fault::Agent,
+        Fault::Agents,
+        Fault::Store,
+        Fault::Calls,
+        Fault::Uplink,
+        Fault::Parted,
+        Fault::Node,
+        Fault::Full,
+    ];
 
-    /// Whether a path between all pods exists throughout.
-    fn keeps_paths(self) -> bool {
+    /// Two pods between which a path exists throughout, if the fault on `node` leaves any.
+    fn path(self, node: &str) -> Option<(&'static str, &'static str)> {
+        let others = || PODS.iter().filter(|(_, at)| *at != node).map(|(pod, _)| *pod);
         match self {
-            Fault::Agent | Fault::Agents | Fault::Store | Fault::Calls => true,
-            Fault::Uplink | Fault::Parted => false,
+            Fault::Agent | Fault::Agents | Fault::Store | Fault::Calls | Fault::Full => Some(("alpha", "gamma")),
+            Fault::Node => others().next().zip(others().next_back()),
+            Fault::Uplink | Fault::Parted => None,
         }
     }
 }
@@ -79,10 +95,10 @@ struct World {
 
 impl World {
     fn round(&mut self, fault: Fault) {
-        let ping = fault.keeps_paths().then(|| Ping::start(&self.lab, "alpha", &self.lab.address("gamma")));
+        let node = NODES[self.random.below(NODES.len())];
+        let ping = fault.path(node).map(|(from, to)| Ping::start(&self.lab, from, &self.lab.address(to)));
         match fault {
             Fault::Agent => {
-                let node = NODES[self.random.below(NODES.len())];
                 signal(self.lab.agent(node), Signal::SIGKILL);
                 self.pods_come_and_go();
             }
@@ -98,9 +114,8 @@ impl World {
                 let _ = self.churn();
                 eventually(CONVERGE, "the store is back", || self.answers());
             }
-            Fault::Calls => self.killed_calls(),
+            Fault::Calls => self.killed_calls(node),
             Fault::Uplink => {
-                let node = NODES[self.random.below(NODES.len())];
                 self.lab.on("router", &format!("ip link set {node} down"));
                 let _ = self.churn();
                 self.lab.on("router", &format!("ip link set {node} up"));
@@ -116,6 +131,26 @@ impl World {
                 assert!(self.lab.reaches("alpha", &beta).is_err(), "the partition is one");
                 isolate("off");
                 self.pods_come_and_go();
+            }
+            Fault::Node => {
+                let before = self.lab.init(node);
+                if self.random.below(2) == 0 {
+                    // nobody hears the connections of the dead end
+                    self.lab.on("router", &format!("ip link set {node} down"));
+                }
+                signal(before, Signal::SIGKILL);
+                let _ = self.churn();
+                eventually(CONVERGE, &format!("{node} boots again"), || self.has_booted(node, before));
+            }
+            Fault::Full => {
+                let store = self.lab.store();
+                self.lab.fill_store();
+                // an agent must find its way also while nothing can be written
+                signal(self.lab.agent(node), Signal::SIGKILL);
+                let _ = self.churn();
+                self.lab.empty_store();
+                self.pods_come_and_go();
+                assert_eq!(self.lab.store(), store, "the store needs no restart");
             }
         }
         if let Some(ping) = ping {
@@ -141,8 +176,7 @@ impl World {
     }
 
     /// Pods are made and unmade while their plugins are killed now and then.
-    fn killed_calls(&mut self) {
-        let node = NODES[self.random.below(NODES.len())];
+    fn killed_calls(&mut self, node: &str) {
         let pause = 5 + self.random.below(20);
         let script = format!("while :; do pkill -KILL -x calico; sleep 0.0{pause:02}; done");
         let mut killer = self.lab.command(&["exec", "--node", node, "--", "sh", "-c", &script]);
@@ -156,6 +190,13 @@ impl World {
         for name in &names {
             let _ = self.lab.run(&["delete", "pod", name]);
         }
+    }
+
+    /// A node is another machine than before, and its agent answers.
+    fn has_booted(&self, node: &str, before: i32) -> Result<(), String> {
+        let status = self.lab.calicoctl(node, &["node", "status"], "");
+        let booted = status.code == 0 && self.lab.init_if_up(node).is_some_and(|now| now != before);
+        if booted { Ok(()) } else { Err(status.stdout + &status.stderr) }
     }
 
     fn answers(&self) -> Result<(), String> {
@@ -175,8 +216,9 @@ impl World {
         }
         for (from, _) in PODS {
             for (to, _) in PODS {
-                let address = lab.address(to);
-                eventually(CONVERGE, &format!("{from} reaches {to} {when}"), || lab.reaches(from, &address));
+                eventually(CONVERGE, &format!("{from} reaches {to} {when}"), || {
+                    lab.reaches(from, &lab.address_if_up(to)?)
+                });
             }
         }
         lab.books_are_right();
