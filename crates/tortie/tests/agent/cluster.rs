@@ -32,11 +32,16 @@ impl Cluster {
     pub(crate) fn new() -> Cluster {
         let mut cluster = Cluster::without_store();
         cluster.start_store();
-        cluster.apply(
+        cluster.pool();
+        cluster
+    }
+
+    /// Makes the pool of [`Cluster::new`].
+    pub(crate) fn pool(&self) {
+        self.apply(
             "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: default-ipv4-ippool}, \
              spec: {cidr: 172.16.0.0/16, blockSize: 24, ipipMode: Always}}",
         );
-        cluster
     }
 
     /// A wire whose datastore is away.
@@ -50,12 +55,24 @@ impl Cluster {
     }
 
     pub(crate) fn start_store(&mut self) {
-        let mut call = Command::new(env!("CARGO_BIN_EXE_tortie"));
-        call.arg("store").arg("--data-dir").arg(self.directory.path().join("data"));
+        self.start_store_under(&[]);
+    }
+
+    /// Starts the store by a program that becomes it, with shared memory of its own.
+    pub(crate) fn start_store_under(&mut self, wrapper: &[String]) {
+        let mut call = Command::new("unshare");
+        call.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        call.arg("mount -t tmpfs tmpfs /dev/shm && exec \"$@\"").arg("sh").args(wrapper);
+        call.arg(env!("CARGO_BIN_EXE_tortie")).arg("store").arg("--data-dir").arg(self.directory.path().join("data"));
         call.args(["--listen-client-urls", &self.endpoint()]);
         self.store = Some(Process::start(call, &self.directory.path().join("store.log")));
         let socket = self.socket();
         eventually(SOON, || std::os::unix::net::UnixStream::connect(&socket).map(drop));
+    }
+
+    /// What the store has logged.
+    pub(crate) fn store_log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("store.log")).unwrap_or_default()
     }
 
     pub(crate) fn kill_store(&mut self) {

@@ -142,7 +142,7 @@ impl Host {
     /// A call that becomes the program it is given, on the host's network and among its files.
     fn among_files(&self) -> Command {
         let script = "mount --bind \"$0/run\" /run && mount --bind \"$0/lib\" /var/lib && \
-            mount --bind \"$0/log\" /var/log && exec \"$@\"";
+            mount --bind \"$0/log\" /var/log && mount -t tmpfs tmpfs /dev/shm && exec \"$@\"";
         let mut call = Command::new("ip");
         call.args(["netns", "exec", self.namespace.name(), "unshare", "--mount", "--propagation", "private"]);
         call.args(["sh", "-c", script]).arg(&self.directory);
@@ -154,6 +154,13 @@ impl Host {
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "{} has an agent", self.name);
         self.agent = Some(Process::start(self.agent_command(), &self.directory.join("agent.log")));
+    }
+
+    /// Starts an agent by a program that becomes it.
+    pub(crate) fn start_agent_under(&mut self, wrapper: &[String]) {
+        let mut call = self.among_files();
+        call.args(wrapper).args([env!("CARGO_BIN_EXE_tortie"), "node"]);
+        self.agent = Some(Process::start(call, &self.directory.join("agent.log")));
     }
 
     /// Starts an agent whose messages to the kernel, and those of its programs, are written down; returns where.

@@ -13,6 +13,7 @@ mod adopt;
 mod bird;
 mod calico;
 mod cleanup;
+mod clock;
 mod cluster;
 mod datastore;
 mod heal;
