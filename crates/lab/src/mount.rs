@@ -50,6 +50,12 @@ pub(crate) fn sys(scratch: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives the caller's machine POSIX shared memory of its own: its names hold process ids, which repeat in a lab.
+pub(crate) fn shared_memory() -> Result<()> {
+    let place = Path::new("/dev/shm");
+    if place.is_dir() { tmpfs(place, "1777") } else { Ok(()) }
+}
+
 /// Covers a directory with an empty tmpfs.
 pub(crate) fn tmpfs(target: &Path, mode: &str) -> Result<()> {
     tmpfs_with(target, &format!("mode={mode}"))

@@ -5,7 +5,7 @@
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -41,6 +41,9 @@ pub struct Topology {
     /// How the agents write packet rules.
     #[serde(default)]
     pub dataplane: Dataplane,
+    /// Variables that agents and the datastore's server are started with, besides what the lab tells them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// An IPPool resource to be.

@@ -87,6 +87,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
     configure(&dir, topology, name, role)?;
     mount::follow_machine()?;
     mount::proc()?;
+    mount::shared_memory()?;
     show_private(&dir, name, role)?;
     wire::sysctls(matches!(role, Role::Router(_)))?;
     wire::run(&role.addresses(topology))?;
@@ -96,7 +97,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
         Role::Node(node) => {
             let pods = Pods::new(name, Arc::clone(&reaper))?;
             pods.start_again()?;
-            serve(Work::agent(node, endpoint(topology)), Some(pods), &reaper)?;
+            serve(Work::agent(topology, node, endpoint(topology)), Some(pods), &reaper)?;
         }
         Role::Router(router) => {
             serve(Work::router(topology, router, record.programs_of(router)), None, &reaper)?;

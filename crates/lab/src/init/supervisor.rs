@@ -33,6 +33,7 @@ pub(super) fn run(directory: &Path) -> Result<()> {
     let topology = record.topology;
     mount::follow_machine()?;
     mount::proc()?;
+    mount::shared_memory()?;
     sethostname("router").context("set the host name")?;
     let binary = install(&dir)?;
     wire::run(&wire::router(&topology))?;
@@ -89,6 +90,7 @@ fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: 
     let socket = dir.shared().join("store.sock");
     let endpoint = super::host::endpoint(topology);
     let datastore = topology.datastore;
+    let environment = topology.environment.clone();
     Service::start(Arc::clone(reaper), "store", move || {
         let mut command = match datastore {
             Datastore::Store => {
@@ -106,7 +108,7 @@ fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: 
                 command
             }
         };
-        command.current_dir("/").stdin(Stdio::null());
+        command.envs(&environment).current_dir("/").stdin(Stdio::null());
         super::host::log_to(&mut command, &log);
         command
     });

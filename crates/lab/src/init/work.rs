@@ -29,12 +29,13 @@ enum Programs {
 
 impl Work {
     /// A node's agent.
-    pub(super) fn agent(node: &Node, endpoint: String) -> Work {
+    pub(super) fn agent(topology: &Topology, node: &Node, endpoint: String) -> Work {
         let node = node.clone();
+        let environment = topology.environment.clone();
         let start = move || {
             let mut command = Command::new("/run/tortie/bin/tortie");
             command.arg0("tortie").arg("node").current_dir("/").stdin(Stdio::null()).env_clear();
-            command.env("PATH", SEARCH_PATH).env("HOME", "/root");
+            command.envs(&environment).env("PATH", SEARCH_PATH).env("HOME", "/root");
             command.env("NODENAME", &node.name).env("IP", "autodetect").env("CALICO_NETWORKING_BACKEND", "bird");
             command.env("NO_DEFAULT_POOLS", "true").env("CLUSTER_TYPE", "bgp");
             command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &endpoint);

@@ -66,6 +66,7 @@ pub(super) enum Command {
     ///                       switch, and the router sends no larger ones into the subnet
     ///   nodes[].tunl0       form of the tunnel: auto, kernel or bpf (auto)
     ///   nodes[].as          AS number of this node alone (nodeAs)
+    ///   environment         variables of agents and datastore, such as {TORTIE_LOG: debug} (none)
     ///   nodeAs              AS number of the nodes (64512, as Calico has it)
     ///   routers[]           hosts that run another BGP program:
     ///     name, address     as a node has them

@@ -1,9 +1,10 @@
 //! Each kind of fault once, then at random: agents, the store, CNI calls and nodes killed, an uplink cut, two nodes
-//! parted, the store's disk full.
+//! parted, the store's disk full, the clock stepped.
 //!
 //! Pods keep talking where a path exists; when a fault has ended everything converges, and the books of IPAM are right:
 //! no address is lost or given twice. SOAK_SECONDS (60) says for how long, SOAK_SEED repeats a run; the seed is printed.
 
+use crate::clock::Clock;
 use crate::cluster::{Lab, Ran, eventually, manifest, signal};
 use nix::sys::signal::Signal;
 use std::process::{Child, Stdio};
@@ -34,10 +35,12 @@ enum Fault {
     Node,
     /// The disk under the store is full, and has space again.
     Full,
+    /// The clock of all agents and the store jumps by hours, and stays there.
+    Clock,
 }
 
 impl Fault {
-    const ALL: [Fault; 8] = [
+    const ALL: [Fault; 9] = [
         Fault::Agent,
         Fault::Agents,
         Fault::Store,
@@ -46,13 +49,16 @@ impl Fault {
         Fault::Parted,
         Fault::Node,
         Fault::Full,
+        Fault::Clock,
     ];
 
     /// Two pods between which a path exists throughout, if the fault on `node` leaves any.
     fn path(self, node: &str) -> Option<(&'static str, &'static str)> {
         let others = || PODS.iter().filter(|(_, at)| *at != node).map(|(pod, _)| *pod);
         match self {
-            Fault::Agent | Fault::Agents | Fault::Store | Fault::Calls | Fault::Full => Some(("alpha", "gamma")),
+            Fault::Agent | Fault::Agents | Fault::Store | Fault::Calls | Fault::Full | Fault::Clock => {
+                Some(("alpha", "gamma"))
+            }
             Fault::Node => others().next().zip(others().next_back()),
             Fault::Uplink | Fault::Parted => None,
         }
@@ -66,7 +72,8 @@ fn faults_at_random_end_in_a_whole_cluster() {
     let seed = variable("SOAK_SEED").unwrap_or(now) | 1;
     let time = Duration::from_secs(variable("SOAK_SECONDS").unwrap_or(60));
     eprintln!("faults: SOAK_SEED={seed} for {time:?}");
-    let mut world = World { lab: Lab::up(&[]), random: Random(seed), number: 0 };
+    let clock = Clock::new();
+    let mut world = World { lab: clock.lab(), clock, random: Random(seed), number: 0 };
     world.lab.start_pods(&PODS);
     world.converges("at the start");
     let end = Instant::now() + time;
@@ -88,6 +95,7 @@ fn faults_at_random_end_in_a_whole_cluster() {
 /// A lab under faults.
 struct World {
     lab: Lab,
+    clock: Clock,
     random: Random,
     /// Pods made so far, for names.
     number: usize,
@@ -151,6 +159,13 @@ impl World {
                 self.lab.empty_store();
                 self.pods_come_and_go();
                 assert_eq!(self.lab.store(), store, "the store needs no restart");
+            }
+            Fault::Clock => {
+                let before = (self.lab.store(), self.lab.agents());
+                // up to half a day away from the machine's
+                self.clock.step(self.random.below(24) as i64 - 12);
+                self.pods_come_and_go();
+                assert_eq!((self.lab.store(), self.lab.agents()), before, "nothing ends with the clock");
             }
         }
         if let Some(ping) = ping {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bgp_alone;
+mod clock;
 mod cluster;
 mod exec;
 mod faults;
