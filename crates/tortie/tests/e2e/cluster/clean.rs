@@ -4,8 +4,9 @@
 //! Ethernet address, a topology's MTU) is written over on both. Objects of others are made on both beforehand, and have
 //! to stay. The kernel's own chains without rules, which any call of iptables may leave, do nothing and do not count.
 
-use super::Lab;
+use super::{Lab, eventually};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Objects that others could have on a node.
 const FOREIGN: &str = "
@@ -79,5 +80,10 @@ pub(super) fn leaves_nothing(lab: &Lab) -> Result<(), String> {
 }
 
 fn look(lab: &Lab, host: &str) -> BTreeSet<String> {
+    // an IPv6 address gets its route only when the kernel has found it to be nobody else's
+    eventually(Duration::from_secs(10), &format!("{host} has all of its addresses"), || {
+        let tentative = lab.on(host, "ip -6 -o addr show dev eth0 tentative");
+        if tentative.is_empty() { Ok(()) } else { Err(tentative) }
+    });
     lab.on(host, LOOK).lines().map(|line| line.trim().to_owned()).collect()
 }
