@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use std::process::Stdio;
 use std::time::Duration;
 
-const BOOTED: Duration = Duration::from_secs(30);
+const BOOTED: Duration = Duration::from_secs(60);
 
 /// Logs each call of the plugin on the node's disk.
 const WRAPPER: &str = r#"mv /opt/cni/bin/calico /opt/cni/bin/calico.real && cat >/opt/cni/bin/calico <<'EOF' && chmod +x /opt/cni/bin/calico
