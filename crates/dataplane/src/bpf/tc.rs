@@ -34,10 +34,8 @@ pub(super) struct Filter {
 /// Lists the BPF filters at a link's ingress.
 pub(super) fn filters(netlink: &mut Netlink, link: u32) -> Result<Vec<Filter>, Error> {
     let request = RouteNetlinkMessage::GetTrafficFilter(message(link, TcHandle::UNSPEC, INGRESS));
-    match netlink.dump(request) {
-        Ok(answers) => Ok(answers.iter().filter_map(parse).collect()),
-        Err(cause) => Err(cause.during(format!("list the ingress filters of link {link}"))),
-    }
+    let listed = netlink.dump(request, parse);
+    listed.map_err(|cause| cause.during(format!("list the ingress filters of link {link}")))
 }
 
 /// Attaches a program, in place of the one that is there under our priority.
@@ -77,8 +75,9 @@ pub(super) fn detach(netlink: &mut Netlink, link: u32, filter: &Filter) -> Resul
 pub(super) fn remove_if_empty(netlink: &mut Netlink, link: u32) -> Result<(), Error> {
     for parent in [INGRESS, EGRESS] {
         let request = RouteNetlinkMessage::GetTrafficFilter(message(link, TcHandle::UNSPEC, parent));
-        let filters =
-            netlink.dump(request).map_err(|cause| cause.during(format!("list the filters of link {link}")))?;
+        let filters = netlink
+            .dump(request, |_| Some(()))
+            .map_err(|cause| cause.during(format!("list the filters of link {link}")))?;
         if !filters.is_empty() {
             return Ok(());
         }
@@ -93,9 +92,6 @@ pub(super) fn remove_if_empty(netlink: &mut Netlink, link: u32) -> Result<(), Er
 
 /// Lists the links that have a `clsact` qdisc: only these can have filters of ours.
 pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<u32>, Error> {
-    let answers = netlink
-        .dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()))
-        .map_err(|cause| cause.during("list qdiscs"))?;
     let with_clsact = |answer: &RouteNetlinkMessage| match answer {
         RouteNetlinkMessage::NewQueueDiscipline(qdisc)
             if qdisc.attributes.contains(&TcAttribute::Kind(CLSACT.to_owned())) =>
@@ -104,7 +100,8 @@ pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<u32>, Error> {
         }
         _ => None,
     };
-    Ok(answers.iter().filter_map(with_clsact).collect())
+    let listed = netlink.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), with_clsact);
+    listed.map_err(|cause| cause.during("list qdiscs"))
 }
 
 /// ETH_P_ALL in the byte order of `tcm_info`: tc's own matching by protocol is left to the programs.

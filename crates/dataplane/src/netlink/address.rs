@@ -43,16 +43,11 @@ impl Address {
 impl Netlink {
     /// Lists the addresses of the namespace, both families.
     pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
-        let replies = self
-            .dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))
-            .map_err(|cause| cause.during("list addresses"))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewAddress(message) => Address::parse(message),
-                _ => None,
-            })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |reply| match reply {
+            RouteNetlinkMessage::NewAddress(message) => Address::parse(message),
+            _ => None,
+        })
+        .map_err(|cause| cause.during("list addresses"))
     }
 
     /// Adds an address to a link.

@@ -7,7 +7,7 @@ use model::Mtu;
 use model::name::IfName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoData, InfoIpTunnel, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoIpTunnel, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{IpProtocol, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -117,16 +117,14 @@ pub struct Veth {
 impl Netlink {
     /// Lists the links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
-        let replies = self
-            .dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
-            .map_err(|cause| cause.during("list links"))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewLink(message) => Link::parse(message),
-                _ => None,
-            })
-            .collect())
+        let mut request = LinkMessage::default();
+        // counters are most of a link's attributes, and nobody here reads them
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.dump(RouteNetlinkMessage::GetLink(request), |reply| match reply {
+            RouteNetlinkMessage::NewLink(message) => Link::parse(message),
+            _ => None,
+        })
+        .map_err(|cause| cause.during("list links"))
     }
 
     /// Finds a link by name.

@@ -40,15 +40,11 @@ impl Netlink {
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
         let mut request = NeighbourMessage::default();
         request.header.family = AddressFamily::Inet;
-        let replies =
-            self.dump(RouteNetlinkMessage::GetNeighbour(request)).map_err(|cause| cause.during("list neighbours"))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewNeighbour(message) => Neighbour::parse(message),
-                _ => None,
-            })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetNeighbour(request), |reply| match reply {
+            RouteNetlinkMessage::NewNeighbour(message) => Neighbour::parse(message),
+            _ => None,
+        })
+        .map_err(|cause| cause.during("list neighbours"))
     }
 
     /// Deletes a neighbour entry; the kernel asks anew when it next needs the neighbour.

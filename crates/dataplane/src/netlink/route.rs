@@ -257,16 +257,11 @@ impl Netlink {
         request.header.address_family = family;
         request.header.table = RouteHeader::RT_TABLE_MAIN;
         request.attributes.extend(link.map(RouteAttribute::Oif));
-        let replies = self
-            .dump(RouteNetlinkMessage::GetRoute(request))
-            .map_err(|cause| cause.during("list routes of table main"))?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewRoute(message) => RouteEntry::parse(message),
-                _ => None,
-            })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetRoute(request), |reply| match reply {
+            RouteNetlinkMessage::NewRoute(message) => RouteEntry::parse(message),
+            _ => None,
+        })
+        .map_err(|cause| cause.during("list routes of table main"))
     }
 
     /// Adds a route; refused with EEXIST if there is one of the same destination and metric.

@@ -175,8 +175,14 @@ impl Netlink {
         found.ok_or_else(|| Cause::Unreadable("acknowledged without an answer".to_owned()))
     }
 
-    /// Lists all objects of the request's kind.
-    pub fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Cause> {
+    /// Lists all objects of the request's kind, and keeps of each what `keep` makes of it.
+    ///
+    /// A link takes 17 KiB with all its attributes, hence one is gone before the next is read.
+    pub fn dump<T>(
+        &mut self,
+        request: RouteNetlinkMessage,
+        keep: impl Fn(&RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, Cause> {
         for _ in 0..DUMP_TRIES {
             let mut bytes = Vec::new();
             self.encode(request.clone(), NLM_F_DUMP, &mut bytes);
@@ -185,7 +191,7 @@ impl Netlink {
             let sequence = self.sequence;
             let interrupted = self.receive(sequence, |_, answer| match answer {
                 Answer::Object(message) => {
-                    objects.push(message);
+                    objects.extend(keep(&message));
                     Ok(())
                 }
                 Answer::Acknowledged { failure } => failure.map_or(Ok(()), Err),
