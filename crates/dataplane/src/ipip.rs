@@ -263,8 +263,8 @@ fn is_v4(address: &Address) -> bool {
 fn keep_address(netlink: &mut Netlink, ipip: &Ipip) -> Result<(), IpipError> {
     let Some(link) = netlink.link(&IfName::from(IPIP_DEVICE))? else { return Ok(()) };
     let wanted = ipip.address.map(|address| IpNet::V4(Ipv4Net::from(address)));
-    let present: Vec<Address> =
-        netlink.addresses()?.into_iter().filter(|address| address.link == link.index && is_v4(address)).collect();
+    // of this link alone: a node's pods have an address each
+    let present = netlink.addresses_of(&link)?;
     if let Some(wanted) = wanted
         && !present.iter().any(|address| address.net == wanted)
     {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
 
-use super::{Error, Link, Netlink};
+use super::{Cause, Error, Link, Netlink};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
@@ -43,11 +43,22 @@ impl Address {
 impl Netlink {
     /// Lists the addresses of the namespace, both families.
     pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
-        self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |reply| match reply {
+        self.list_addresses(AddressMessage::default()).map_err(|cause| cause.during("list addresses"))
+    }
+
+    /// Lists a link's IPv4 addresses, whatever other links have.
+    pub fn addresses_of(&mut self, link: &Link) -> Result<Vec<Address>, Error> {
+        let mut filter = AddressMessage::default();
+        filter.header.family = AddressFamily::Inet;
+        filter.header.index = link.index;
+        self.list_addresses(filter).map_err(|cause| cause.during(format!("list addresses of {}", link.name)))
+    }
+
+    fn list_addresses(&mut self, filter: AddressMessage) -> Result<Vec<Address>, Cause> {
+        self.dump(RouteNetlinkMessage::GetAddress(filter), |reply| match reply {
             RouteNetlinkMessage::NewAddress(message) => Address::parse(message),
             _ => None,
         })
-        .map_err(|cause| cause.during("list addresses"))
     }
 
     /// Adds an address to a link.
