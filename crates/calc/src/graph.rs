@@ -10,14 +10,15 @@ use ipnet::{IpNet, Ipv4Net};
 use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
 use model::name::{IfName, NodeName};
 use model::peering::Peering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What one node should do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
-    /// For the kernel.
-    pub desired: Desired,
+    /// For the kernel; the same as in the output before where nothing of it changed.
+    pub desired: Arc<Desired>,
     /// For the BGP speaker; none while the node is not registered or has no IPv4 address.
     pub peering: Option<Peering>,
     /// Where metrics and health are served.
@@ -54,9 +55,14 @@ impl Graph {
         if !self.tables.in_sync || !std::mem::take(&mut self.dirty) {
             return None;
         }
-        let output = self.output();
-        if self.last.as_ref() == Some(&output) {
-            return None;
+        let mut output = self.output();
+        if let Some(last) = &self.last {
+            if last.desired == output.desired {
+                output.desired = Arc::clone(&last.desired);
+            }
+            if *last == output {
+                return None;
+            }
         }
         self.last = Some(output.clone());
         Some(output)
@@ -88,7 +94,7 @@ impl Graph {
         let reporting = parameters.reporting();
         let mut problems = parameters.problems;
         let workloads = self.workloads(&mut problems);
-        let desired = Desired {
+        let desired = Arc::new(Desired {
             node: self.node.clone(),
             address: self.own_address(),
             workloads,
@@ -97,7 +103,7 @@ impl Graph {
             ipip: wanted.then(|| Ipip { address: self.tunnel_address(), mtu }),
             hosts: self.hosts(),
             settings,
-        };
+        });
         let peering = peering(tables, &self.node.0, &mut problems);
         Output { desired, peering, reporting, problems }
     }
@@ -134,16 +140,16 @@ impl Graph {
     /// Local workloads by interface; an address that two endpoints claim goes to the first by name.
     fn workloads(&self, problems: &mut Vec<String>) -> BTreeMap<IfName, Workload> {
         let mut workloads: BTreeMap<IfName, Workload> = BTreeMap::new();
-        let mut holders = BTreeMap::new();
+        let mut holders: HashMap<Ipv4Addr, &str> = HashMap::new();
         for (key, endpoint) in &self.tables.endpoints {
             if endpoint.interface_name.is_empty() {
                 continue;
             }
-            let interface = IfName(endpoint.interface_name.clone());
-            let workload = workloads.entry(interface.clone()).or_default();
+            let interface = endpoint.interface_name.as_str();
+            let workload = workloads.entry(IfName(interface.to_owned())).or_default();
             for network in &endpoint.ip_networks {
                 let Ok(IpNet::V4(network)) = network.parse() else { continue };
-                match holders.insert(network.addr(), interface.clone()) {
+                match holders.insert(network.addr(), interface) {
                     Some(holder) if holder != interface => {
                         problems
                             .push(format!("{key:?}: address {} is also {holder}'s, which keeps it", network.addr()));

@@ -17,6 +17,7 @@ use model::{RouteProtocol, desired::PacketRules};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// The walkthrough's cluster, seen from `n1`.
 fn cluster() -> State {
@@ -108,6 +109,22 @@ fn nothing_comes_out_before_the_snapshot_is_complete() {
     assert_eq!(graph.flush(), None);
     graph.on_events(done.into_iter().collect());
     assert!(graph.flush().is_some());
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object() {
+    let mut graph = graph();
+    graph.on_events(snapshot(&cluster()));
+    let first = graph.flush().expect("the first snapshot yields an output");
+    let spec = json!({"asNumber": 64600});
+    let configured = with(cluster(), [resource(Kind::BGPConfiguration, "default", spec)]);
+    graph.on_events(changes(&cluster(), &configured));
+    let second = graph.flush().expect("the AS number is another");
+    assert_ne!(first.peering, second.peering);
+    assert!(Arc::ptr_eq(&first.desired, &second.desired), "the kernel's part need not be compared again");
+    graph.on_events(changes(&configured, &State::new()));
+    let third = graph.flush().expect("all is gone");
+    assert!(!Arc::ptr_eq(&second.desired, &third.desired));
 }
 
 fn cidr(text: &str) -> Ipv4Net {
@@ -246,7 +263,7 @@ fn settings_layer_and_bad_ones_are_named() {
     let output = outcome(&state);
     assert_eq!(output.desired.settings.packet_rules, PacketRules::Nftables);
     assert_eq!(output.desired.settings.route_refresh.as_secs(), 3);
-    assert_eq!(output.desired.ipip.map(|ipip| ipip.mtu), Some(Some(model::Mtu(1400))));
+    assert_eq!(output.desired.ipip.as_ref().map(|ipip| ipip.mtu), Some(Some(model::Mtu(1400))));
     assert_eq!(output.desired.settings.workload_protocol, RouteProtocol::BOOT);
     assert_eq!(output.problems.len(), 1, "{:?}", output.problems);
     assert!(output.problems[0].starts_with("felixconfiguration deviceRouteProtocol \"300\": not a number in range"));
@@ -260,7 +277,7 @@ fn settings_layer_and_bad_ones_are_named() {
 
 #[test]
 fn pools_keep_what_matters() {
-    let pools = outcome(&cluster()).desired.pools;
+    let pools = outcome(&cluster()).desired.pools.clone();
     let pool = &pools[&cidr("172.16.0.0/16")];
     assert_eq!((pool.ipip, pool.nat_outgoing, pool.disabled), (Encapsulation::Always, true, false));
 }

@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long after a failure the next attempt is made, if nothing else calls for one.
@@ -62,7 +63,7 @@ pub struct Outcome {
 pub struct Dataplane {
     config: Config,
     netlink: Netlink,
-    desired: Option<Box<Desired>>,
+    desired: Option<Arc<Desired>>,
     learned: Option<Learned>,
     seen: Option<Seen>,
     workload_links: WorkloadLinks,
@@ -106,7 +107,7 @@ impl Dataplane {
     }
 
     /// Takes what the datastore's content asks for.
-    pub fn on_desired(&mut self, desired: Box<Desired>) {
+    pub fn on_desired(&mut self, desired: Arc<Desired>) {
         self.desired = Some(desired);
     }
 

@@ -6,13 +6,14 @@
 use crate::netlink::{Error, Link, Netlink};
 use crate::sysctl::{self, SysctlError, Written};
 use model::name::{IfName, WORKLOAD_PREFIX};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The namespace's links at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
     by_index: BTreeMap<u32, Link>,
-    indices: BTreeMap<IfName, u32>,
+    /// Looked up for every workload in every apply, and never gone through.
+    indices: HashMap<IfName, u32>,
 }
 
 impl Links {
@@ -111,20 +112,20 @@ impl WorkloadLinks {
         links: &Links,
         workloads: impl Iterator<Item = &'a IfName>,
     ) -> (usize, Vec<String>) {
-        let up: BTreeMap<IfName, u32> = workloads
+        let up: BTreeMap<&IfName, u32> = workloads
             .filter_map(|name| links.named(name))
             .filter(|link| link.is_up())
-            .map(|link| (link.name.clone(), link.index))
+            .map(|link| (&link.name, link.index))
             .collect();
         self.configured.retain(|name, index| up.get(name) == Some(index));
-        let new: BTreeMap<IfName, u32> =
-            up.into_iter().filter(|(name, _)| !self.configured.contains_key(name)).collect();
+        let new: BTreeMap<&IfName, u32> =
+            up.into_iter().filter(|(name, _)| !self.configured.contains_key(*name)).collect();
         let (mut writes, mut failures) = (0, Vec::new());
         for (name, index) in &new {
             match configure(name) {
                 Ok(count) => {
                     writes += count;
-                    self.configured.insert(name.clone(), *index);
+                    self.configured.insert((*name).clone(), *index);
                 }
                 // it went away while we looked; its end will be announced
                 Err(error) if error.is_missing() => {}

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The datastore's content asks for this; the first one says that it is known completely.
-    Desired(Box<Desired>),
+    Desired(Arc<Desired>),
     /// BGP taught these routes, all of them; the first one says that BGP has spoken.
     Learned(Learned),
     /// The thread shall end; the kernel keeps what it has.
@@ -23,7 +23,7 @@ pub enum Input {
 /// What was told since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
-    pub(crate) desired: Option<Box<Desired>>,
+    pub(crate) desired: Option<Arc<Desired>>,
     pub(crate) learned: Option<Learned>,
     pub(crate) stop: bool,
 }

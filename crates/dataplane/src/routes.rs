@@ -12,7 +12,7 @@
 //!   endpoint reaches the agent;
 //! - a route whose link or gateway is not there yet keeps its predecessor.
 
-use crate::delta::{Delta, Pending};
+use crate::delta::{Delta, Pending, beside};
 use crate::ipip;
 use crate::links::Links;
 use crate::netlink::{Cause, Error, Netlink, NextHop, RouteEntry, RouteKey, RouteKind};
@@ -324,16 +324,15 @@ impl Routes {
         now: Instant,
         remaining: &mut Remaining,
     ) -> Vec<RouteEntry> {
-        let metrics: BTreeMap<IpNet, u32> = self.delta.desired().keys().map(|key| (key.prefix, key.metric)).collect();
         let (mut spare, mut unasked) = (Vec::new(), BTreeMap::new());
         for change in self.delta.pending() {
             let Pending::Delete(key, route) = change else { continue };
             if waiting.contains(&key.prefix) || (bgp == Bgp::Silent && route.protocol == RouteProtocol::BIRD) {
                 continue;
             }
-            let understood = match metrics.get(&key.prefix) {
+            let understood = match self.wanted_metric(key.prefix) {
                 // of another metric than wanted: it carries traffic until the wanted one does
-                Some(metric) if !self.delta.is_in_place(&RouteKey { prefix: key.prefix, metric: *metric }) => continue,
+                Some(metric) if !self.delta.is_in_place(&RouteKey { prefix: key.prefix, metric }) => continue,
                 Some(_) => true,
                 None => self.written.get(key) == Some(route),
             };
@@ -350,6 +349,12 @@ impl Routes {
         }
         self.unasked = unasked;
         spare
+    }
+
+    /// The metric with which a prefix is wanted.
+    fn wanted_metric(&self, prefix: IpNet) -> Option<u32> {
+        let every = |metric| RouteKey { prefix, metric };
+        self.delta.desired().range(every(0)..=every(u32::MAX)).next_back().map(|(key, _)| key.metric)
     }
 
     fn sweep(
@@ -384,12 +389,16 @@ impl Routes {
     /// Notes what is in place as this process's own, so that it is recognised when it is no longer wanted.
     fn remember(&mut self) {
         let (desired, actual) = (self.delta.desired(), self.delta.actual());
-        self.written.retain(|key, _| desired.contains_key(key) || actual.contains_key(key));
-        for (key, route) in self.delta.desired() {
-            if self.delta.is_in_place(key) && self.written.get(key) != Some(route) {
-                self.written.insert(*key, route.clone());
-            }
+        let known = beside(&self.written, desired).zip(beside(&self.written, actual));
+        let gone = known.filter(|((_, _, desired), (_, _, actual))| desired.is_none() && actual.is_none());
+        let gone: Vec<RouteKey> = gone.map(|((key, ..), _)| *key).collect();
+        let unknown = beside(desired, &self.written).filter(|(_, route, written)| *written != Some(*route));
+        let in_place = unknown.filter(|(key, ..)| self.delta.is_in_place(key));
+        let written: Vec<(RouteKey, RouteEntry)> = in_place.map(|(key, route, _)| (*key, route.clone())).collect();
+        for key in &gone {
+            self.written.remove(key);
         }
+        self.written.extend(written);
     }
 }
 

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the thread is silent at most: who watches over it must tell sleep from a standstill.
@@ -32,7 +33,7 @@ pub struct Status {
 
 /// Everything that can happen to the dataplane.
 enum Event {
-    Desired(Box<Desired>),
+    Desired(Arc<Desired>),
     Learned(Learned),
     Kernel(Change),
     Tunnel,

@@ -79,7 +79,7 @@ impl Node {
     }
 
     fn apply(&mut self) -> dataplane::Outcome {
-        self.dataplane.on_desired(Box::new(self.desired.clone()));
+        self.dataplane.on_desired(Arc::new(self.desired.clone()));
         self.apply_at(Instant::now())
     }
 
@@ -191,7 +191,7 @@ fn drift_heals_at_the_refresh_interval() {
     let mut node = Node::new();
     node.dataplane.on_learned(learned());
     let start = Instant::now();
-    node.dataplane.on_desired(Box::new(node.desired.clone()));
+    node.dataplane.on_desired(Arc::new(node.desired.clone()));
     let outcome = node.apply_at(start);
     let interval = Duration::from_secs(90);
     assert_eq!(outcome.next_due, Some(start + interval));
@@ -258,7 +258,7 @@ fn the_kernels_form_can_be_demanded() {
         return;
     }
     let complaints = |node: &mut Node| {
-        node.dataplane.on_desired(Box::new(node.desired.clone()));
+        node.dataplane.on_desired(Arc::new(node.desired.clone()));
         let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
         outcome.failures.into_iter().map(|failure| failure.message).collect::<Vec<String>>()
     };
@@ -312,7 +312,7 @@ fn pods_of_one_node_reach_each_other_without_a_default_route() {
 fn a_failure_names_its_object_and_is_tried_again() {
     let mut node = Node::new();
     node.desired.address = Some((ip("192.168.10.99"), prefix("192.168.10.0/24")));
-    node.dataplane.on_desired(Box::new(node.desired.clone()));
+    node.dataplane.on_desired(Arc::new(node.desired.clone()));
     let now = Instant::now();
     let outcome = node.namespace.run(|| node.dataplane.apply(now));
     let messages: Vec<&str> = outcome.failures.iter().map(|failure| failure.message.as_str()).collect();
@@ -346,7 +346,7 @@ fn the_thread_hears_of_everything_and_stops_when_told() {
             routes.iter().any(|route| route == line).then_some(()).ok_or(format!("{line:?} is not in {routes:?}"))
         });
     };
-    sender.send(Input::Desired(Box::new(desired.clone())));
+    sender.send(Input::Desired(Arc::new(desired.clone())));
     appears("172.16.116.1 dev cali1 scope link");
     sender.send(Input::Learned(learned()));
     appears("172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird");
@@ -361,7 +361,7 @@ fn the_thread_hears_of_everything_and_stops_when_told() {
     node.namespace.ip("link set eth0 up");
     appears("172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird");
     desired.workloads.clear();
-    sender.send(Input::Desired(Box::new(desired)));
+    sender.send(Input::Desired(Arc::new(desired)));
     eventually(within, || {
         let routes = node.namespace.ip("route show dev cali2");
         routes.is_empty().then_some(()).ok_or(routes)

@@ -66,7 +66,7 @@ impl Node {
             };
             run(config, inbox, report).expect("nothing that happens here ends the thread");
         });
-        sender.send(Input::Desired(Box::new(desired.clone())));
+        sender.send(Input::Desired(Arc::new(desired.clone())));
         sender.send(Input::Learned(learned()));
         let (_wire, _state, thread) = (wire, state, Some(thread));
         let node = Node { namespace, _wire, _state, desired, sender, statuses, gate, thread };
@@ -89,7 +89,7 @@ impl Node {
     fn unheard(&self, work: impl FnOnce()) {
         let gate = self.gate.lock().expect("the thread does not panic while it holds this");
         let before = self.applies();
-        self.sender.send(Input::Desired(Box::new(self.desired.clone())));
+        self.sender.send(Input::Desired(Arc::new(self.desired.clone())));
         eventually(SOON, || if self.applies() > before { Ok(()) } else { Err("no apply") });
         work();
         drop(gate);
@@ -196,13 +196,13 @@ fn what_others_write_and_what_it_wrote_itself_calls_for_nothing() {
 
         let pool = Pool { nat_outgoing: true, ..Pool::default() };
         node.desired.pools.insert(prefix("10.99.0.0/16"), pool);
-        node.sender.send(Input::Desired(Box::new(node.desired.clone())));
+        node.sender.send(Input::Desired(Arc::new(node.desired.clone())));
         eventually(SOON, || if node.applies() > before { Ok(()) } else { Err("no apply") });
         node.settles();
         assert_eq!(node.applies(), before + 1, "{rules:?}: the rules it wrote");
 
         node.desired.ipip.as_mut().expect("wanted").mtu = Some(Mtu(1400));
-        node.sender.send(Input::Desired(Box::new(node.desired.clone())));
+        node.sender.send(Input::Desired(Arc::new(node.desired.clone())));
         eventually(SOON, || match node.namespace.ip("link show tunl0") {
             text if text.contains("mtu 1400") => Ok(()),
             text => Err(text),

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ impl Agent {
         let others = [1, 2, 3].into_iter().filter(|other| *other != number);
         let block = |number| format!("172.16.{number}.0/24").parse().expect("a prefix");
         sender.send(Input::Learned(others.map(|other| (block(other), address(other).into())).collect::<Learned>()));
-        sender.send(Input::Desired(Box::new(desired(number, mtu))));
+        sender.send(Input::Desired(Arc::new(desired(number, mtu))));
         let thread = std::thread::spawn(move || {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("it takes root");
             run(config, mailbox, |_| {}).expect("netlink sockets keep working");

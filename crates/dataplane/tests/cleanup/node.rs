@@ -13,6 +13,7 @@ use model::name::{IfName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) const BOTH: [PacketRules; 2] = [PacketRules::Iptables, PacketRules::Nftables];
@@ -76,7 +77,7 @@ impl Node {
         let outcome = self.namespace.run(|| {
             let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new())).expect("a netlink socket");
             dataplane.on_learned(Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())]));
-            dataplane.on_desired(Box::new(desired(rules)));
+            dataplane.on_desired(Arc::new(desired(rules)));
             dataplane.apply(Instant::now())
         });
         assert_eq!(outcome.failures, []);

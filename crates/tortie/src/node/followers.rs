@@ -13,6 +13,7 @@ use model::desired::Learned;
 use model::peering::Peering;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
@@ -67,8 +68,8 @@ impl Followers {
             let pools = output.desired.pools.keys().copied().collect();
             self.speaker.configure(output.peering.clone(), &pools);
         }
-        if last.is_none_or(|last| last.desired != output.desired) {
-            self.dataplane.send(Input::Desired(Box::new(output.desired.clone())));
+        if last.is_none_or(|last| !Arc::ptr_eq(&last.desired, &output.desired)) {
+            self.dataplane.send(Input::Desired(Arc::clone(&output.desired)));
         }
         self.last = Some(output);
     }
