@@ -2,11 +2,11 @@
 
 use crate::control::{self, Request};
 use crate::exec::{Exec, Place};
-use crate::init::host::endpoint;
-use crate::init::work::search_path;
+use crate::init::host::{SEARCH_PATH, endpoint};
 use crate::init::{self, supervisor};
 use crate::process::{self, Pidfd, Process, ProcessId};
 use crate::ready::{self, Condition, Missing};
+use crate::router::programs;
 use crate::rundir::{LabName, Record, RunDir};
 use crate::topology::{Datastore, Topology};
 use crate::{isolate, modules, router};
@@ -91,7 +91,7 @@ impl Lab {
     /// Builds the lab and returns when its cluster works; after an error nothing of it is left.
     pub fn up(&self, options: &UpOptions, progress: &mut dyn Progress) -> Result<()> {
         check_machine(&options.topology, options.agents)?;
-        let routers = router::programs::folder(&options.topology)?;
+        let routers = programs::folder(&options.topology)?;
         let me = ProcessId::of(std::process::id() as i32).context("/proc does not show this process")?;
         let mut record = Record {
             topology: options.topology.clone(),
@@ -247,9 +247,9 @@ impl Lab {
         let process = pid.map(Pidfd::open).transpose()?.flatten();
         let process = process.with_context(|| format!("host {host} of lab {} is down, it boots again", self.name))?;
         let router = topology.routers.iter().find(|router| router.name == host);
-        let folder = router.and_then(|router| running.record.programs_of(router));
+        let path = router.map_or_else(|| SEARCH_PATH.to_owned(), |router| programs::search_path(router.kind));
         let environment = [
-            ("PATH", search_path(folder)),
+            ("PATH", path),
             ("HOME", "/root".to_owned()),
             ("HOSTNAME", host.to_owned()),
             ("ETCDCTL_API", "3".to_owned()),

@@ -4,7 +4,7 @@
 //! removed only when the recorded supervisor is dead: with that process have gone all mounts below the directory.
 
 use crate::process::ProcessId;
-use crate::topology::{Kind, Router, Topology};
+use crate::topology::Topology;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,14 +66,6 @@ pub(crate) struct Record {
     /// Whether the cluster was seen working.
     #[serde(default)]
     pub(crate) ready: bool,
-}
-
-impl Record {
-    /// The folder in which a router's programs are looked for first.
-    pub(crate) fn programs_of(&self, router: &Router) -> Option<&Path> {
-        // it has another BIRD, of the same name
-        self.routers.as_deref().filter(|_| router.kind != Kind::Bird2)
-    }
 }
 
 /// The directory of one lab.

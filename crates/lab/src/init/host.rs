@@ -100,7 +100,7 @@ pub(super) fn run(directory: &Path, name: &str) -> Result<()> {
             serve(Work::agent(topology, node, endpoint(topology)), Some(pods), &reaper)?;
         }
         Role::Router(router) => {
-            serve(Work::router(topology, router, record.programs_of(router)), None, &reaper)?;
+            serve(Work::router(topology, router), None, &reaper)?;
         }
         Role::Outside => {}
     }

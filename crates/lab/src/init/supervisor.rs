@@ -30,13 +30,18 @@ pub(super) fn run(directory: &Path) -> Result<()> {
     thread::spawn(die_with_starter);
     let dir = RunDir::at(directory);
     let record: Record = dir.record()?.context("the lab's directory holds no record")?;
-    let topology = record.topology;
+    let topology = &record.topology;
     mount::follow_machine()?;
     mount::proc()?;
     mount::shared_memory()?;
     sethostname("router").context("set the host name")?;
     let binary = install(&dir)?;
-    wire::run(&wire::router(&topology))?;
+    if let Some(folder) = &record.routers {
+        let place = dir.shared().join("routers");
+        fs::create_dir_all(&place)?;
+        mount::bind(folder, &place)?;
+    }
+    wire::run(&wire::router(topology))?;
     wire::sysctls(true)?;
 
     let reaper = Arc::new(Reaper::default());
@@ -49,7 +54,7 @@ pub(super) fn run(directory: &Path) -> Result<()> {
     })
     .start()?;
     if record.agents {
-        start_store(&dir, &topology, &reaper, binary)?;
+        start_store(&dir, topology, &reaper, binary)?;
     }
     File::create(dir.wired())?;
     reaper.run()?;

@@ -2,7 +2,7 @@
 
 use super::host::{SEARCH_PATH, log_to};
 use crate::reaper::Reaper;
-use crate::router::{self, Setup};
+use crate::router::{self, Setup, programs};
 use crate::service::Service;
 use crate::topology::{Node, Router, Topology};
 use anyhow::{Context, Result};
@@ -49,11 +49,11 @@ impl Work {
         Work::new(vec![("agent", Box::new(start))], None)
     }
 
-    /// A router's programs, with `folder` before the places where programs are looked for.
-    pub(super) fn router(topology: &Topology, router: &Router, folder: Option<&Path>) -> Work {
+    /// A router's programs.
+    pub(super) fn router(topology: &Topology, router: &Router) -> Work {
         let Setup { daemons, .. } = router::setup(topology, router);
-        let path = search_path(folder);
         let kind = router.kind;
+        let path = programs::search_path(kind);
         let starts = daemons.into_iter().map(|daemon| {
             let path = path.clone();
             let name = daemon.name;
@@ -101,9 +101,4 @@ impl Work {
         }
         Ok(())
     }
-}
-
-/// Where programs are looked for on a host that has some in a folder of their own.
-pub(crate) fn search_path(folder: Option<&Path>) -> String {
-    folder.map(|folder| format!("{}:", folder.display())).unwrap_or_default() + SEARCH_PATH
 }

@@ -30,7 +30,7 @@ fn config(topology: &Topology, router: &Router) -> String {
          protocol device {{ }}\n\
          # next hops in other subnets are found by the default route, which is not BIRD's\n\
          protocol direct {{ {family}interface \"eth0\"; }}\n\
-         protocol kernel {{ learn; {} }}\n\
+         protocol kernel {{ learn; graceful restart; {} }}\n\
          protocol static {{ {family}{routes}}}\n",
         router.address,
         channel("import where net = 0.0.0.0/0; export where source = RTS_BGP;"),

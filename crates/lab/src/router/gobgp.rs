@@ -15,15 +15,19 @@ pub(super) fn setup(topology: &Topology, router: &Router) -> Setup {
         command: vec!["sh".to_owned(), SCRIPT.to_owned()],
         killed: Some((STARTED, "--graceful-restart")),
     };
-    let files = vec![(CONFIG.to_owned(), config(topology, router)), (SCRIPT.to_owned(), script(router))];
+    let files = vec![(CONFIG.to_owned(), config(topology, router)), (SCRIPT.to_owned(), script(topology, router))];
     Setup { files, daemons: vec![daemon] }
 }
 
-/// Becomes gobgpd, with a child that announces the networks: its configuration cannot name any.
-fn script(router: &Router) -> String {
+/// Becomes gobgpd, with a child that announces the networks, which its configuration cannot name, and lets the sessions
+/// come up only then: to a peer that waits for a restart, an end of routes without the networks would take them away.
+fn script(topology: &Topology, router: &Router) -> String {
     let mut text = format!("touch {STARTED}\n(\n  until gobgp global >/dev/null 2>&1; do kill -0 $$ || exit; done\n");
     for network in &router.networks {
         let _ = writeln!(text, "  gobgp global rib add {network} nexthop 0.0.0.0 origin igp");
+    }
+    for neighbor in neighbors(topology, router) {
+        let _ = writeln!(text, "  gobgp neighbor {} enable", neighbor.node.address);
     }
     text + &format!(
         ") &\nexec gobgpd --config-file={CONFIG} --api-hosts=127.0.0.1:50051 --pprof-disable --log-plain \"$@\"\n"
@@ -40,7 +44,8 @@ fn config(topology: &Topology, router: &Router) -> String {
              [neighbors.config]\n\
              neighbor-address = \"{}\"\n\
              description = \"{}\"\n\
-             peer-as = {}\n",
+             peer-as = {}\n\
+             admin-down = true\n",
             neighbor.node.address, neighbor.node.name, neighbor.as_number
         );
         if let Some(password) = &router.password {
@@ -54,7 +59,7 @@ fn config(topology: &Topology, router: &Router) -> String {
              hold-time = {hold_time}\n\
              keepalive-interval = {}\n\
              connect-retry = 5\n\
-             idle-hold-time-after-reset = 5\n",
+             idle-hold-time-after-reset = 1\n",
             hold_time / 3
         );
         if !neighbor.connected && neighbor.as_number != *as_number {

@@ -3,12 +3,15 @@
 //! They are not installed, since Debian's two BIRDs exclude each other and the packages of the others start daemons.
 
 use super::speaker;
+use crate::init::host::SEARCH_PATH;
 use crate::topology::{Kind, Topology};
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Where every host finds the folder.
+pub(crate) const PLACE: &str = "/run/tortie/routers";
 /// Names the folder instead of `~/.cache/tortie/routers`.
 const VARIABLE: &str = "TORTIE_ROUTERS";
 
@@ -43,6 +46,15 @@ pub(crate) fn folder(topology: &Topology) -> Result<Option<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Where a router's programs are looked for.
+pub(crate) fn search_path(kind: Kind) -> String {
+    match kind {
+        // the folder has another BIRD, of the same name
+        Kind::Bird2 => SEARCH_PATH.to_owned(),
+        Kind::Bird | Kind::Frr | Kind::Gobgp => format!("{PLACE}:{SEARCH_PATH}"),
+    }
 }
 
 fn programs(kind: Kind) -> &'static [&'static str] {

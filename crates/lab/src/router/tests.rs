@@ -25,7 +25,7 @@ graceful restart wait 20;
 protocol device { }
 # next hops in other subnets are found by the default route, which is not BIRD's
 protocol direct { ipv4; interface "eth0"; }
-protocol kernel { learn; ipv4 { import where net = 0.0.0.0/0; export where source = RTS_BGP; }; }
+protocol kernel { learn; graceful restart; ipv4 { import where net = 0.0.0.0/0; export where source = RTS_BGP; }; }
 protocol static { ipv4; route 10.98.0.0/16 blackhole; route 10.99.0.0/16 blackhole; }
 protocol bgp node_192_168_10_10 {
   description "k8s-m";
@@ -49,7 +49,7 @@ protocol bgp node_192_168_20_100 {
 #[test]
 fn bird_1_as_a_reflector() {
     let expect = r#"protocol direct { interface "eth0"; }
-protocol kernel { learn; import where net = 0.0.0.0/0; export where source = RTS_BGP; }
+protocol kernel { learn; graceful restart; import where net = 0.0.0.0/0; export where source = RTS_BGP; }
 protocol static { }
 protocol bgp node_192_168_10_10 {
   description "k8s-m";
@@ -116,6 +116,7 @@ router-id = \"192.168.10.1\"
 neighbor-address = \"192.168.10.10\"
 description = \"k8s-m\"
 peer-as = 64512
+admin-down = true
 auth-password = \"s3cret\"
 [neighbors.transport.config]
 local-address = \"192.168.10.1\"
@@ -123,7 +124,7 @@ local-address = \"192.168.10.1\"
 hold-time = 9
 keepalive-interval = 3
 connect-retry = 5
-idle-hold-time-after-reset = 5
+idle-hold-time-after-reset = 1
 [neighbors.route-reflector.config]
 route-reflector-client = true
 route-reflector-cluster-id = \"192.168.10.1\"
@@ -142,16 +143,20 @@ enabled = true
 neighbor-address = \"192.168.20.100\"
 description = \"k8s-w0\"
 peer-as = 65020
+admin-down = true
 ";
     let fields = "kind: gobgp, as: 64512, reflector: true, networks: [10.99.0.0/16], password: s3cret, holdTime: 9";
     let text = file(fields, "/etc/gobgp/gobgpd.toml");
     assert!(text.starts_with(expect), "{text}");
     assert!(text.contains("[neighbors.ebgp-multihop.config]\nenabled = true\n"), "{text}");
     let start = file(fields, "/etc/gobgp/start");
-    assert!(
-        start.contains("\n  gobgp global rib add 10.99.0.0/16 nexthop 0.0.0.0 origin igp\n) &\nexec gobgpd "),
-        "{start}"
-    );
+    let expect = "
+  gobgp global rib add 10.99.0.0/16 nexthop 0.0.0.0 origin igp
+  gobgp neighbor 192.168.10.10 enable
+  gobgp neighbor 192.168.20.100 enable
+) &
+exec gobgpd ";
+    assert!(start.contains(expect), "{start}");
 }
 
 #[test]
