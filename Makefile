@@ -19,7 +19,8 @@ demo: build ## bring up the lab and show the three paths, with iptables and with
 	$(BIN) lab demo --dataplane nftables
 
 test: build ## run every test: unit, kernel, cluster, and on a stock kernel
-	@tools/setup build run test stock
+	@tools/setup build run test routers stock
+	@tools/routers >/dev/null
 	$(CARGO) test --locked --workspace
 	tools/test-stock
 
@@ -29,7 +30,7 @@ test-unit: ## run the tests that need no root: units and whole pure machines, in
 	$(CARGO) test --locked --package calc --package bgp --tests
 
 test-stock: build ## run the end-to-end tests on a stock Debian kernel with the real ipip module
-	@tools/setup build run test stock
+	@tools/setup build run test routers stock
 	tools/test-stock
 
 soak: build ## faults at random for SOAK_SECONDS (600), from SOAK_SEED or a seed that is printed; IPAM in every order

@@ -6,8 +6,9 @@
 
 use crate::clock::Clock;
 use crate::cluster::{Lab, Ran, eventually, manifest, signal};
+use crate::running::{Killed, Ping};
 use nix::sys::signal::Signal;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const NODES: [&str; 4] = ["k8s-m", "k8s-w1", "k8s-w2", "k8s-w0"];
@@ -237,50 +238,6 @@ impl World {
             }
         }
         lab.books_are_right();
-    }
-}
-
-/// Pings every 10 ms until told to stop.
-struct Ping(Killed);
-
-impl Ping {
-    fn start(lab: &Lab, from: &str, to: &str) -> Ping {
-        lab.reaches(from, to).expect("before");
-        let mut ping = lab.command(&["exec", from, "--", "ping", "-i", "0.01", "-W", "1", to]);
-        Ping(Killed(ping.stdout(Stdio::piped()).spawn().expect("ping runs")))
-    }
-
-    /// Interrupts it; every packet but the one under way must have been answered.
-    fn lost_none(mut self, during: &str) {
-        let pid = i32::try_from(self.0.0.id()).expect("process ids are small");
-        signal(pid, Signal::SIGINT);
-        let mut text = String::new();
-        let stdout = self.0.0.stdout.as_mut().expect("stdout is piped");
-        std::io::Read::read_to_string(stdout, &mut text).expect("ping ends");
-        let counts: Vec<u64> = text
-            .lines()
-            .find(|line| line.contains("packets transmitted"))
-            .map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect())
-            .unwrap_or_default();
-        let lost = counts.first().zip(counts.get(1)).map(|(sent, received)| sent - received);
-        assert!(lost.is_some_and(|lost| lost <= 1), "{during}: {text}");
-    }
-}
-
-/// A process that ends with its owner.
-struct Killed(Child);
-
-impl Killed {
-    fn end(&mut self) {
-        // it may have ended by itself
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -12,5 +12,6 @@ mod pods;
 mod reboots;
 mod restarts;
 mod routers;
+mod running;
 mod shapes;
 mod traffic;
