@@ -3,7 +3,7 @@
 use crate::lab::Lab;
 use crate::packet::{Capture, Packet};
 use sha2::{Digest, Sha256};
-use std::io::{Read as _, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -110,20 +110,16 @@ pub(crate) fn received(lab: &Lab, from: u8, to: u8, port: u16, length: usize) ->
     let address = format!("172.16.{to}.2:{port}");
     let listener = lab.inside(&format!("pod{to}"), || TcpListener::bind(&address).expect("the pod's own address"));
     let mut sender = lab.inside(&format!("pod{from}"), || TcpStream::connect(&address).expect("the other listens"));
-    let (mut receiver, _) = listener.accept().expect("the sender has connected");
+    let (receiver, _) = listener.accept().expect("the sender has connected");
     receiver.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     sender.set_write_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     let writer = thread::spawn(move || {
         content(length).for_each(|chunk| sender.write_all(&chunk).expect("the receiver reads to the end"));
     });
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; MEGABYTE];
-    loop {
-        match receiver.read(&mut buffer).expect("the sender writes to the end") {
-            0 => break,
-            read => digest.update(&buffer[..read]),
-        }
-    }
+    // a read with a timeout is interrupted by any signal, and goes on
+    let mut receiver = BufReader::with_capacity(MEGABYTE, receiver);
+    io::copy(&mut receiver, &mut digest).expect("the sender writes to the end");
     writer.join().expect("the writer's failures are shown above");
     digest.finalize().to_vec()
 }
