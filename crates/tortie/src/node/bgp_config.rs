@@ -66,36 +66,51 @@ impl Local {
     }
 
     fn peer(&self, peer: &peering::Peer, own: Ipv4Addr) -> PeerConfig {
-        let kind = match peer.source {
+        // every field named, so that none is forgotten
+        let peering::Peer {
+            remote_as,
+            local_as,
+            passive,
+            source,
+            from,
+            next_hop,
+            reflector_client,
+            allowed_local_as,
+            keepalive_time,
+            restart_time,
+            ttl_security,
+            password,
+        } = peer;
+        let kind = match source {
             PeerSource::Mesh => PeerKind::Mesh,
             PeerSource::Global => PeerKind::Global,
             PeerSource::Node => PeerKind::Node,
         };
-        let (password, obstacle) = match peer.password.as_ref().map(|secret| self.password(secret)) {
+        let (password, obstacle) = match password.as_ref().map(|secret| self.password(secret)) {
             None => (None, None),
             Some(Ok(password)) => (password, None),
             Some(Err(reason)) => (None, Some(reason)),
         };
         PeerConfig {
-            local_as: peer.local_as,
-            local_address: match peer.from {
+            local_as: *local_as,
+            local_address: match from {
                 SourceAddress::Node => Some(IpAddr::V4(own)),
                 SourceAddress::Any => None,
             },
-            passive: peer.passive,
-            keepalive_time: peer.keepalive_time,
-            restart_time: peer.restart_time,
-            next_hop: match peer.next_hop {
+            passive: *passive,
+            keepalive_time: *keepalive_time,
+            restart_time: *restart_time,
+            next_hop: match next_hop {
                 peering::NextHopMode::Auto => NextHopMode::Auto,
                 peering::NextHopMode::Self_ => NextHopMode::Self_,
                 peering::NextHopMode::Keep => NextHopMode::Keep,
             },
-            reflector_client: peer.reflector_client,
-            allowed_local_as: peer.allowed_local_as,
+            reflector_client: *reflector_client,
+            allowed_local_as: *allowed_local_as,
             password,
-            ttl_security: peer.ttl_security,
+            ttl_security: *ttl_security,
             obstacle,
-            ..PeerConfig::new(peer.remote_as, kind)
+            ..PeerConfig::new(*remote_as, kind)
         }
     }
 
