@@ -1,7 +1,7 @@
 //! The shape of a lab: pools, subnets, nodes, the host outside, and what the cluster runs on.
 //!
 //! A topology is a YAML document. Reading it reports every mistake at once, each with the field and the reason.
-//! The default one is compiled in and is also the documentation of the format.
+//! The default one is compiled in; `lab topology --help` tells of every field that it does not show.
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};

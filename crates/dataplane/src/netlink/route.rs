@@ -49,7 +49,7 @@ pub enum RouteKind {
     Unicast,
     /// Drops without a word.
     Blackhole,
-    /// Anything else (`unreachable`, `prohibit`, `throw`, …), by the kernel's number.
+    /// Anything else that others wrote, by the kernel's number; what we write has a variant of its own.
     Other(u8),
 }
 

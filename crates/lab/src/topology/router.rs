@@ -1,4 +1,6 @@
 //! Routers of a topology: hosts that run a BGP program of others, and what their fields may be.
+//!
+//! Not the machine `router`, which stands between the subnets. Names and addresses are checked with the nodes'.
 
 use super::{Topology, overlap};
 use ipnet::Ipv4Net;

@@ -93,7 +93,7 @@ pub(super) enum Verb {
     /// Shows BGP as this node's agent speaks it.
     #[command(
         subcommand,
-        after_help = "Examples:\n  calicoctl bgp peers\n  tortie lab exec k8s-w1 -- tortie ctl bgp peers"
+        after_help = "Examples:\n  calicoctl bgp peers\n  tortie lab exec --node k8s-w1 -- tortie ctl bgp peers"
     )]
     Bgp(BgpVerb),
 }
