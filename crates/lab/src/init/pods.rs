@@ -20,6 +20,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -43,6 +44,25 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// How long whoever asked for a pod waits while its failed start is undone, and the pause between tries.
 const UNDO: Duration = Duration::from_secs(10);
 const UNDO_PAUSE: Duration = Duration::from_millis(200);
+
+/// One pod, not another that later has its name: whoever works on a pod for long works on this one alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PodId {
+    name: PodName,
+    uid: String,
+}
+
+impl PodId {
+    fn of(record: &PodRecord) -> PodId {
+        PodId { name: record.pod.name.clone(), uid: record.uid.clone() }
+    }
+}
+
+impl fmt::Display for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)
+    }
+}
 
 /// The pods of this node.
 pub(super) struct Pods {
@@ -86,76 +106,82 @@ impl Pods {
             // before anything is made: should the node lose its power, the next boot knows what to take back
             self.persist(&record);
         }
-        let running = match self.start(&name, &record) {
+        let id = PodId::of(&record);
+        let running = match self.start(&id, &record) {
             Ok(running) => running,
             Err(error) => {
-                self.undo(name);
+                self.undo(id);
                 return Err(error);
             }
         };
-        let record = self.lock().get(&name).cloned().context("the pod is gone")?;
-        self.kept(name, running)?;
+        let record = self.record(&id)?;
+        self.kept(id, running)?;
         Ok(serde_json::to_value(record)?)
     }
 
     /// Follows a container that was started, in a thread of its own.
-    fn kept(self: &Arc<Pods>, name: PodName, running: Running) -> Result<()> {
-        self.change(&name, |record| record.busy = false)?;
+    fn kept(self: &Arc<Pods>, id: PodId, running: Running) -> Result<()> {
+        self.change(&id, |record| record.busy = false)?;
         let pods = Arc::clone(self);
-        thread::spawn(move || pods.keep(&name, running));
+        thread::spawn(move || pods.keep(&id, running));
         Ok(())
     }
 
     /// Takes away what a failed start left. DEL is called until it succeeds, as by a kubelet; the caller waits a while.
-    fn undo(self: &Arc<Pods>, name: PodName) {
+    fn undo(self: &Arc<Pods>, id: PodId) {
         let end = Instant::now() + UNDO;
-        let mut detached = self.end_sandbox(&name);
+        let mut detached = self.end_sandbox(&id);
         while detached.is_err() && Instant::now() < end {
             thread::sleep(UNDO_PAUSE);
-            detached = self.end_sandbox(&name);
+            detached = self.end_sandbox(&id);
         }
-        let Err(error) = detached else { return self.forget(&name) };
-        report(&format!("pod {name}: undo a failed start: {error:#}"));
-        let terminating = self.change(&name, |record| {
+        let Err(error) = detached else { return self.forget(&id) };
+        report(&format!("pod {id}: undo a failed start: {error:#}"));
+        let terminating = self.change(&id, |record| {
             record.state = State::Terminating;
             record.busy = false;
         });
         if terminating.is_ok() {
-            self.settle_later(name, Fate::Go);
+            self.settle_later(id, Fate::Go);
         }
     }
 
     /// Detaches a pod's network and lets go of its namespace.
-    fn end_sandbox(&self, name: &PodName) -> Result<()> {
-        let record = self.lock().get(name).cloned().with_context(|| format!("pod {name} is gone"))?;
+    fn end_sandbox(&self, id: &PodId) -> Result<()> {
+        let record = self.record(id)?;
         self.detach(&record)?;
         release(&netns(&record))
     }
 
     /// Makes a pod's sandbox, has the plugins attach it, and starts its container.
-    fn start(&self, name: &PodName, record: &PodRecord) -> Result<Running> {
+    fn start(&self, id: &PodId, record: &PodRecord) -> Result<Running> {
         let netns = netns(record);
         make_netns(&self.reaper, &netns)?;
         let network = Network::configured()?;
         let result = network.add(&self.reaper, &sandbox(record, &netns))?;
         let addresses = cni::addresses(&result);
-        self.change(name, |record| {
+        self.change(id, |record| {
             record.network = result;
             record.addresses = addresses;
         })?;
-        self.start_container(name)
+        self.start_container(id)
     }
 
     /// Starts a pod's container and returns when its program runs.
-    fn start_container(&self, name: &PodName) -> Result<Running> {
-        let record = self.lock().get(name).cloned().context("the pod is gone")?;
+    fn start_container(&self, id: &PodId) -> Result<Running> {
+        let record = self.record(id)?;
         write_private_files(&record)?;
         let netns = File::open(netns(&record))?;
         let (mut started, starts) = io::pipe()?;
         let starts_fd = starts.as_raw_fd();
-        let log = || File::options().create(true).append(true).open(file(name, "log"));
+        let log = || File::options().create(true).append(true).open(file(&id.name, "log"));
         let mut command = Command::new("/run/tortie/bin/tortie");
-        command.arg0("tortie").args(super::SUBCOMMAND).arg("pod").arg(file(name, "json")).arg(starts_fd.to_string());
+        command
+            .arg0("tortie")
+            .args(super::SUBCOMMAND)
+            .arg("pod")
+            .arg(file(&id.name, "json"))
+            .arg(starts_fd.to_string());
         command.stdin(Stdio::null()).stdout(log()?).stderr(log()?).current_dir("/");
         // SAFETY: setns and fcntl are bare system calls; both descriptors are open in the child.
         unsafe {
@@ -177,7 +203,7 @@ impl Pods {
             running.wait();
             bail!("{failure}");
         }
-        self.change(name, |record| {
+        self.change(id, |record| {
             record.pid = Some(running.pid());
             if record.state != State::Terminating {
                 record.state = State::Running;
@@ -188,14 +214,14 @@ impl Pods {
     }
 
     /// Follows a container through its ends and restarts until the pod is deleted.
-    fn keep(&self, name: &PodName, mut running: Running) {
+    fn keep(&self, id: &PodId, mut running: Running) {
         let (mut pause, longest) = BACK_OFF;
         loop {
             let status = running.wait();
             let failed = !matches!(status, WaitStatus::Exited(_, 0));
             let restart = {
                 let mut table = self.lock();
-                let Some(record) = table.get_mut(name) else { return };
+                let Some(record) = find_mut(&mut table, id) else { return };
                 record.pid = None;
                 let policy = record.pod.restart;
                 let restart = policy == RestartPolicy::Always || policy == RestartPolicy::OnFailure && failed;
@@ -210,20 +236,20 @@ impl Pods {
                 self.changed.notify_all();
                 restart && record.state != State::Terminating
             };
-            if !restart || !self.sleep_unless_terminating(name, pause) {
+            if !restart || !self.sleep_unless_terminating(id, pause) {
                 return;
             }
             pause = (pause * 2).min(longest);
             loop {
-                let counted = self.change(name, |record| record.restarts += 1);
-                match counted.and_then(|()| self.start_container(name)) {
+                let counted = self.change(id, |record| record.restarts += 1);
+                match counted.and_then(|()| self.start_container(id)) {
                     Ok(again) => {
                         running = again;
                         break;
                     }
-                    Err(error) => report(&format!("pod {name}: start again: {error:#}")),
+                    Err(error) => report(&format!("pod {id}: start again: {error:#}")),
                 }
-                if !self.sleep_unless_terminating(name, pause) {
+                if !self.sleep_unless_terminating(id, pause) {
                     return;
                 }
             }
@@ -231,9 +257,9 @@ impl Pods {
     }
 
     /// Sleeps, and tells whether the pod is still wanted.
-    fn sleep_unless_terminating(&self, name: &PodName, pause: Duration) -> bool {
+    fn sleep_unless_terminating(&self, id: &PodId, pause: Duration) -> bool {
         let wanted = |table: &BTreeMap<PodName, PodRecord>| {
-            table.get(name).is_some_and(|record| record.state != State::Terminating)
+            find(table, id).is_some_and(|record| record.state != State::Terminating)
         };
         let (table, _) = self
             .changed
@@ -244,37 +270,40 @@ impl Pods {
 
     /// Replaces what may change in a running pod: its manifest.
     pub(super) fn update(&self, pod: Pod) -> Result<Value> {
-        let name = pod.name.clone();
-        self.change(&name, |record| record.pod = pod)?;
+        let id = self.id(&pod.name)?;
+        self.change(&id, |record| record.pod = pod)?;
         Ok(Value::Null)
     }
 
     /// Deletes a pod; after an error that is tried until it succeeds, as by a kubelet.
     pub(super) fn delete(self: &Arc<Pods>, name: &PodName) -> Result<Value> {
-        let deleted = self.delete_once(name);
-        if deleted.is_err() && self.lock().contains_key(name) {
-            self.settle_later(name.clone(), Fate::Go);
+        let id = self.id(name)?;
+        if let Err(error) = self.delete_once(&id)
+            && self.holds(&id)
+        {
+            self.settle_later(id, Fate::Go);
+            return Err(error);
         }
-        deleted
-    }
-
-    /// Ends a pod's container, detaches its network and forgets it.
-    fn delete_once(&self, name: &PodName) -> Result<Value> {
-        self.change(name, |record| record.state = State::Terminating)?;
-        let busy = |table: &mut BTreeMap<PodName, PodRecord>| table.get(name).is_some_and(|record| record.busy);
-        drop(self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner));
-        let grace = Duration::from_secs(self.lock().get(name).context("the pod is gone")?.pod.grace_period);
-        if !self.signal_and_wait(name, Signal::SIGTERM, grace) && !self.signal_and_wait(name, Signal::SIGKILL, KILLED) {
-            bail!("pod {name}: its first process does not end");
-        }
-        self.end_sandbox(name)?;
-        self.forget(name);
         Ok(Value::Null)
     }
 
+    /// Ends a pod's container, detaches its network and forgets it.
+    fn delete_once(&self, id: &PodId) -> Result<()> {
+        self.change(id, |record| record.state = State::Terminating)?;
+        let busy = |table: &mut BTreeMap<PodName, PodRecord>| find(table, id).is_some_and(|record| record.busy);
+        drop(self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner));
+        let grace = Duration::from_secs(self.record(id)?.pod.grace_period);
+        if !self.signal_and_wait(id, Signal::SIGTERM, grace) && !self.signal_and_wait(id, Signal::SIGKILL, KILLED) {
+            bail!("pod {id}: its first process does not end");
+        }
+        self.end_sandbox(id)?;
+        self.forget(id);
+        Ok(())
+    }
+
     /// Signals a pod's first process and waits for its end; with no time to wait, does not signal.
-    fn signal_and_wait(&self, name: &PodName, signal: Signal, within: Duration) -> bool {
-        let runs = |table: &BTreeMap<PodName, PodRecord>| table.get(name).and_then(|record| record.pid);
+    fn signal_and_wait(&self, id: &PodId, signal: Signal, within: Duration) -> bool {
+        let runs = |table: &BTreeMap<PodName, PodRecord>| find(table, id).and_then(|record| record.pid);
         let table = self.lock();
         let Some(pid) = runs(&table) else { return true };
         if within.is_zero() {
@@ -282,7 +311,7 @@ impl Pods {
         }
         // the table's lock is held: the process is not reaped, its id not used again
         if let Err(errno) = kill(Pid::from_raw(pid), signal) {
-            report(&format!("pod {name}: {signal}: {}", errno.desc()));
+            report(&format!("pod {id}: {signal}: {}", errno.desc()));
         }
         let (table, _) = self
             .changed
@@ -301,22 +330,40 @@ impl Pods {
         Ok(())
     }
 
-    fn forget(&self, name: &PodName) {
-        self.lock().remove(name);
+    fn forget(&self, id: &PodId) {
+        let mut table = self.lock();
+        if find(&table, id).is_none() {
+            return;
+        }
+        table.remove(&id.name);
         for kind in ["json", "hosts", "hostname", "log"] {
             // a file that is not there need not be removed
-            let _ = fs::remove_file(file(name, kind));
+            let _ = fs::remove_file(file(&id.name, kind));
         }
         self.changed.notify_all();
     }
 
-    fn change(&self, name: &PodName, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
+    fn change(&self, id: &PodId, change: impl FnOnce(&mut PodRecord)) -> Result<()> {
         let mut table = self.lock();
-        let record = table.get_mut(name).with_context(|| format!("there is no pod {name} on {}", self.node))?;
+        let record = find_mut(&mut table, id).with_context(|| format!("pod {id} is gone"))?;
         change(record);
         self.persist(record);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// The pod that has a name now.
+    fn id(&self, name: &PodName) -> Result<PodId> {
+        let table = self.lock();
+        table.get(name).map(PodId::of).with_context(|| format!("there is no pod {name} on {}", self.node))
+    }
+
+    fn record(&self, id: &PodId) -> Result<PodRecord> {
+        find(&self.lock(), id).cloned().with_context(|| format!("pod {id} is gone"))
+    }
+
+    fn holds(&self, id: &PodId) -> bool {
+        find(&self.lock(), id).is_some()
     }
 
     fn persist(&self, record: &PodRecord) {
@@ -328,6 +375,14 @@ impl Pods {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PodName, PodRecord>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn find<'a>(table: &'a BTreeMap<PodName, PodRecord>, id: &PodId) -> Option<&'a PodRecord> {
+    table.get(&id.name).filter(|record| record.uid == id.uid)
+}
+
+fn find_mut<'a>(table: &'a mut BTreeMap<PodName, PodRecord>, id: &PodId) -> Option<&'a mut PodRecord> {
+    table.get_mut(&id.name).filter(|record| record.uid == id.uid)
 }
 
 fn file(name: &PodName, kind: &str) -> PathBuf {

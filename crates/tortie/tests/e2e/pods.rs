@@ -162,3 +162,21 @@ fn deleting_waits_for_the_grace_period_and_no_longer() {
         assert!((least..most).contains(&took), "{took} ms");
     }
 }
+
+#[test]
+fn a_pod_outlives_the_unfinished_deletion_of_its_namesake() {
+    let lab = Lab::up(&[]);
+    lab.start_pods(&[("p", "k8s-w1"), ("later", "k8s-w1")]);
+    lab.on("k8s-w1", "mv /opt/cni/bin/calico /opt/cni/bin/calico.away");
+    // the node goes on trying, first with p, then with the other
+    lab.run(&["delete", "pod", "p"]).refused();
+    lab.run(&["delete", "pod", "later"]).refused();
+    lab.on("k8s-w1", "mv /opt/cni/bin/calico.away /opt/cni/bin/calico");
+    lab.run(&["delete", "pod", "p"]).ok();
+    lab.start_pods(&[("p", "k8s-w1")]);
+    let address = lab.address("p");
+    until(Duration::from_secs(10), "the other pod's deletion", || lab.run(&["get", "pod", "later"]).code != 0);
+    assert_eq!(lab.address_if_up("p"), Ok(address));
+    assert!(lab.run(&["get", "pod", "p"]).ok().contains("Running"));
+    lab.books_are_right();
+}

@@ -5,7 +5,7 @@
 //! counts a restart. A pod that had ended stays as it was, without network. One that was being made or deleted is gone
 //! in the end: who asked for it was told, or wants just that.
 
-use super::{BACK_OFF, Pods, RECORDS, netns, release};
+use super::{BACK_OFF, PodId, Pods, RECORDS, find_mut, netns, release};
 use crate::cni::{Network, Sandbox};
 use crate::pod::{PodName, PodRecord, RestartPolicy, State};
 use crate::reaper::Running;
@@ -48,38 +48,38 @@ impl Pods {
                 Fate::Stay if record.state != State::Completed => record.state = State::Error,
                 Fate::Stay => {}
             }
-            let name = record.pod.name.clone();
+            let id = PodId::of(&record);
             self.persist(&record);
-            self.lock().insert(name.clone(), record);
-            self.settle_later(name, fate);
+            self.lock().insert(id.name.clone(), record);
+            self.settle_later(id, fate);
         }
         Ok(())
     }
 
     /// Has a pod become what it should be, in a thread of its own.
-    pub(super) fn settle_later(self: &Arc<Pods>, name: PodName, fate: Fate) {
+    pub(super) fn settle_later(self: &Arc<Pods>, id: PodId, fate: Fate) {
         let pods = Arc::clone(self);
-        thread::spawn(move || pods.settle(name, fate));
+        thread::spawn(move || pods.settle(&id, fate));
     }
 
     /// Tries until a pod is what it should be.
-    fn settle(self: &Arc<Pods>, name: PodName, fate: Fate) {
+    fn settle(self: &Arc<Pods>, id: &PodId, fate: Fate) {
         let (mut pause, longest) = BACK_OFF;
         loop {
             let outcome = match fate {
-                Fate::Run => self.run_again(&name),
-                Fate::Stay => self.end_lost(&name),
-                Fate::Go => self.delete_once(&name).map(drop),
+                Fate::Run => self.run_again(id),
+                Fate::Stay => self.end_lost(id),
+                Fate::Go => self.delete_once(id),
             };
             match outcome {
                 Ok(()) => return,
                 // somebody else deleted it
-                Err(_) if !self.lock().contains_key(&name) => return,
-                Err(error) => report(&format!("pod {name}: {error:#}")),
+                Err(_) if !self.holds(id) => return,
+                Err(error) => report(&format!("pod {id}: {error:#}")),
             }
             match fate {
                 Fate::Go => thread::sleep(BACK_OFF.0),
-                Fate::Run | Fate::Stay if !self.sleep_unless_terminating(&name, pause) => return,
+                Fate::Run | Fate::Stay if !self.sleep_unless_terminating(id, pause) => return,
                 Fate::Run | Fate::Stay => {}
             }
             pause = (pause * 2).min(longest);
@@ -87,16 +87,16 @@ impl Pods {
     }
 
     /// Gives a pod a new sandbox and starts its container; after an error the sandbox is lost too.
-    fn run_again(self: &Arc<Pods>, name: &PodName) -> Result<()> {
-        if !self.take(name) {
+    fn run_again(self: &Arc<Pods>, id: &PodId) -> Result<()> {
+        if !self.take(id) {
             return Ok(());
         }
-        match self.renew(name) {
-            Ok(running) => self.kept(name.clone(), running),
+        match self.renew(id) {
+            Ok(running) => self.kept(id.clone(), running),
             Err(error) => {
-                self.change(name, |record| {
+                self.change(id, |record| {
                     if let Err(error) = release(&netns(record)) {
-                        report(&format!("pod {name}: {error:#}"));
+                        report(&format!("pod {id}: {error:#}"));
                     }
                     lose_sandbox(record);
                     record.busy = false;
@@ -106,26 +106,26 @@ impl Pods {
         }
     }
 
-    fn renew(&self, name: &PodName) -> Result<Running> {
-        self.end_lost(name)?;
-        let record = self.lock().get(name).cloned().context("the pod is gone")?;
-        self.start(name, &record)
+    fn renew(&self, id: &PodId) -> Result<Running> {
+        self.end_lost(id)?;
+        let record = self.record(id)?;
+        self.start(id, &record)
     }
 
     /// Marks a pod as being worked on; tells whether it is still wanted.
-    fn take(&self, name: &PodName) -> bool {
+    fn take(&self, id: &PodId) -> bool {
         let mut table = self.lock();
-        let Some(record) = table.get_mut(name).filter(|record| record.state != State::Terminating) else {
+        let Some(record) = find_mut(&mut table, id).filter(|record| record.state != State::Terminating) else {
             return false;
         };
         record.busy = true;
         true
     }
 
-    fn end_lost(&self, name: &PodName) -> Result<()> {
-        let Some(record) = self.lock().get(name).cloned() else { return Ok(()) };
+    fn end_lost(&self, id: &PodId) -> Result<()> {
+        let Ok(record) = self.record(id) else { return Ok(()) };
         self.detach_lost(&record)?;
-        self.change(name, |record| record.lost.clear())
+        self.change(id, |record| record.lost.clear())
     }
 
     /// Has the plugins detach sandboxes that are no more.
