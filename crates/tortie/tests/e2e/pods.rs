@@ -163,18 +163,37 @@ fn deleting_waits_for_the_grace_period_and_no_longer() {
     }
 }
 
+/// Puts a script before the installed plugin that fails the first two DELs of pod p, the second when `/run/gate` is
+/// read and written, and those of pod later while `/run/refuse` exists.
+const FAILING_DELETIONS: &str = r#"mkfifo /run/gate && touch /run/refuse && rm /opt/cni/bin/calico && cat >/opt/cni/bin/calico <<'EOF' && chmod +x /opt/cni/bin/calico
+#!/bin/sh
+case "$CNI_COMMAND $CNI_ARGS" in
+DEL*K8S_POD_NAME=p\;*)
+  echo DEL >>/run/deletions
+  case $(wc -l </run/deletions) in
+  1) exit 1 ;;
+  2) cat /run/gate; exit 1 ;;
+  esac ;;
+DEL*K8S_POD_NAME=later\;*) [ -e /run/refuse ] && exit 1 ;;
+esac
+exec /run/tortie/bin/calico
+EOF"#;
+
 #[test]
 fn a_pod_outlives_the_unfinished_deletion_of_its_namesake() {
     let lab = Lab::up(&[]);
     lab.start_pods(&[("p", "k8s-w1"), ("later", "k8s-w1")]);
-    lab.on("k8s-w1", "mv /opt/cni/bin/calico /opt/cni/bin/calico.away");
-    // the node goes on trying, first with p, then with the other
+    lab.on("k8s-w1", FAILING_DELETIONS);
     lab.run(&["delete", "pod", "p"]).refused();
-    lab.run(&["delete", "pod", "later"]).refused();
-    lab.on("k8s-w1", "mv /opt/cni/bin/calico.away /opt/cni/bin/calico");
+    // the node tries again, and hangs, while the next deletion succeeds and a namesake is made
+    until(Duration::from_secs(10), "a second DEL", || lab.on("k8s-w1", "wc -l </run/deletions") == "2\n");
     lab.run(&["delete", "pod", "p"]).ok();
     lab.start_pods(&[("p", "k8s-w1")]);
     let address = lab.address("p");
+    lab.on("k8s-w1", "echo >/run/gate");
+    // the node's next try is due before that of a deletion that fails after it
+    lab.run(&["delete", "pod", "later"]).refused();
+    lab.on("k8s-w1", "rm /run/refuse");
     until(Duration::from_secs(10), "the other pod's deletion", || lab.run(&["get", "pod", "later"]).code != 0);
     assert_eq!(lab.address_if_up("p"), Ok(address));
     assert!(lab.run(&["get", "pod", "p"]).ok().contains("Running"));
