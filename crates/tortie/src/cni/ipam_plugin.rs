@@ -46,8 +46,9 @@ pub(crate) async fn prepare(store: &dyn Store, call: &Call, conf: &NetConf) -> R
         let address = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
         return Ok(Prepared::Address(address));
     }
-    let Holder { handle, attributes } = holder(&Workload::new(call, conf, conf.node()?), conf);
-    let request = request(store, conf, conf.node()?).await?;
+    let workload = Workload::new(call, conf, conf.node()?);
+    let Holder { handle, attributes } = holder(&workload, conf);
+    let request = request(store, conf, workload.node).await?;
     let request = AutoAssign { handle, attrs: attributes, ..request };
     let prepared = Ipam::new(store, &SystemClock).prepare(request).await.map_err(auto_assign_failed)?;
     Ok(Prepared::Auto(Box::new(prepared)))
