@@ -3,6 +3,7 @@
 use crate::policy::Passing;
 use crate::wire::PeerType;
 use model::Asn;
+use model::peering::NextHopMode;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -86,18 +87,6 @@ pub enum PeerKind {
     Global,
     /// A BGPPeer for some nodes.
     Node,
-}
-
-/// What becomes of NEXT_HOP on the way out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NextHopMode {
-    /// Ourselves towards external peers, unchanged towards internal ones (RFC 4271 §5.1.3).
-    #[default]
-    Auto,
-    /// Always ourselves.
-    Self_,
-    /// Always unchanged.
-    Keep,
 }
 
 /// One peer.

@@ -18,8 +18,9 @@ mod status;
 mod timer;
 pub mod wire;
 
-pub use config::{Config, NextHopMode, Password, PeerConfig, PeerKind};
+pub use config::{Config, Password, PeerConfig, PeerKind};
 pub use fsm::State;
+pub use model::peering::NextHopMode;
 pub use policy::Passing;
 pub use speaker::{ConnId, Event, Input, Speaker, Transmit};
 pub use status::{PeerStatus, Trouble};

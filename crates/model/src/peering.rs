@@ -116,7 +116,7 @@ pub enum SourceAddress {
 /// What becomes of a route's next hop on the way to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NextHopMode {
-    /// This node towards other ASes, unchanged within the own.
+    /// This node towards other ASes, unchanged within the own (RFC 4271 §5.1.3).
     #[default]
     Auto,
     /// Always this node.

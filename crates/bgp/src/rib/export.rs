@@ -3,10 +3,10 @@
 
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::loc::Best;
-use crate::config::NextHopMode;
 use crate::wire::PeerType;
 use crate::wire::attribute::{Attributes, Community};
 use model::Asn;
+use model::peering::NextHopMode;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// A peer routes are announced to.

@@ -1,6 +1,6 @@
 //! The speaker's configuration: what the graph wants, with what only this host knows, its secrets and its router ID.
 
-use bgp::{Config, NextHopMode, Passing, Password, PeerConfig, PeerKind};
+use bgp::{Config, Passing, Password, PeerConfig, PeerKind};
 use model::peering::{self, PeerSource, Peering, SecretKey, SourceAddress};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -100,11 +100,7 @@ impl Local {
             passive: *passive,
             keepalive_time: *keepalive_time,
             restart_time: *restart_time,
-            next_hop: match next_hop {
-                peering::NextHopMode::Auto => NextHopMode::Auto,
-                peering::NextHopMode::Self_ => NextHopMode::Self_,
-                peering::NextHopMode::Keep => NextHopMode::Keep,
-            },
+            next_hop: *next_hop,
             reflector_client: *reflector_client,
             allowed_local_as: *allowed_local_as,
             password,

@@ -1,9 +1,9 @@
 use super::{Target, export};
-use crate::config::NextHopMode;
 use crate::rib::{Best, Candidate, Source};
 use crate::wire::PeerType;
 use crate::wire::attribute::{AsPath, Attributes, Community, Segment, Unrecognized};
 use model::Asn;
+use model::peering::NextHopMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
