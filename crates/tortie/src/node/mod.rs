@@ -181,9 +181,7 @@ async fn start(client: &Client, node: &str, options: &Options) -> anyhow::Result
         }
         tokio::time::sleep(RETRY).await;
     }
-    for folder in
-        [options.nodename_file.parent(), Path::new(paths::CONTROL_SOCKET).parent(), Some(Path::new("/var/log/calico"))]
-    {
+    for folder in [options.nodename_file.parent(), Some(Path::new(paths::RUN)), Some(Path::new("/var/log/calico"))] {
         let Some(folder) = folder else { continue };
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
