@@ -9,7 +9,7 @@ use crate::ready::{self, Condition, Missing};
 use crate::router::programs;
 use crate::rundir::{LabName, Record, RunDir};
 use crate::topology::{Datastore, Topology};
-use crate::{isolate, modules, router};
+use crate::{isolate, modules, router, wire};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
@@ -231,7 +231,7 @@ impl Lab {
 
     fn ask_about_programs(&self, host: &str, request: &Request) -> Result<()> {
         let record = self.running()?.record;
-        let known: Vec<&str> = machines(&record.topology).collect();
+        let known: Vec<&str> = record.topology.machines().collect();
         let what = if record.topology.routers.is_empty() { "node" } else { "node or router" };
         ensure!(known.contains(&host), "lab {} has no {what} {host:?}; it has {}", self.name, known.join(", "));
         ensure!(record.agents, "lab {} has no agents: it was made without", self.name);
@@ -241,7 +241,7 @@ impl Lab {
     fn host(&self, host: &str) -> Result<Place> {
         let running = self.running()?;
         let topology = &running.record.topology;
-        let known: Vec<&str> = machines(topology).chain([topology.outside.name.as_str(), "router"]).collect();
+        let known: Vec<&str> = wire::hosts(topology).into_iter().chain(["router"]).collect();
         ensure!(known.contains(&host), "lab {} has no host {host:?}; it has {}", self.name, known.join(", "));
         let pid = if host == "router" { Some(running.supervisor) } else { running.host(host) };
         let process = pid.map(Pidfd::open).transpose()?.flatten();
@@ -291,12 +291,6 @@ impl Running {
         };
         self.children.iter().find(is_host).map(|process| process.pid)
     }
-}
-
-/// The hosts whose programs can be stopped and started: nodes and routers.
-fn machines(topology: &Topology) -> impl Iterator<Item = &str> {
-    let nodes = topology.nodes.iter().map(|node| node.name.as_str());
-    nodes.chain(topology.routers.iter().map(|router| router.name.as_str()))
 }
 
 /// What a host's main program is, and the file on the host that it writes to.

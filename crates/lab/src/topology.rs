@@ -208,6 +208,12 @@ impl Topology {
         node.as_number.unwrap_or(self.node_as)
     }
 
+    /// Names of the hosts that run programs of their own: nodes, then routers.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().map(|node| node.name.as_str());
+        nodes.chain(self.routers.iter().map(|router| router.name.as_str()))
+    }
+
     /// Returns the network between the router and the host outside, and the router's address in it.
     pub fn outside_link(&self) -> (Ipv4Net, Ipv4Addr) {
         let net = Ipv4Net::new(self.outside.address, 24).expect("24 is a prefix length").trunc();

@@ -44,9 +44,7 @@ pub(crate) fn router(topology: &Topology) -> String {
 
 /// The hosts on the wire: nodes, routers, the one outside.
 pub(crate) fn hosts(topology: &Topology) -> Vec<&str> {
-    let nodes = topology.nodes.iter().map(|node| node.name.as_str());
-    let routers = topology.routers.iter().map(|router| router.name.as_str());
-    nodes.chain(routers).chain([topology.outside.name.as_str()]).collect()
+    topology.machines().chain([topology.outside.name.as_str()]).collect()
 }
 
 /// Commands that link a host, by its place in [`hosts`], to the wire, given a process of it.

@@ -28,7 +28,7 @@ impl Lab {
         self.initialise(topology).map_err(|error| Missing::because(&error))?;
 
         progress.step("starting the agents");
-        for host in super::machines(topology) {
+        for host in topology.machines() {
             self.ask(host, &Request::Start).map_err(|error| Missing::because(&error))?;
         }
         let total = topology.nodes.len();

@@ -65,15 +65,17 @@ impl Lab {
             Datastore::Etcd => &["etcd"],
         };
         let store = find_by_words(&running.children, server);
+        let look = |host: &str| {
+            let init = running.host(host);
+            (init, init.map(process::children).unwrap_or_default())
+        };
         let nodes = topology.nodes.iter().map(|node| {
-            let init = running.host(&node.name);
-            let children = init.map(process::children).unwrap_or_default();
+            let (init, children) = look(&node.name);
             let agent = find_by_words(&children, &["tortie", "node"]);
             NodeStatus { name: node.name.clone(), address: node.address.to_string(), init, agent }
         });
         let routers = topology.routers.iter().map(|router| {
-            let init = running.host(&router.name);
-            let children = init.map(process::children).unwrap_or_default();
+            let (init, children) = look(&router.name);
             let speaker = find_by_program(&children, router::speaker(router.kind));
             let (name, address) = (router.name.clone(), router.address.to_string());
             RouterStatus { name, address, kind: router.kind.to_string(), init, speaker }
