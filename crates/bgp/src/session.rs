@@ -8,7 +8,9 @@
 //! - both ends dial at once: two connections reach OpenConfirm, the one opened by the lower identifier goes;
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
 //!   taken as lost (RFC 4724 §4.2), unless it is so young that the two are a collision;
-//! - a peer that gave up on a half-open connection dials again: the half-open one is replaced.
+//! - a peer that gave up on a half-open connection dials again: the half-open one is replaced;
+//! - of two connections the peer gives up the one that is Established here already, its KEEPALIVE being on the way:
+//!   its routes stay as over a restart, until the other connection or the next one brings them.
 
 mod negotiate;
 
@@ -35,6 +37,9 @@ const COLLISION_WINDOW: Duration = Duration::from_secs(5);
 pub(crate) enum Loss {
     /// The connection broke off: the peer may be restarting, its routes may be kept (RFC 4724 §4.2).
     Interrupted,
+    /// The peer gave this connection up for the other one (RFC 4271 §6.8) when it already was Established here: not
+    /// a restart, and no end of its routes.
+    Collided,
     /// One side said so: its routes are gone.
     Ended,
 }
@@ -429,8 +434,15 @@ impl Session {
             self.timers.stop(Timer::IdleHold(direction.other()));
         }
         if before == State::Established && after != State::Established {
-            let interrupted = event == Event::TcpConnectionFails;
-            self.signals.push_back(Signal::Down(if interrupted { Loss::Interrupted } else { Loss::Ended }));
+            let collided = notice.as_ref().is_some_and(|notice| notice.reason == Reason::COLLISION_RESOLUTION);
+            let loss = if event == Event::TcpConnectionFails {
+                Loss::Interrupted
+            } else if event == Event::NotifMsg && collided {
+                Loss::Collided
+            } else {
+                Loss::Ended
+            };
+            self.signals.push_back(Signal::Down(loss));
             let lasted = self.established.take().map(|since| now.saturating_duration_since(since));
             if lasted.is_some_and(|lasted| lasted >= COLLISION_WINDOW) {
                 self.attempts = 0;

@@ -35,12 +35,9 @@ impl AdjRibIn {
         self.routes.len()
     }
 
-    /// Marks everything stale. What is stale already goes, so that a peer which keeps restarting does not keep
-    /// routes for ever (RFC 4724 §4.2); those prefixes are returned.
-    pub(crate) fn mark_stale(&mut self) -> Vec<Ipv4Net> {
-        let gone = self.sweep();
+    /// Marks everything stale.
+    pub(crate) fn mark_stale(&mut self) {
         self.stale = self.routes.keys().copied().collect();
-        gone
     }
 
     pub(crate) fn has_stale(&self) -> bool {

@@ -202,10 +202,14 @@ impl Peer {
     fn went_down(&mut self, loss: Loss, now: Instant, changes: &mut Changes) {
         let Some(Up { negotiated, .. }) = self.up.take() else { return };
         self.session.stop_timer(Timer::Stale);
-        let keeps = loss == Loss::Interrupted && negotiated.forwarding().is_some();
+        let keeps = loss != Loss::Ended && negotiated.forwarding().is_some();
         match negotiated.graceful_restart.filter(|_| keeps) {
             Some(restart) => {
-                changes.prefixes.extend(self.adj_in.mark_stale());
+                if loss == Loss::Interrupted {
+                    // RFC 4724 §4.2: a peer that keeps restarting does not keep routes for ever
+                    changes.prefixes.extend(self.adj_in.sweep());
+                }
+                self.adj_in.mark_stale();
                 self.session.start_timer(Timer::Restart, now + restart.time);
             }
             None => changes.prefixes.extend(self.adj_in.clear()),

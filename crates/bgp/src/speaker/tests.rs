@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{PeerConfig, PeerKind};
 use crate::wire::attribute::{AsPath, Attributes, Segment};
-use crate::wire::capability::Capability;
+use crate::wire::capability::{Capability, Forwarding, GracefulRestart, Restarting};
 use crate::wire::nlri::Family;
 use crate::wire::notification::Notification;
 use crate::wire::open::Open;
@@ -49,8 +49,15 @@ impl Script {
         let speaker = Speaker::new(config, BTreeMap::new(), now, 1);
         let conn = ConnId::Incoming(1);
         let mut script = Script { speaker, now, conn, heard: Vec::new(), closed: false };
-        script.input(Input::Accepted { conn, peer: ip(PEER), local: ip(US) });
+        script.accepted(1);
         script
+    }
+
+    /// The peer opens a connection, and speaks on that one from here on.
+    fn accepted(&mut self, number: u64) {
+        self.conn = ConnId::Incoming(number);
+        self.closed = false;
+        self.input(Input::Accepted { conn: self.conn, peer: ip(PEER), local: ip(US) });
     }
 
     fn established(remote_as: u32) -> Script {
@@ -182,6 +189,59 @@ fn a_broken_update_closes_the_session_and_withdraws() {
     assert!(script.closed);
     let error = script.speaker.status().remove(0).trouble.map(|trouble| trouble.to_string());
     assert_eq!(error.as_deref(), Some("sent UPDATE Message Error/Invalid Network Field"));
+}
+
+/// The peer restarted; of the two connections then opened it gives up one that we already took as Established.
+#[test]
+fn a_collision_decided_late_keeps_what_the_restart_kept() {
+    let restarting = |restarting| {
+        let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
+        let restart = GracefulRestart { restarting, time: Duration::from_secs(60), families };
+        let mut open = open(64512);
+        open.capabilities
+            .extend([Capability::Multiprotocol(Family::IPV4_UNICAST), Capability::GracefulRestart(restart)]);
+        Message::Open(open).encode(CONTEXT)
+    };
+    let up = |restarts| [restarting(restarts), Message::Keepalive.encode(CONTEXT)].concat();
+    let given_up = |reason| [up(Restarting::Yes), notification(reason).encode(CONTEXT)].concat();
+    let restarted = || {
+        let mut script = Script::new(64512);
+        script.raw(up(Restarting::No));
+        script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
+        script.announce("172.16.3.0/24", Attributes::local(v4(PEER)));
+        script.input(Input::Closed { conn: script.conn, reason: "connection reset by peer".into() });
+        script.accepted(2);
+        script
+    };
+
+    let mut script = restarted();
+    script.raw(given_up(Reason::COLLISION_RESOLUTION));
+    assert_ne!(script.state(), State::Established);
+    assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
+    script.accepted(3);
+    script.raw(up(Restarting::Yes));
+    script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
+    assert_eq!(script.learned("172.16.3.0/24"), Some(v4(PEER)), "until the peer has said all");
+    script.say(&Message::Update(Update::end_of_rib()));
+    assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
+    assert_eq!(script.learned("172.16.3.0/24"), None);
+
+    let mut script = restarted();
+    script.raw(given_up(Reason::COLLISION_RESOLUTION));
+    script.now += Duration::from_secs(60);
+    script.input(Input::Timeout);
+    assert_eq!(script.learned("172.16.2.0/24"), None, "the other connection never came");
+
+    let mut script = restarted();
+    script.raw(given_up(Reason::ADMINISTRATIVE_SHUTDOWN));
+    assert_eq!(script.learned("172.16.2.0/24"), None, "the session ended, not one connection of two");
+
+    let mut script = restarted();
+    script.raw(up(Restarting::Yes));
+    script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
+    script.input(Input::Closed { conn: script.conn, reason: "connection reset by peer".into() });
+    assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
+    assert_eq!(script.learned("172.16.3.0/24"), None, "RFC 4724 §4.2: stale before, and not said since");
 }
 
 #[test]
