@@ -24,6 +24,7 @@ use peer::{Changes, EndOfRib, Known, Peer};
 use retention::Retention;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A TCP connection's name between speaker and shell; never used twice.
@@ -119,7 +120,7 @@ pub enum Transmit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The routes to have in the kernel are these and no others.
-    Learned(Learned),
+    Learned(Arc<Learned>),
     /// A session changed its state.
     PeerState {
         /// Whose.
@@ -148,7 +149,7 @@ pub struct Speaker {
     loc_rib: LocRib,
     retention: Option<Retention>,
     timers: Timers,
-    learned: Learned,
+    learned: Arc<Learned>,
     /// Whether [`Event::Learned`] is owed.
     learned_changed: bool,
     outbox: Outbox,
@@ -169,7 +170,7 @@ impl Speaker {
             loc_rib: LocRib::default(),
             retention: Retention::new(retained.clone(), config.peers.keys().copied()),
             timers: Timers::default(),
-            learned: retained,
+            learned: Arc::new(retained),
             learned_changed: true,
             outbox: Outbox::new(seed),
             events: VecDeque::new(),
@@ -237,7 +238,7 @@ impl Speaker {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events
             .pop_front()
-            .or_else(|| std::mem::take(&mut self.learned_changed).then(|| Event::Learned(self.learned.clone())))
+            .or_else(|| std::mem::take(&mut self.learned_changed).then(|| Event::Learned(Arc::clone(&self.learned))))
     }
 
     /// Returns when [`Input::Timeout`] is due, and why.
@@ -403,11 +404,16 @@ impl Speaker {
             }
             None => self.retention.as_ref().and_then(|retention| retention.hop(&prefix)),
         };
-        let before = match hop {
-            Some(hop) => self.learned.insert(prefix, hop),
-            None => self.learned.remove(&prefix),
+        if self.learned.get(&prefix).copied() == hop {
+            return;
+        }
+        // copied if what was handed out last is still in use
+        let learned = Arc::make_mut(&mut self.learned);
+        match hop {
+            Some(hop) => learned.insert(prefix, hop),
+            None => learned.remove(&prefix),
         };
-        self.learned_changed |= before != hop;
+        self.learned_changed = true;
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Dataplane {
     config: Config,
     netlink: Netlink,
     desired: Option<Arc<Desired>>,
-    learned: Option<Learned>,
+    learned: Option<Arc<Learned>>,
     seen: Option<Seen>,
     workload_links: WorkloadLinks,
     tunnel: IpipDevice,
@@ -112,7 +112,7 @@ impl Dataplane {
     }
 
     /// Takes all that BGP taught.
-    pub fn on_learned(&mut self, learned: Learned) {
+    pub fn on_learned(&mut self, learned: Arc<Learned>) {
         self.learned = Some(learned);
     }
 
@@ -163,7 +163,7 @@ impl Dataplane {
         let mut round = Round { writes_before: self.netlink.writes(), ..Round::default() };
         self.resync(&desired, now);
         if let Some(seen) = round.check("links", self.look()) {
-            let routes = desired.routes(self.learned.as_ref().unwrap_or(&Learned::new()));
+            let routes = desired.routes(self.learned.as_deref().unwrap_or(&Learned::new()));
             self.steps(&desired, seen, &routes, now, &mut round);
         }
         let outcome = self.finish(&desired, round, now);

@@ -15,7 +15,7 @@ pub enum Input {
     /// The datastore's content asks for this; the first one says that it is known completely.
     Desired(Arc<Desired>),
     /// BGP taught these routes, all of them; the first one says that BGP has spoken.
-    Learned(Learned),
+    Learned(Arc<Learned>),
     /// The thread shall end; the kernel keeps what it has.
     Stop,
 }
@@ -24,7 +24,7 @@ pub enum Input {
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
     pub(crate) desired: Option<Arc<Desired>>,
-    pub(crate) learned: Option<Learned>,
+    pub(crate) learned: Option<Arc<Learned>>,
     pub(crate) stop: bool,
 }
 
@@ -90,14 +90,15 @@ fn lock(letters: &Mutex<Letters>) -> MutexGuard<'_, Letters> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
     #[test]
     fn the_latest_of_each_kind_is_kept() {
         let (sender, mut mailbox) = mailbox().expect("a socket pair");
-        let route =
-            |prefix: &str| BTreeMap::from([(prefix.parse().expect("a prefix"), Ipv4Addr::new(192, 0, 2, 1).into())]);
+        let route = |prefix: &str| {
+            let hop = Ipv4Addr::new(192, 0, 2, 1).into();
+            Arc::new(Learned::from([(prefix.parse().expect("a prefix"), hop)]))
+        };
         for count in 0..1000 {
             sender.send(Input::Learned(route(&format!("10.0.{}.0/24", count % 256))));
         }

@@ -34,7 +34,7 @@ pub struct Status {
 /// Everything that can happen to the dataplane.
 enum Event {
     Desired(Arc<Desired>),
-    Learned(Learned),
+    Learned(Arc<Learned>),
     Kernel(Change),
     Tunnel,
     Rules(rules::Change),

@@ -14,7 +14,7 @@ use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
 use model::Mtu;
-use model::desired::{Desired, Encapsulation, Ipip, Learned};
+use model::desired::{Desired, Encapsulation, Ipip};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -167,7 +167,7 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
     node.restart();
     node.apply();
     assert_eq!(*node.tunnel.0.lock().unwrap(), Some(expect));
-    node.dataplane.on_learned(Learned::new());
+    node.dataplane.on_learned(Arc::default());
     node.apply();
     let spec = node.tunnel.0.lock().unwrap().clone();
     assert_eq!(spec.map(|spec| spec.peers), Some(BTreeMap::new()));

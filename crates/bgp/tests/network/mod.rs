@@ -237,8 +237,8 @@ impl Network {
                 while let Some(event) = node.speaker.poll_event() {
                     match event {
                         Event::Learned(learned) => {
-                            node.learned = learned.clone();
-                            node.history.push(learned);
+                            node.learned = Learned::clone(&learned);
+                            node.history.push(Learned::clone(&learned));
                         }
                         Event::PeerState { peer, state, reason } => node.states.push((peer.ip(), state, reason)),
                         Event::Warning { text, .. } => node.warnings.push(text),

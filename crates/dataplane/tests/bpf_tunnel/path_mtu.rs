@@ -47,7 +47,8 @@ impl Agent {
         let (sender, mailbox) = mailbox().expect("a socket pair");
         let others = [1, 2, 3].into_iter().filter(|other| *other != number);
         let block = |number| format!("172.16.{number}.0/24").parse().expect("a prefix");
-        sender.send(Input::Learned(others.map(|other| (block(other), address(other).into())).collect::<Learned>()));
+        let learned: Learned = others.map(|other| (block(other), address(other).into())).collect();
+        sender.send(Input::Learned(Arc::new(learned)));
         sender.send(Input::Desired(Arc::new(desired(number, mtu))));
         let thread = std::thread::spawn(move || {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("it takes root");

@@ -76,7 +76,8 @@ impl Node {
         let config = Config { tunnel: TunnelChoice::Auto, state_directory, monitor_buffer: MONITOR_BUFFER };
         let outcome = self.namespace.run(|| {
             let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new())).expect("a netlink socket");
-            dataplane.on_learned(Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())]));
+            let learned = Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())]);
+            dataplane.on_learned(Arc::new(learned));
             dataplane.on_desired(Arc::new(desired(rules)));
             dataplane.apply(Instant::now())
         });

@@ -8,6 +8,7 @@ use model::name::{IfName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A dataplane that finds out its tunnel, and puts its files in a directory of the test.
 pub(crate) fn config(state: &Path) -> Config {
@@ -47,6 +48,6 @@ pub(crate) fn desired() -> Desired {
 }
 
 /// What BGP taught: one block of another node.
-pub(crate) fn learned() -> Learned {
-    Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())])
+pub(crate) fn learned() -> Arc<Learned> {
+    Arc::new(Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())]))
 }

@@ -13,6 +13,7 @@ use model::peering::{Listen, Peering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -82,9 +83,9 @@ pub(crate) struct Shell {
     io: mpsc::Sender<Io>,
     events: mpsc::Receiver<Io>,
     /// The speaker's routes as last heard, and what is passed on of them with the gateways' routes.
-    routes: Learned,
+    routes: Arc<Learned>,
     gateways: BTreeMap<Ipv4Addr, Ipv4Addr>,
-    learned: Box<dyn Fn(Learned) + Send>,
+    learned: Box<dyn Fn(Arc<Learned>) + Send>,
     said: Said,
 }
 
@@ -92,7 +93,12 @@ impl Shell {
     /// A speaker without peers, which passes the routes it learns to `learned`.
     ///
     /// `retained` are the routes that an earlier agent left in the kernel: they stay until the peers had their say.
-    pub(crate) fn new(local: Local, first: &Peering, retained: Learned, learned: Box<dyn Fn(Learned) + Send>) -> Shell {
+    pub(crate) fn new(
+        local: Local,
+        first: &Peering,
+        retained: Learned,
+        learned: Box<dyn Fn(Arc<Learned>) + Send>,
+    ) -> Shell {
         let (io, events) = mpsc::channel(BATCH);
         let seed = u64::from(u32::from(first.address)) ^ u64::from(std::process::id());
         let config = local.config(first);
@@ -109,7 +115,7 @@ impl Shell {
             accepted: 0,
             io,
             events,
-            routes: retained,
+            routes: Arc::new(retained),
             gateways: BTreeMap::new(),
             learned,
             said: Said::default(),
@@ -334,9 +340,10 @@ impl Shell {
 
     /// Passes on the routes for the kernel: what was learned, and the way to peers behind a gateway.
     fn tell_routes(&self) {
-        let mut routes = self.routes.clone();
+        let mut routes = Arc::clone(&self.routes);
         for (peer, gateway) in &self.gateways {
-            routes.insert(Ipv4Net::from(*peer), Hop { gateway: *gateway, metric: Some(0) });
+            let hop = Hop { gateway: *gateway, metric: Some(0) };
+            Arc::make_mut(&mut routes).insert(Ipv4Net::from(*peer), hop);
         }
         (self.learned)(routes);
     }

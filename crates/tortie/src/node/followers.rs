@@ -87,7 +87,7 @@ struct Speaker {
 impl Speaker {
     fn new(local: Option<Local>, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
         if local.is_none() {
-            dataplane.send(Input::Learned(Learned::new()));
+            dataplane.send(Input::Learned(Arc::default()));
         }
         Speaker { local, dataplane: dataplane.clone(), kernel, task: None }
     }
@@ -108,7 +108,7 @@ impl Speaker {
         });
         tracing::info!(peers = first.peers.len(), retained = retained.len(), "BGP starts");
         let dataplane = self.dataplane.clone();
-        dataplane.send(Input::Learned(retained.clone()));
+        dataplane.send(Input::Learned(Arc::new(retained.clone())));
         let learned = move |routes| dataplane.send(Input::Learned(routes));
         let shell = bgp_io::Shell::new(local, &first, retained, Box::new(learned));
         let (commands, receiver) = mpsc::unbounded_channel();
