@@ -6,7 +6,7 @@ use crate::settings::{Overrides, Parameters};
 use crate::tables::Tables;
 use api::Event;
 use api::resource::Typed;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
 use model::name::{IfName, NodeName};
 use model::peering::Peering;
@@ -140,23 +140,21 @@ impl Graph {
     /// Local workloads by interface; an address that two endpoints claim goes to the first by name.
     fn workloads(&self, problems: &mut Vec<String>) -> BTreeMap<IfName, Workload> {
         let mut workloads: BTreeMap<IfName, Workload> = BTreeMap::new();
-        let mut holders: HashMap<Ipv4Addr, &str> = HashMap::new();
+        let mut holders: HashMap<Ipv4Addr, &IfName> = HashMap::new();
         for (key, endpoint) in &self.tables.endpoints {
-            if endpoint.interface_name.is_empty() {
+            let interface = &endpoint.interface;
+            if interface.0.is_empty() {
                 continue;
             }
-            let interface = endpoint.interface_name.as_str();
-            let workload = workloads.entry(IfName(interface.to_owned())).or_default();
-            for network in &endpoint.ip_networks {
-                let Ok(IpNet::V4(network)) = network.parse() else { continue };
-                match holders.insert(network.addr(), interface) {
+            let workload = workloads.entry(interface.clone()).or_default();
+            for address in endpoint.networks.iter().map(Ipv4Net::addr) {
+                match holders.insert(address, interface) {
                     Some(holder) if holder != interface => {
-                        problems
-                            .push(format!("{key:?}: address {} is also {holder}'s, which keeps it", network.addr()));
-                        holders.insert(network.addr(), holder);
+                        problems.push(format!("{key:?}: address {address} is also {holder}'s, which keeps it"));
+                        holders.insert(address, holder);
                     }
                     _ => {
-                        workload.addresses.insert(network.addr());
+                        workload.addresses.insert(address);
                     }
                 }
             }

@@ -7,6 +7,7 @@ use api::kind::{
 };
 use api::resource::{Kind, Resource, Typed};
 use ipnet::{IpNet, Ipv4Net};
+use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything seen, by key. Deletes of what is not there are normal.
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Tables {
     pub(crate) nodes: BTreeMap<String, Typed<NodeSpec>>,
     pub(crate) pools: BTreeMap<String, Typed<IpPoolSpec>>,
-    pub(crate) endpoints: BTreeMap<Key, WorkloadEndpointSpec>,
+    pub(crate) endpoints: BTreeMap<Key, LocalEndpoint>,
     pub(crate) blocks: BTreeMap<Ipv4Net, Block>,
     /// Confirmed affinities of all nodes: pairs of block and node.
     pub(crate) affinities: BTreeSet<(Ipv4Net, String)>,
@@ -28,6 +29,25 @@ pub(crate) struct Tables {
     /// How many of them are workload endpoints, on whatever node.
     pub(crate) endpoints_held: usize,
     pub(crate) in_sync: bool,
+}
+
+/// A workload endpoint of this node, as far as its kernel cares.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LocalEndpoint {
+    /// The host's end; empty while the CNI plugin has not said.
+    pub(crate) interface: IfName,
+    /// The pod's IPv4 addresses, with their prefix length.
+    pub(crate) networks: Vec<Ipv4Net>,
+}
+
+impl From<&WorkloadEndpointSpec> for LocalEndpoint {
+    fn from(spec: &WorkloadEndpointSpec) -> LocalEndpoint {
+        let networks = spec.ip_networks.iter().filter_map(|network| match network.parse() {
+            Ok(IpNet::V4(network)) => Some(network),
+            Ok(IpNet::V6(_)) | Err(_) => None,
+        });
+        LocalEndpoint { interface: IfName(spec.interface_name.clone()), networks: networks.collect() }
+    }
 }
 
 impl Tables {
@@ -68,7 +88,12 @@ impl Tables {
                 Resource::Node(it) => replace(&mut self.nodes, name, *it),
                 Resource::IPPool(it) => replace(&mut self.pools, name, *it),
                 Resource::WorkloadEndpoint(it) if it.spec.node == node => {
-                    self.endpoints.insert(key, it.spec.clone()).as_ref() != Some(&it.spec)
+                    let endpoint = LocalEndpoint::from(&it.spec);
+                    if self.endpoints.get(&key) == Some(&endpoint) {
+                        return false;
+                    }
+                    self.endpoints.insert(key, endpoint);
+                    true
                 }
                 Resource::WorkloadEndpoint(_) => self.endpoints.remove(&key).is_some(),
                 Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name, it.spec),

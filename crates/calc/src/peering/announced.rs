@@ -2,7 +2,7 @@
 
 use super::pools;
 use crate::tables::Tables;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 
 /// Prefixes to announce, and what is passed on.
@@ -22,15 +22,8 @@ pub(super) fn announced(tables: &Tables, node: &str) -> Announced {
     let inside = |pools: &BTreeSet<Ipv4Net>, prefix: &Ipv4Net| pools.iter().any(|pool| pool.contains(prefix));
     let blocks: BTreeSet<Ipv4Net> =
         tables.affinities.iter().filter(|(_, owner)| owner == node).map(|(block, _)| *block).collect();
-    let workloads: BTreeSet<Ipv4Net> = tables
-        .endpoints
-        .values()
-        .flat_map(|endpoint| &endpoint.ip_networks)
-        .filter_map(|network| match network.parse() {
-            Ok(IpNet::V4(network)) => Some(network),
-            Ok(IpNet::V6(_)) | Err(_) => None,
-        })
-        .collect();
+    let workloads: BTreeSet<Ipv4Net> =
+        tables.endpoints.values().flat_map(|endpoint| &endpoint.networks).copied().collect();
     let borrowed = workloads.iter().filter(|address| !inside(&blocks, address) && inside(&enabled, address));
     let own = blocks.iter().filter(|block| block.prefix_len() < 32 || workloads.contains(block));
     let originate = own.chain(borrowed).filter(|prefix| !inside(&withheld, prefix)).copied().collect();
