@@ -140,7 +140,7 @@ impl Graph {
     /// Local workloads by interface; an address that two endpoints claim goes to the first by name.
     fn workloads(&self, problems: &mut Vec<String>) -> BTreeMap<IfName, Workload> {
         let mut workloads: BTreeMap<IfName, Workload> = BTreeMap::new();
-        let mut holders: HashMap<Ipv4Addr, &IfName> = HashMap::new();
+        let mut holders: HashMap<Ipv4Addr, &IfName> = HashMap::with_capacity(self.tables.endpoints.len());
         for (key, endpoint) in &self.tables.endpoints {
             let interface = &endpoint.interface;
             if interface.0.is_empty() {

@@ -90,8 +90,8 @@ pub fn disable_forwarding() -> Result<usize, SysctlError> {
 /// Keeps workloads' interfaces as they should be.
 #[derive(Debug, Default)]
 pub struct WorkloadLinks {
-    /// Interfaces done, by name, with the number they had then: one made anew has another.
-    configured: BTreeMap<IfName, u32>,
+    /// Links done, by number: one made anew has another.
+    configured: BTreeSet<u32>,
 }
 
 impl WorkloadLinks {
@@ -102,7 +102,7 @@ impl WorkloadLinks {
 
     /// Forgets what was done to the link with this index.
     pub fn forget(&mut self, link: u32) {
-        self.configured.retain(|_, index| *index != link);
+        self.configured.remove(&link);
     }
 
     /// Configures each interface that came up since; returns how much was written, and what failed.
@@ -112,20 +112,18 @@ impl WorkloadLinks {
         links: &Links,
         workloads: impl Iterator<Item = &'a IfName>,
     ) -> (usize, Vec<String>) {
-        let up: BTreeMap<&IfName, u32> = workloads
-            .filter_map(|name| links.named(name))
-            .filter(|link| link.is_up())
-            .map(|link| (&link.name, link.index))
-            .collect();
-        self.configured.retain(|name, index| up.get(name) == Some(index));
-        let new: BTreeMap<&IfName, u32> =
-            up.into_iter().filter(|(name, _)| !self.configured.contains_key(*name)).collect();
+        let up: Vec<&Link> = workloads.filter_map(|name| links.named(name)).filter(|link| link.is_up()).collect();
+        let new: Vec<&Link> = up.iter().filter(|link| !self.configured.contains(&link.index)).copied().collect();
+        if self.configured.len() + new.len() > up.len() {
+            let up: BTreeSet<u32> = up.iter().map(|link| link.index).collect();
+            self.configured.retain(|index| up.contains(index));
+        }
         let (mut writes, mut failures) = (0, Vec::new());
-        for (name, index) in &new {
-            match configure(name) {
+        for link in &new {
+            match configure(&link.name) {
                 Ok(count) => {
                     writes += count;
-                    self.configured.insert((*name).clone(), *index);
+                    self.configured.insert(link.index);
                 }
                 // it went away while we looked; its end will be announced
                 Err(error) if error.is_missing() => {}
@@ -133,7 +131,7 @@ impl WorkloadLinks {
             }
         }
         if !new.is_empty()
-            && let Err(error) = forget_permanent_neighbours(netlink, &new.values().copied().collect())
+            && let Err(error) = forget_permanent_neighbours(netlink, &new.iter().map(|link| link.index).collect())
         {
             failures.push(error.to_string());
         }

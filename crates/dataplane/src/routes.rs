@@ -161,7 +161,8 @@ impl Routes {
         wanted: Wanted<'_>,
         remaining: &mut Remaining,
     ) -> (BTreeMap<RouteKey, RouteEntry>, BTreeSet<IpNet>) {
-        let (mut desired, mut waiting) = (BTreeMap::new(), BTreeSet::new());
+        // in the order of their keys: the map is built from them at once, not key by key
+        let (mut desired, mut waiting) = (Vec::with_capacity(wanted.routes.len() + 1), BTreeSet::new());
         for (prefix, route) in wanted.routes {
             let prefix = IpNet::V4(*prefix);
             let unicast = |next_hop| (RouteKind::Unicast, next_hop);
@@ -185,7 +186,7 @@ impl Routes {
                     let key = RouteKey { prefix, metric: route.metric };
                     let protocol = route.protocol;
                     let mtu = ipip::tunnel_peer(&route.target).and_then(|node| wanted.narrow.get(&node).copied());
-                    desired.insert(key, RouteEntry { key, protocol, kind, next_hop, source: None, mtu });
+                    desired.push((key, RouteEntry { key, protocol, kind, next_hop, source: None, mtu }));
                 }
                 Err(complaint) => {
                     waiting.insert(prefix);
@@ -194,7 +195,7 @@ impl Routes {
             }
         }
         desired.extend(self.route_to_pod_gateway(links).map(|route| (route.key, route)));
-        (desired, waiting)
+        (desired.into_iter().collect(), waiting)
     }
 
     /// Finds the gateway and link by which the kernel reaches a next hop, itself if it is on a link.
@@ -232,18 +233,21 @@ impl Routes {
 
     /// Tells our routes from others' and takes them as the actual ones.
     fn sort_out(&mut self, links: &Links) -> Others {
-        let mut ours: BTreeMap<RouteKey, RouteEntry> = BTreeMap::new();
+        let mut ours: Vec<(RouteKey, RouteEntry)> = Vec::new();
         let mut others = Others::default();
         for route in self.table.iter().flatten().flat_map(|(_, routes)| routes) {
             if !self.is_ours(route, links) {
                 others.foreign.insert(route.key, route.clone());
-            } else if let Some(first) = ours.insert(route.key, route.clone()) {
+            } else if let Some((_, first)) = ours.last_mut().filter(|(key, _)| *key == route.key) {
                 // a replacement takes the place of the first, so that is the one to keep if none is right
                 let keep_first = self.delta.desired().get(&route.key) != Some(route);
-                let doubled = if keep_first { ours.insert(route.key, first) } else { Some(first) };
-                others.doubled.extend(doubled);
+                let doubled = if keep_first { route.clone() } else { std::mem::replace(first, route.clone()) };
+                others.doubled.push(doubled);
+            } else {
+                ours.push((route.key, route.clone()));
             }
         }
+        let ours: BTreeMap<RouteKey, RouteEntry> = ours.into_iter().collect();
         let beside = others.foreign.iter().filter(|(key, _)| ours.contains_key(key));
         self.beside.extend(beside.map(|(key, route)| (*key, route.clone())));
         self.beside.retain(|key, _| others.foreign.contains_key(key));
