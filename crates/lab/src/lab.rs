@@ -29,8 +29,8 @@ mod status;
 pub use pods::{Applied, Outcome};
 pub use status::{NodeStatus, RouterStatus, Status, StoreStatus};
 
-/// How long the kernel may take to end a lab's processes.
-const END: Duration = Duration::from_secs(20);
+/// How long the kernel may take to end a lab's processes: long where it is emulated, with dozens of namespaces to free.
+const END: Duration = Duration::from_secs(60);
 /// How long the machines of a lab may take to stand on the wire.
 const WIRED: Duration = Duration::from_secs(30);
 

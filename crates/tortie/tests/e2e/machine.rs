@@ -13,6 +13,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// How long the end of a killed lab may take: an emulated kernel frees its namespaces in some ten seconds.
+const ENDS: Duration = Duration::from_secs(60);
+
 /// What of the machine a lab must not touch, a line for each thing.
 #[derive(PartialEq)]
 struct Machine(BTreeSet<String>);
@@ -190,7 +193,7 @@ fn after_a_killed_supervisor_down_removes_the_rest() {
     let lab = Lab::up(&[]);
     let traces = Traces::of(&lab);
     kill(Pid::from_raw(supervisor(&lab)), Signal::SIGKILL).expect("it runs");
-    until(Duration::from_secs(10), "every process ends with the supervisor", || !traces.some_run());
+    until(ENDS, "every process ends with the supervisor", || !traces.some_run());
     assert!(lab.run(&["status"]).refused().contains("has ended; `lab down` removes its remains"));
     lab.run(&["down"]).ok();
     traces.expect_gone();
@@ -201,7 +204,7 @@ fn after_a_killed_supervisor_down_removes_the_rest() {
 fn a_crashed_labs_name_can_be_used_again() {
     let lab = Lab::bare();
     kill(Pid::from_raw(supervisor(&lab)), Signal::SIGKILL).expect("it runs");
-    until(Duration::from_secs(10), "up takes the name over", || lab.run(&["up", "--no-agents"]).code == 0);
+    until(ENDS, "up takes the name over", || lab.run(&["up", "--no-agents"]).code == 0);
 }
 
 /// Starts a lab and signals `lab up` once its machines stand and the cluster does not.
@@ -233,7 +236,7 @@ fn an_interrupted_up_leaves_nothing() {
 #[test]
 fn a_killed_up_takes_the_lab_with_it() {
     let (lab, traces, before, _) = interrupted_up(Signal::SIGKILL);
-    until(Duration::from_secs(10), "every process ends with lab up", || !traces.some_run());
+    until(ENDS, "every process ends with lab up", || !traces.some_run());
     lab.run(&["down"]).ok();
     traces.expect_gone();
     before.expect_same("after the lab");
