@@ -148,14 +148,11 @@ impl Graph {
             }
             let workload = workloads.entry(interface.clone()).or_default();
             for address in endpoint.networks.iter().map(Ipv4Net::addr) {
-                match holders.insert(address, interface) {
-                    Some(holder) if holder != interface => {
-                        problems.push(format!("{key:?}: address {address} is also {holder}'s, which keeps it"));
-                        holders.insert(address, holder);
-                    }
-                    _ => {
-                        workload.addresses.insert(address);
-                    }
+                let holder = *holders.entry(address).or_insert(interface);
+                if holder == interface {
+                    workload.addresses.insert(address);
+                } else {
+                    problems.push(format!("{key:?}: address {address} is also {holder}'s, which keeps it"));
                 }
             }
         }

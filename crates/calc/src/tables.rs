@@ -85,27 +85,22 @@ impl Tables {
         }
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
-                Resource::Node(it) => replace(&mut self.nodes, name, *it),
-                Resource::IPPool(it) => replace(&mut self.pools, name, *it),
+                Resource::Node(it) => replace(&mut self.nodes, name.clone(), *it),
+                Resource::IPPool(it) => replace(&mut self.pools, name.clone(), *it),
                 Resource::WorkloadEndpoint(it) if it.spec.node == node => {
-                    let endpoint = LocalEndpoint::from(&it.spec);
-                    if self.endpoints.get(&key) == Some(&endpoint) {
-                        return false;
-                    }
-                    self.endpoints.insert(key, endpoint);
-                    true
+                    replace(&mut self.endpoints, key, LocalEndpoint::from(&it.spec))
                 }
                 Resource::WorkloadEndpoint(_) => self.endpoints.remove(&key).is_some(),
-                Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name, it.spec),
-                Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name, it.spec),
-                Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name, it.spec),
+                Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name.clone(), it.spec),
+                Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name.clone(), it.spec),
+                Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name.clone(), it.spec),
                 Resource::ClusterInformation(_)
                 | Resource::IPReservation(_)
                 | Resource::Profile(_)
                 | Resource::Tier(_) => false,
             },
             (Key::Block(IpNet::V4(cidr)), Object::Block(block)) if !block.deleted => {
-                self.blocks.insert(*cidr, block.clone()).as_ref() != Some(&block)
+                replace(&mut self.blocks, *cidr, block)
             }
             (Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) }, Object::Affinity(it))
                 if it.state == AffinityState::Confirmed && !it.deleted =>
@@ -143,6 +138,11 @@ fn is_endpoint(key: &Key) -> bool {
     matches!(key, Key::Resource { kind: Kind::WorkloadEndpoint, .. })
 }
 
-fn replace<T: PartialEq + Clone>(table: &mut BTreeMap<String, T>, name: &str, value: T) -> bool {
-    table.insert(name.to_owned(), value.clone()).as_ref() != Some(&value)
+/// Puts a value into a table; answers whether that changed anything.
+fn replace<K: Ord, V: PartialEq>(table: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    let changed = table.get(&key) != Some(&value);
+    if changed {
+        table.insert(key, value);
+    }
+    changed
 }
