@@ -112,12 +112,9 @@ impl WorkloadLinks {
         links: &Links,
         workloads: impl Iterator<Item = &'a IfName>,
     ) -> (usize, Vec<String>) {
-        let up: Vec<&Link> = workloads.filter_map(|name| links.named(name)).filter(|link| link.is_up()).collect();
-        let new: Vec<&Link> = up.iter().filter(|link| !self.configured.contains(&link.index)).copied().collect();
-        if self.configured.len() + new.len() > up.len() {
-            let up: BTreeSet<u32> = up.iter().map(|link| link.index).collect();
-            self.configured.retain(|index| up.contains(index));
-        }
+        let up = workloads.filter_map(|name| links.named(name)).filter(|link| link.is_up());
+        let (done, new): (Vec<&Link>, Vec<&Link>) = up.partition(|link| self.configured.contains(&link.index));
+        self.configured = done.iter().map(|link| link.index).collect();
         let (mut writes, mut failures) = (0, Vec::new());
         for link in &new {
             match configure(&link.name) {
