@@ -44,6 +44,19 @@ pub(crate) enum Loss {
     Ended,
 }
 
+impl Loss {
+    /// What became of a session that left Established with this event, and the NOTIFICATION that came or went with it.
+    fn by(event: Event, notice: Option<&Notification>) -> Loss {
+        if event == Event::TcpConnectionFails {
+            Loss::Interrupted
+        } else if event == Event::NotifMsg && notice.is_some_and(|it| it.reason == Reason::COLLISION_RESOLUTION) {
+            Loss::Collided
+        } else {
+            Loss::Ended
+        }
+    }
+}
+
 /// What a session tells the speaker.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "most signals are UPDATEs, and none outlives the input it came from")]
@@ -434,15 +447,7 @@ impl Session {
             self.timers.stop(Timer::IdleHold(direction.other()));
         }
         if before == State::Established && after != State::Established {
-            let collided = notice.as_ref().is_some_and(|notice| notice.reason == Reason::COLLISION_RESOLUTION);
-            let loss = if event == Event::TcpConnectionFails {
-                Loss::Interrupted
-            } else if event == Event::NotifMsg && collided {
-                Loss::Collided
-            } else {
-                Loss::Ended
-            };
-            self.signals.push_back(Signal::Down(loss));
+            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref())));
             let lasted = self.established.take().map(|since| now.saturating_duration_since(since));
             if lasted.is_some_and(|lasted| lasted >= COLLISION_WINDOW) {
                 self.attempts = 0;

@@ -163,14 +163,14 @@ impl Speaker {
     /// `retained` are the routes that an earlier run left in the kernel: they stay in [`Event::Learned`] until
     /// every configured peer has sent its End-of-RIB, or the restart time has passed. A `config` without peers
     /// counts as not known yet: they are then kept until the first [`Input::Configure`]. `seed` feeds the jitter.
-    pub fn new(config: Config, retained: Learned, now: Instant, seed: u64) -> Speaker {
+    pub fn new(config: Config, retained: Arc<Learned>, now: Instant, seed: u64) -> Speaker {
         let mut speaker = Speaker {
             peers: BTreeMap::new(),
             originated: None,
             loc_rib: LocRib::default(),
-            retention: Retention::new(retained.clone(), config.peers.keys().copied()),
+            retention: Retention::new(&retained, config.peers.keys().copied()),
             timers: Timers::default(),
-            learned: Arc::new(retained),
+            learned: retained,
             learned_changed: true,
             outbox: Outbox::new(seed),
             events: VecDeque::new(),

@@ -14,10 +14,10 @@ use bgp::wire::{AsWidth, Context, Frame, Message, PeerType};
 use bgp::{Config, ConnId, Event, Input, PeerConfig, PeerKind, Speaker, State, Transmit};
 use ipnet::Ipv4Net;
 use model::Asn;
-use model::desired::Learned;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ fn speaker(now: Instant) -> Speaker {
         let peer = PeerConfig { passive: true, ..PeerConfig::new(Asn(asn), PeerKind::Global) };
         config.peers.insert(SocketAddr::from((address, 179)), peer);
     }
-    let mut speaker = Speaker::new(config, Learned::new(), now, 1);
+    let mut speaker = Speaker::new(config, Arc::default(), now, 1);
     speaker.handle(Input::Originate(BTreeSet::new()), now);
     for (conn, address, asn) in [X, Y] {
         let (peer, local) = (IpAddr::V4(address), IpAddr::V4(US));

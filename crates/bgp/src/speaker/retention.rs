@@ -21,9 +21,9 @@ pub(super) struct Retention {
 
 impl Retention {
     /// Starts to wait for the configured peers; `None` if nothing was found.
-    pub(super) fn new(routes: Learned, peers: impl Iterator<Item = SocketAddr>) -> Option<Retention> {
+    pub(super) fn new(routes: &Learned, peers: impl Iterator<Item = SocketAddr>) -> Option<Retention> {
         let awaited: BTreeSet<SocketAddr> = peers.collect();
-        (!routes.is_empty()).then(|| Retention { routes, deferring: awaited.clone(), awaited })
+        (!routes.is_empty()).then(|| Retention { routes: routes.clone(), deferring: awaited.clone(), awaited })
     }
 
     pub(super) fn hop(&self, prefix: &Ipv4Net) -> Option<Hop> {

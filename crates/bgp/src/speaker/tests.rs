@@ -46,7 +46,7 @@ impl Script {
         let peer = PeerConfig { passive: true, ..PeerConfig::new(Asn(remote_as), PeerKind::Global) };
         config.peers.insert(SocketAddr::new(ip(PEER), 179), peer);
         let now = Instant::now();
-        let speaker = Speaker::new(config, BTreeMap::new(), now, 1);
+        let speaker = Speaker::new(config, Arc::default(), now, 1);
         let conn = ConnId::Incoming(1);
         let mut script = Script { speaker, now, conn, heard: Vec::new(), closed: false };
         script.accepted(1);

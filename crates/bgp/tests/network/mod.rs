@@ -11,6 +11,7 @@ use model::Asn;
 use model::desired::{Hop, Learned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One end of a connection; the generation tells a restarted node from its former self.
@@ -76,7 +77,7 @@ impl Network {
     /// Starts a node, or starts it again.
     pub(crate) fn boot(&mut self, address: &str, config: Config, retained: Learned) {
         self.generations += 1;
-        let speaker = Speaker::new(config, retained, self.now, u64::from(self.generations));
+        let speaker = Speaker::new(config, Arc::new(retained), self.now, u64::from(self.generations));
         let node = Node {
             speaker,
             learned: Learned::new(),

@@ -96,13 +96,13 @@ impl Shell {
     pub(crate) fn new(
         local: Local,
         first: &Peering,
-        retained: Learned,
+        retained: Arc<Learned>,
         learned: Box<dyn Fn(Arc<Learned>) + Send>,
     ) -> Shell {
         let (io, events) = mpsc::channel(BATCH);
         let seed = u64::from(u32::from(first.address)) ^ u64::from(std::process::id());
         let config = local.config(first);
-        let speaker = Speaker::new(config.clone(), retained.clone(), Instant::now(), seed);
+        let speaker = Speaker::new(config.clone(), Arc::clone(&retained), Instant::now(), seed);
         Shell {
             local,
             speaker,
@@ -115,7 +115,7 @@ impl Shell {
             accepted: 0,
             io,
             events,
-            routes: Arc::new(retained),
+            routes: retained,
             gateways: BTreeMap::new(),
             learned,
             said: Said::default(),

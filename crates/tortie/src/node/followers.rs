@@ -106,9 +106,10 @@ impl Speaker {
             tracing::warn!("cannot read the routes that an earlier agent left: {error}");
             Learned::new()
         });
+        let retained = Arc::new(retained);
         tracing::info!(peers = first.peers.len(), retained = retained.len(), "BGP starts");
         let dataplane = self.dataplane.clone();
-        dataplane.send(Input::Learned(Arc::new(retained.clone())));
+        dataplane.send(Input::Learned(Arc::clone(&retained)));
         let learned = move |routes| dataplane.send(Input::Learned(routes));
         let shell = bgp_io::Shell::new(local, &first, retained, Box::new(learned));
         let (commands, receiver) = mpsc::unbounded_channel();
