@@ -245,10 +245,8 @@ fn a_store_out_of_reach_is_named_and_waited_for() {
         let now = traces_of_pods(&lab, "k8s-w1");
         if now == before { Ok(()) } else { Err(now) }
     });
-    eventually(Duration::from_secs(10), "what was half made is gone", || {
-        let listed = lab.run(&["get", "pods"]).ok();
-        if listed.is_empty() { Ok(()) } else { Err(listed) }
-    });
+    lab.deletions_end(Duration::from_secs(10));
+    assert_eq!(lab.run(&["get", "pods"]).ok(), "");
     lab.apply(&pod("alpha", "k8s-w1")).ok();
 }
 
@@ -281,10 +279,7 @@ fn a_full_disk_under_the_store_is_named_and_waited_for() {
 
     lab.empty_store();
     lab.calicoctl("k8s-m", &["label", "nodes", "k8s-m", "full=1"], "").ok();
-    eventually(Duration::from_secs(10), "what was half made is gone", || {
-        let listed = lab.run(&["get", "pods"]).ok();
-        if listed.contains("Terminating") { Err(listed) } else { Ok(()) }
-    });
+    lab.deletions_end(Duration::from_secs(10));
     lab.apply(&pod(&format!("p{made}"), "k8s-w2")).ok();
     lab.reaches("alpha", &lab.address(&format!("p{made}"))).expect("a path");
     assert_eq!(lab.store(), store, "without a restart");

@@ -174,6 +174,15 @@ impl Lab {
         assert!(text.ends_with("Check complete; found 0 problems.\n"), "{text}");
     }
 
+    /// Waits until no pod is left of those being deleted: DEL is called again, a second later, until it succeeds.
+    #[track_caller]
+    pub(crate) fn deletions_end(&self, within: Duration) {
+        eventually(within, "what was half made or half deleted is gone", || {
+            let listed = self.run(&["get", "pods"]).ok();
+            if listed.contains("Terminating") { Err(listed) } else { Ok(()) }
+        });
+    }
+
     /// Leaves no space on the disk under the store.
     #[track_caller]
     pub(crate) fn fill_store(&self) {

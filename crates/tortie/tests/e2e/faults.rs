@@ -220,7 +220,8 @@ impl World {
         if ran.code == 0 { Ok(()) } else { Err(ran.stderr) }
     }
 
-    /// Agents and sessions are up, every pod reaches every other, and the books are right.
+    /// Agents and sessions are up, every pod reaches every other, deletions that a fault refused are made up for, and
+    /// the books are right.
     fn converges(&self, when: &str) {
         let lab = &self.lab;
         for node in NODES {
@@ -237,6 +238,7 @@ impl World {
                 });
             }
         }
+        lab.deletions_end(CONVERGE);
         lab.books_are_right();
     }
 }
