@@ -236,10 +236,7 @@ fn a_store_out_of_reach_is_named_and_waited_for() {
     });
     let waiting = lab.agent("k8s-w1");
     lab.on("k8s-m", "mv /run/tortie/away /run/tortie/store.sock");
-    eventually(Duration::from_secs(20), "its sessions are Established", || {
-        let status = lab.calicoctl("k8s-w1", &["node", "status"], "").stdout;
-        if status.matches("Established").count() == 3 { Ok(()) } else { Err(status) }
-    });
+    eventually(Duration::from_secs(20), "its sessions are Established", || lab.has_sessions("k8s-w1", 3));
     assert_eq!(lab.agent("k8s-w1"), waiting);
     eventually(Duration::from_secs(5), "all is as before", || {
         let now = traces_of_pods(&lab, "k8s-w1");

@@ -167,6 +167,16 @@ impl Lab {
         self.run_with(&[&["exec", "-i", "--node", node, "--", "calicoctl"], arguments].concat(), input)
     }
 
+    /// Whether a node tells of so many sessions that are Established, or what it tells.
+    pub(crate) fn has_sessions(&self, node: &str, count: usize) -> Result<(), String> {
+        let status = self.calicoctl(node, &["node", "status"], "");
+        if status.stdout.matches("Established").count() == count {
+            Ok(())
+        } else {
+            Err(format!("{node}: {}{}", status.stdout, status.stderr))
+        }
+    }
+
     /// `calicoctl ipam check` finds nothing wrong: no address is lost, held twice or used by another.
     #[track_caller]
     pub(crate) fn books_are_right(&self) {

@@ -225,11 +225,7 @@ impl World {
     fn converges(&self, when: &str) {
         let lab = &self.lab;
         for node in NODES {
-            eventually(CONVERGE, &format!("sessions of {node} {when}"), || {
-                let status = lab.calicoctl(node, &["node", "status"], "");
-                let count = status.stdout.matches("Established").count();
-                if count == 3 { Ok(()) } else { Err(format!("{}{}", status.stdout, status.stderr)) }
-            });
+            eventually(CONVERGE, &format!("sessions of {node} {when}"), || lab.has_sessions(node, 3));
         }
         for (from, _) in PODS {
             for (to, _) in PODS {

@@ -14,11 +14,6 @@ echo "$CNI_COMMAND $CNI_CONTAINERID ${CNI_NETNS:-lost}" >>/var/log/calico/calls
 exec /run/tortie/bin/calico
 EOF"#;
 
-fn sessions(lab: &Lab, node: &str) -> Result<(), String> {
-    let status = lab.calicoctl(node, &["node", "status"], "");
-    if status.stdout.matches("Established").count() == 3 { Ok(()) } else { Err(status.stdout + &status.stderr) }
-}
-
 /// The blocks that a node holds, as its kernel shows them.
 fn blocks(lab: &Lab, node: &str) -> Result<String, String> {
     let routes = lab.node(node, &["ip", "route", "show", "type", "blackhole"]);
@@ -43,7 +38,7 @@ fn a_killed_node_boots_again_with_its_block_and_its_pods() {
     let ping = ping.stdout(Stdio::piped()).spawn().expect("ping runs");
     signal(init, Signal::SIGKILL);
 
-    eventually(BOOTED, "its sessions are Established", || sessions(&lab, "k8s-w2"));
+    eventually(BOOTED, "its sessions are Established", || lab.has_sessions("k8s-w2", 3));
     let beta = eventually(BOOTED, "its pods run", || {
         lab.address_if_up("once")?;
         lab.address_if_up("beta")
@@ -101,7 +96,7 @@ fn a_node_that_went_without_a_word_is_missed_before_the_next_keepalive() {
         let init = lab.init_if_up("k8s-w1").filter(|now| *now != init);
         init.ok_or_else(|| "not yet".to_owned())
     });
-    eventually(BOOTED, "its sessions are Established", || sessions(&lab, "k8s-w1"));
+    eventually(BOOTED, "its sessions are Established", || lab.has_sessions("k8s-w1", 3));
 }
 
 #[test]
@@ -129,7 +124,7 @@ EOF"#;
         let output = call.wait_with_output().expect("it ends");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(complaint.contains("the node ended without an answer"), "{complaint}");
-        eventually(BOOTED, "its sessions are Established", || sessions(&lab, "k8s-w2"));
+        eventually(BOOTED, "its sessions are Established", || lab.has_sessions("k8s-w2", 3));
     }
     eventually(BOOTED, "no pod is left", || {
         let listed = lab.run(&["get", "pods"]).ok();

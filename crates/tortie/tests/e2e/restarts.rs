@@ -26,11 +26,7 @@ fn agents_are_back(lab: &Lab, before: &[(String, Option<i32>)], killed: &[&str])
         if now.iter().all(|(name, pid)| renewed(name, *pid)) { Ok(()) } else { Err(format!("{now:?}")) }
     });
     for node in ["k8s-m", "k8s-w1", "k8s-w2", "k8s-w0"] {
-        eventually(Duration::from_secs(20), "its sessions are Established", || {
-            let status = lab.calicoctl(node, &["node", "status"], "");
-            let count = status.stdout.matches("Established").count();
-            if count == 3 { Ok(()) } else { Err(format!("{node}: {}{}", status.stdout, status.stderr)) }
-        });
+        eventually(Duration::from_secs(20), "its sessions are Established", || lab.has_sessions(node, 3));
     }
 }
 

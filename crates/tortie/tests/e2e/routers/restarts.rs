@@ -84,10 +84,7 @@ fn converged(lab: &Lab, block: &str) {
         }
     }
     for node in ["k8s-m", NODE] {
-        eventually(SOON, &format!("all sessions of {node}"), || {
-            let status = lab.calicoctl(node, &["node", "status"], "").stdout;
-            if status.matches("Established").count() == 5 { Ok(()) } else { Err(status) }
-        });
+        eventually(SOON, &format!("all sessions of {node}"), || lab.has_sessions(node, 5));
     }
 }
 
