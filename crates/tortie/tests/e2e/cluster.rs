@@ -311,11 +311,12 @@ impl Drop for Lab {
         let up = !std::thread::panicking() && !self.outside().is_empty() && self.run(&["status"]).code == 0;
         let clean = if up { std::panic::catch_unwind(|| clean::leaves_nothing(self)) } else { Ok(Ok(())) };
         let down = self.run(&["down"]);
-        if down.code != 0 {
-            eprintln!("lab down: {}{}", down.stdout, down.stderr);
+        let complaint = format!("lab down: {}{}", down.stdout, down.stderr);
+        if std::thread::panicking() && down.code != 0 {
+            eprintln!("{complaint}");
         }
         match clean {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => assert!(std::thread::panicking() || down.code == 0, "{complaint}"),
             Ok(Err(complaint)) => panic!("{complaint}"),
             Err(panic) => std::panic::resume_unwind(panic),
         }
