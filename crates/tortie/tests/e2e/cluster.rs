@@ -311,12 +311,11 @@ impl Drop for Lab {
         let up = !std::thread::panicking() && !self.outside().is_empty() && self.run(&["status"]).code == 0;
         let clean = if up { std::panic::catch_unwind(|| clean::leaves_nothing(self)) } else { Ok(Ok(())) };
         let down = self.run(&["down"]);
-        let complaint = format!("lab down: {}{}", down.stdout, down.stderr);
-        if std::thread::panicking() && down.code != 0 {
-            eprintln!("{complaint}");
+        if down.code != 0 {
+            eprintln!("lab down: {}{}", down.stdout, down.stderr);
         }
         match clean {
-            Ok(Ok(())) => assert!(std::thread::panicking() || down.code == 0, "{complaint}"),
+            Ok(Ok(())) => assert!(std::thread::panicking() || down.code == 0, "lab down ends with {}", down.code),
             Ok(Err(complaint)) => panic!("{complaint}"),
             Err(panic) => std::panic::resume_unwind(panic),
         }
