@@ -11,7 +11,7 @@
 //!                                 └──────────────────────────┘ TcpConnectionFails
 //! ```
 //!
-//! A peer has two such machines, one per direction, and an arbiter between them (`session.rs`, §6.8). The
+//! A peer has two such machines, one per direction, and an arbiter between them (`session/collision.rs`, §6.8). The
 //! optional events for DelayOpen, peer oscillation damping and TCP tracking do not occur. Three rules differ
 //! from the RFC's letter, as in other speakers: a failed attempt in Connect goes to Active and is retried
 //! instead of waiting in Idle; a NOTIFICATION is never answered with one; an attempt under way is not torn down

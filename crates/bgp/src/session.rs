@@ -1,17 +1,10 @@
-//! A session with one peer: its two connection machines, their timers, and the arbiter between them.
+//! A session with one peer: its two connection machines and their timers.
 //!
-//! Turns octets into messages, checks the OPEN against the configuration (RFC 4271 §6.2), settles collisions
-//! (§6.8) and decides how long a failed machine rests. What UPDATEs mean is the speaker's business: it polls
-//! [`Signal`]s.
-//!
-//! Races this file settles:
-//! - both ends dial at once: two connections reach OpenConfirm, the one opened by the lower identifier goes;
-//! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
-//!   taken as lost (RFC 4724 §4.2), unless it is so young that the two are a collision;
-//! - a peer that gave up on a half-open connection dials again: the half-open one is replaced;
-//! - of two connections the peer gives up the one that is Established here already, its KEEPALIVE being on the way:
-//!   its routes stay as over a restart, until the other connection or the next one brings them.
+//! Turns octets into messages, checks the OPEN against the configuration (RFC 4271 §6.2) and decides how long a
+//! failed machine rests. Which of two connections goes on is `collision`'s business. What UPDATEs mean is the
+//! speaker's: it polls [`Signal`]s.
 
+mod collision;
 mod negotiate;
 
 pub(crate) use negotiate::{Local, Negotiated};
@@ -28,9 +21,6 @@ use crate::wire::{AsWidth, Context, Frame, Kind, Message, PeerType, RouteRefresh
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
-
-/// A second connection within this of the first one's Established is a late collision, not a restart.
-const COLLISION_WINDOW: Duration = Duration::from_secs(5);
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +69,20 @@ struct Machine {
     local_address: Option<IpAddr>,
     received: Vec<u8>,
     negotiated: Option<Negotiated>,
+    /// What the peer's OPEN agrees to, while the other connection's fate is awaited; `received` waits with it.
+    awaiting: Option<Negotiated>,
 }
 
 impl Machine {
     fn new() -> Machine {
-        Machine { state: State::Idle, conn: None, local_address: None, received: Vec::new(), negotiated: None }
+        Machine {
+            state: State::Idle,
+            conn: None,
+            local_address: None,
+            received: Vec::new(),
+            negotiated: None,
+            awaiting: None,
+        }
     }
 
     /// Whether the machine has a connection that may become, or is, the session.
@@ -214,6 +213,7 @@ impl Session {
             Timer::Keepalive(direction) => {
                 self.event(direction, Event::KeepaliveTimerExpires, None, now, out);
             }
+            Timer::Collision => self.decide_collision(now, out),
             Timer::IdleHold(_) | Timer::Restart | Timer::Stale | Timer::Retention => {}
         }
         Some(timer)
@@ -227,35 +227,6 @@ impl Session {
     /// Stops one.
     pub(crate) fn stop_timer(&mut self, timer: Timer) {
         self.timers.stop(timer);
-    }
-
-    /// Takes a connection the peer opened, or turns it away.
-    pub(crate) fn accept(&mut self, conn: ConnId, local: IpAddr, now: Instant, out: &mut Outbox) {
-        if self.incoming.state == State::Established || self.outgoing.state == State::Established {
-            let restarts = self.negotiated().is_some_and(|negotiated| negotiated.graceful_restart.is_some());
-            let young = self.established.is_some_and(|since| now.saturating_duration_since(since) < COLLISION_WINDOW);
-            if !restarts || young {
-                return out.reject(conn, Reason::COLLISION_RESOLUTION);
-            }
-            self.trouble = Some(Trouble::Socket("peer opened a new connection".into()));
-            for direction in [Direction::Outgoing, Direction::Incoming] {
-                if self.machine(direction).state == State::Established {
-                    self.event(direction, Event::TcpConnectionFails, None, now, out);
-                }
-            }
-        }
-        match self.incoming.state {
-            State::Active => {}
-            State::OpenSent | State::OpenConfirm => {
-                self.event(Direction::Incoming, Event::TcpConnectionFails, None, now, out);
-            }
-            State::Idle if self.outgoing.serves() => return out.reject(conn, Reason::COLLISION_RESOLUTION),
-            State::Idle | State::Connect | State::Established => return out.reject(conn, Reason::CONNECTION_REJECTED),
-        }
-        out.adopt(conn, self.peer);
-        self.incoming.conn = Some(conn);
-        self.incoming.local_address = Some(local);
-        self.event(Direction::Incoming, Event::TcpConnectionConfirmed, None, now, out);
     }
 
     /// Our connection stands.
@@ -280,7 +251,7 @@ impl Session {
         let mut stream = std::mem::take(&mut self.machine(direction).received);
         stream.extend(bytes);
         let mut rest = &stream[..];
-        while self.machine(direction).conn == Some(conn) {
+        while self.machine(direction).conn == Some(conn) && self.machine(direction).awaiting.is_none() {
             match Frame::next(rest) {
                 Ok(Some((frame, length))) => {
                     rest = &rest[length..];
@@ -386,7 +357,7 @@ impl Session {
         self.event(direction, event, Some(notification), now, out);
     }
 
-    /// Checks an OPEN (§6.2), then whether its connection collides with the other one (§6.8).
+    /// Checks an OPEN (§6.2) and goes on with its connection, if the other one lets it.
     fn open(&mut self, direction: Direction, open: Open, now: Instant, out: &mut Outbox) {
         let negotiated = match negotiate::negotiate(&open, &self.config, &self.local, self.peer_type) {
             Ok(negotiated) => negotiated,
@@ -400,23 +371,11 @@ impl Session {
                 return;
             }
         };
-        let other = direction.other();
-        if self.machine(other).state >= State::OpenConfirm {
-            // RFC 6286 §2.3: between equal identifiers the AS number decides
-            let ours = (self.local.router_id, self.local.asn);
-            let kept = if self.machine(other).state == State::Established {
-                other
-            } else if ours < (open.identifier, open.asn()) {
-                Direction::Incoming
-            } else {
-                Direction::Outgoing
-            };
-            let notice = Some(Reason::COLLISION_RESOLUTION.into());
-            self.event(kept.other(), Event::OpenCollisionDump, notice, now, out);
-            if kept != direction {
-                return;
-            }
-        }
+        self.collide(direction, &open, negotiated, now, out);
+    }
+
+    /// Accepts an OPEN.
+    fn confirm(&mut self, direction: Direction, negotiated: Negotiated, now: Instant, out: &mut Outbox) {
         let machine = self.machine(direction);
         machine.negotiated = Some(Negotiated { local_address: machine.local_address, ..negotiated });
         self.event(direction, Event::BgpOpen, None, now, out);
@@ -449,7 +408,7 @@ impl Session {
         if before == State::Established && after != State::Established {
             self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref())));
             let lasted = self.established.take().map(|since| now.saturating_duration_since(since));
-            if lasted.is_some_and(|lasted| lasted >= COLLISION_WINDOW) {
+            if lasted.is_some_and(|lasted| lasted >= collision::WINDOW) {
                 self.attempts = 0;
             }
         }
@@ -480,6 +439,7 @@ impl Session {
             if !self.machine(direction.other()).serves() {
                 self.rest(wait, now, out);
             }
+            self.proceed(direction.other(), now, out);
         }
         actions
     }
@@ -552,6 +512,9 @@ impl Session {
                     out.close(conn);
                 }
                 let state = self.machine(direction).state;
+                if self.machine(direction).awaiting.is_some() {
+                    self.timers.stop(Timer::Collision);
+                }
                 *self.machine(direction) = Machine { state, ..Machine::new() };
                 self.timers.stop(Timer::Hold(direction));
                 self.timers.stop(Timer::Keepalive(direction));
@@ -595,14 +558,5 @@ impl Session {
         };
         self.error_wait = Some((wait, now));
         wait
-    }
-}
-
-impl Direction {
-    fn other(self) -> Direction {
-        match self {
-            Direction::Outgoing => Direction::Incoming,
-            Direction::Incoming => Direction::Outgoing,
-        }
     }
 }

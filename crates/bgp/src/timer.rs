@@ -12,6 +12,16 @@ pub(crate) enum Direction {
     Incoming,
 }
 
+impl Direction {
+    /// The other one of the two.
+    pub(crate) fn other(self) -> Direction {
+        match self {
+            Direction::Outgoing => Direction::Incoming,
+            Direction::Incoming => Direction::Outgoing,
+        }
+    }
+}
+
 /// A timer; the numbers are in the constants below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -23,6 +33,8 @@ pub(crate) enum Timer {
     Hold(Direction),
     /// KeepaliveTimer: we have been.
     Keepalive(Direction),
+    /// RFC 4271 §6.8: a peer did not say which of two connections it takes.
+    Collision,
     /// RFC 4724 §4.2: a peer that restarts did not come back in time.
     Restart,
     /// RFC 4724 §4.2: a peer that came back did not send its End-of-RIB in time.
@@ -39,6 +51,7 @@ impl Timer {
             Timer::IdleHold(_) => "start a peer again",
             Timer::Hold(_) => "hold time of a silent peer",
             Timer::Keepalive(_) => "keepalive",
+            Timer::Collision => "two connections, and the peer takes none",
             Timer::Restart => "restarting peer is overdue",
             Timer::Stale => "End-of-RIB of a restarted peer is overdue",
             Timer::Retention => "End-of-RIB after our own restart is overdue",
@@ -56,6 +69,8 @@ pub(crate) const FAST_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const CONNECT_RETRY: Duration = Duration::from_secs(5);
 /// HoldTimer until an OPEN has come (RFC 4271 §8.2.2 suggests 4 minutes).
 pub(crate) const LARGE_HOLD: Duration = Duration::from_secs(240);
+/// How long a second connection waits for what becomes of the first.
+pub(crate) const COLLISION: Duration = Duration::from_secs(5);
 /// Wait after an error, doubled from one to the next.
 pub(crate) const ERROR_WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// After this long without an error the wait begins again at its least.
