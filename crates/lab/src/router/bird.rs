@@ -24,6 +24,7 @@ fn config(topology: &Topology, router: &Router) -> String {
     let routes: String = router.networks.iter().map(|network| format!("route {network} blackhole; ")).collect();
     let mut text = format!(
         "log stderr all;\n\
+         debug protocols {{ states, events }};\n\
          router id {};\n\
          # a node without a BGPPeer never comes, nor does its end of routes\n\
          graceful restart wait 20;\n\

@@ -19,6 +19,7 @@ fn file(more: &str, path: &str) -> String {
 #[test]
 fn bird_2_as_an_external_peer() {
     let expect = r#"log stderr all;
+debug protocols { states, events };
 router id 192.168.10.1;
 # a node without a BGPPeer never comes, nor does its end of routes
 graceful restart wait 20;

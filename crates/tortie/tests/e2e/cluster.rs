@@ -245,6 +245,13 @@ impl Lab {
         nodes.iter().map(|node| (node["name"].as_str().expect("a name").to_owned(), pid(node))).collect()
     }
 
+    /// The names of nodes and routers.
+    fn machines(&self) -> Vec<String> {
+        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let machines = ["nodes", "routers"].iter().filter_map(|kind| status[kind].as_array()).flatten();
+        machines.map(|machine| machine["name"].as_str().expect("a name").to_owned()).collect()
+    }
+
     /// The name of the host outside; empty for a lab that is not there, or whose machines are bare.
     fn outside(&self) -> String {
         let record = std::fs::read(PathBuf::from("/run/tortie-lab").join(&self.name).join("lab.json"));
@@ -302,9 +309,10 @@ pub(crate) fn manifest(pods: &[(&str, &str)]) -> String {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (node, _) in std::panic::catch_unwind(|| self.agents()).unwrap_or_default() {
-                for command in [["ip", "route"].as_slice(), &["tail", "-n", "30", "/var/log/calico/node.log"]] {
-                    eprintln!("--- {node}: {}\n{}", command.join(" "), self.node(&node, command).stdout);
+            for machine in std::panic::catch_unwind(|| self.machines()).unwrap_or_default() {
+                for command in ["ip route", "cd /var/log; tail -qn 40 calico/node.log bird/* frr/* gobgp/* 2>/dev/null"]
+                {
+                    eprintln!("--- {machine}: {command}\n{}", self.node(&machine, &["sh", "-c", command]).stdout);
                 }
             }
         }
