@@ -18,6 +18,7 @@ use crate::wire::notification::{Notification, Reason};
 use crate::wire::open::Open;
 use crate::wire::update::{Update, UpdateError};
 use crate::wire::{AsWidth, Context, Frame, Kind, Message, PeerType, RouteRefresh};
+use collision::Awaiting;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -69,8 +70,8 @@ struct Machine {
     local_address: Option<IpAddr>,
     received: Vec<u8>,
     negotiated: Option<Negotiated>,
-    /// What the peer's OPEN agrees to, while the other connection's fate is awaited; `received` waits with it.
-    awaiting: Option<Negotiated>,
+    /// The peer's OPEN, while the other connection's fate is awaited.
+    awaiting: Option<Awaiting>,
 }
 
 impl Machine {
@@ -107,8 +108,8 @@ pub(crate) struct Session {
     signals: VecDeque<Signal>,
     /// Connections opened since the last session that lasted.
     attempts: u32,
-    /// When the session became Established.
-    established: Option<Instant>,
+    /// When we last accepted an OPEN.
+    confirmed: Option<Instant>,
     /// The last wait after an error, and when it was ordered.
     error_wait: Option<(Duration, Instant)>,
 }
@@ -126,7 +127,7 @@ impl Session {
             timers: Timers::default(),
             signals: VecDeque::new(),
             attempts: 0,
-            established: None,
+            confirmed: None,
             error_wait: None,
         }
     }
@@ -198,7 +199,7 @@ impl Session {
                 }
                 self.event(Direction::Outgoing, Event::ConnectRetryTimerExpires, None, now, out);
             }
-            Timer::IdleHold(direction) if !self.machine(direction.other()).serves() => {
+            Timer::IdleHold(direction) if self.is_wanted(direction) => {
                 let start = match direction {
                     Direction::Outgoing => Event::AutomaticStart,
                     Direction::Incoming => Event::AutomaticStartPassive,
@@ -234,6 +235,7 @@ impl Session {
         if let Some(direction) = self.direction(conn) {
             self.machine(direction).local_address = Some(local);
             self.event(direction, Event::TcpCrAcked, None, now, out);
+            self.limit_wait(direction.other(), now);
         }
     }
 
@@ -251,7 +253,7 @@ impl Session {
         let mut stream = std::mem::take(&mut self.machine(direction).received);
         stream.extend(bytes);
         let mut rest = &stream[..];
-        while self.machine(direction).conn == Some(conn) && self.machine(direction).awaiting.is_none() {
+        while self.machine(direction).conn == Some(conn) {
             match Frame::next(rest) {
                 Ok(Some((frame, length))) => {
                     rest = &rest[length..];
@@ -311,9 +313,12 @@ impl Session {
             Ok(Message::Open(_)) => {
                 self.event(direction, Event::BgpOpen, None, now, out);
             }
-            Ok(Message::Keepalive) => {
-                self.event(direction, Event::KeepAliveMsg, None, now, out);
-            }
+            Ok(Message::Keepalive) => match &mut self.machine(direction).awaiting {
+                Some(awaiting) => awaiting.keepalive = true,
+                None => {
+                    self.event(direction, Event::KeepAliveMsg, None, now, out);
+                }
+            },
             Ok(Message::Notification(notification)) => {
                 self.trouble = Some(Trouble::Received(notification.reason));
                 let event = match notification.reason {
@@ -374,13 +379,6 @@ impl Session {
         self.collide(direction, &open, negotiated, now, out);
     }
 
-    /// Accepts an OPEN.
-    fn confirm(&mut self, direction: Direction, negotiated: Negotiated, now: Instant, out: &mut Outbox) {
-        let machine = self.machine(direction);
-        machine.negotiated = Some(Negotiated { local_address: machine.local_address, ..negotiated });
-        self.event(direction, Event::BgpOpen, None, now, out);
-    }
-
     /// Puts one event through the table and does what it says; `notice` goes out with [`Action::Notify`].
     fn event(
         &mut self,
@@ -397,7 +395,6 @@ impl Session {
             self.act(direction, *action, before, notice.as_ref(), now, out);
         }
         if after == State::Established && before != State::Established {
-            self.established = Some(now);
             self.trouble = None;
             let negotiated = self.machine(direction).negotiated.clone();
             self.signals.push_back(Signal::Up(negotiated.expect("OpenConfirm is entered with what was negotiated")));
@@ -407,12 +404,13 @@ impl Session {
         }
         if before == State::Established && after != State::Established {
             self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref())));
-            let lasted = self.established.take().map(|since| now.saturating_duration_since(since));
-            if lasted.is_some_and(|lasted| lasted >= collision::WINDOW) {
+            if !self.is_young(now) {
                 self.attempts = 0;
             }
         }
-        if after == State::Idle && before != State::Idle && event != Event::ManualStop {
+        let ended = after == State::Idle && before != State::Idle;
+        let unserved = after < State::OpenSent && before >= State::OpenSent;
+        if (ended || unserved) && event != Event::ManualStop {
             let wrong = actions.contains(&Action::NotifyFsm)
                 || match event {
                     Event::BgpHeaderErr
@@ -436,9 +434,9 @@ impl Session {
                     | Event::UpdateMsg => false,
                 };
             let wait = if wrong { self.next_error_wait(now) } else { Duration::ZERO };
-            if !self.machine(direction.other()).serves() {
-                self.rest(wait, now, out);
-            }
+            self.rest(wait, now, out);
+        }
+        if matches!(after, State::Idle | State::Active) && event != Event::ManualStop {
             self.proceed(direction.other(), now, out);
         }
         actions
@@ -525,19 +523,31 @@ impl Session {
         }
     }
 
-    /// Lets machines that are Idle start again after a wait; the outgoing one is never in a hurry.
-    fn rest(&mut self, wait: Duration, now: Instant, out: &mut Outbox) {
-        if self.outgoing.state == State::Idle && !self.config.passive {
-            let pause =
-                if self.attempts == 0 { out.jitter.up_to(timer::CONNECT_JITTER) } else { self.retry_delay(out) };
-            self.timers.start(Timer::IdleHold(Direction::Outgoing), now + wait.max(pause));
+    /// Whether a machine that is Idle has something to do beside the other one.
+    fn is_wanted(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Outgoing => !self.config.passive && !self.incoming.serves(),
+            Direction::Incoming => self.outgoing.state < State::OpenConfirm,
         }
-        if self.incoming.state == State::Idle {
-            if wait.is_zero() {
-                self.timers.stop(Timer::IdleHold(Direction::Incoming));
-                self.event(Direction::Incoming, Event::AutomaticStartPassive, None, now, out);
+    }
+
+    /// Lets machines that are Idle start again after a wait, or after the one they are at; the outgoing one is never
+    /// in a hurry.
+    fn rest(&mut self, wait: Duration, now: Instant, out: &mut Outbox) {
+        for direction in [Direction::Outgoing, Direction::Incoming] {
+            let waits = self.timers.runs(Timer::IdleHold(direction)) && wait.is_zero();
+            if self.machine(direction).state != State::Idle || !self.is_wanted(direction) || waits {
+                continue;
+            }
+            let pause = match direction {
+                Direction::Outgoing if self.attempts == 0 => out.jitter.up_to(timer::CONNECT_JITTER),
+                Direction::Outgoing => self.retry_delay(out),
+                Direction::Incoming => Duration::ZERO,
+            };
+            if direction == Direction::Incoming && wait.is_zero() {
+                self.event(direction, Event::AutomaticStartPassive, None, now, out);
             } else {
-                self.timers.start(Timer::IdleHold(Direction::Incoming), now + wait);
+                self.timers.start(Timer::IdleHold(direction), now + wait.max(pause));
             }
         }
     }

@@ -69,8 +69,10 @@ pub(crate) const FAST_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const CONNECT_RETRY: Duration = Duration::from_secs(5);
 /// HoldTimer until an OPEN has come (RFC 4271 §8.2.2 suggests 4 minutes).
 pub(crate) const LARGE_HOLD: Duration = Duration::from_secs(240);
-/// How long a second connection waits for what becomes of the first.
+/// How long a connection waits for what becomes of the other one, at most.
 pub(crate) const COLLISION: Duration = Duration::from_secs(5);
+/// The same while the other one is not answered at all: what drops our SYN is not to hold the peer's connection up.
+pub(crate) const COLLISION_UNANSWERED: Duration = Duration::from_secs(1);
 /// Wait after an error, doubled from one to the next.
 pub(crate) const ERROR_WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// After this long without an error the wait begins again at its least.
@@ -87,6 +89,10 @@ impl Timers {
 
     pub(crate) fn stop(&mut self, timer: Timer) {
         self.0.remove(&timer);
+    }
+
+    pub(crate) fn runs(&self, timer: Timer) -> bool {
+        self.0.contains_key(&timer)
     }
 
     /// Returns the timer that is due first.

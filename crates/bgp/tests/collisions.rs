@@ -61,21 +61,39 @@ struct Ours {
     now: Instant,
     speaker: Speaker,
     dialled: ConnId,
+    dials: usize,
     /// Connections neither end has closed, as far as this one knows.
     open: BTreeSet<Side>,
 }
 
 impl Ours {
-    /// A speaker with its connection under way.
-    fn new(side: Side, identifier: Ipv4Addr, start: Instant) -> Ours {
+    /// A speaker that is about to dial.
+    fn new(side: Side, identifier: Ipv4Addr, now: Instant) -> Ours {
         let peer = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 99).into(), 179);
         let mut config = Config::new(Asn(ASN), identifier);
         config.peers.insert(peer, PeerConfig::new(Asn(ASN), PeerKind::Global));
-        let mut speaker = Speaker::new(config, Arc::default(), start, 1);
-        let now = start + Duration::from_millis(500);
-        speaker.handle(Input::Timeout, now);
-        let Some(Transmit::Connect { conn: dialled, .. }) = speaker.poll_transmit() else { panic!("it dials at once") };
-        Ours { side, now, speaker, dialled, open: [Left, Right].into() }
+        let speaker = Speaker::new(config, Arc::default(), now, 1);
+        Ours { side, now, speaker, dialled: ConnId::Outgoing(0), dials: 0, open: [Left, Right].into() }
+    }
+
+    /// The same with its connection under way.
+    fn dialling(side: Side, identifier: Ipv4Addr, start: Instant) -> Ours {
+        let mut ours = Ours::new(side, identifier, start);
+        assert_eq!(ours.pass(millis(500)), []);
+        assert_eq!(ours.dials, 1);
+        ours
+    }
+
+    /// Lets time pass, timer by timer.
+    fn pass(&mut self, time: Duration) -> Vec<(Side, Arrival)> {
+        let end = self.now + time;
+        let mut sent = Vec::new();
+        while let Some((due, _)) = self.speaker.poll_timeout().filter(|(due, _)| *due <= end) {
+            self.now = due;
+            sent.extend(self.handle(Input::Timeout));
+        }
+        self.now = end;
+        sent
     }
 
     fn conn(&self, opener: Side) -> ConnId {
@@ -94,7 +112,10 @@ impl Ours {
                     self.open.remove(&opener(conn));
                     sent.push((opener(conn), Arrival::Closed));
                 }
-                Transmit::Connect { .. } => panic!("nothing is dialled again so soon"),
+                Transmit::Connect { conn, .. } => {
+                    self.dialled = conn;
+                    self.dials += 1;
+                }
             }
         }
         sent
@@ -123,12 +144,15 @@ impl Speaks for Ours {
         })
     }
 
-    fn judge(&self) {}
+    fn judge(&self) {
+        assert_eq!(self.dials, 1, "no time passes: {self:?}");
+    }
 }
 
 /// What BIRD 1.6 and 2 do about collisions: on an OPEN, another connection in OpenConfirm is decided by the
 /// identifiers, and another one that is Established stays; an attempt to connect ends when the other connection's OPEN
-/// comes. If an Established connection ends, however that is told, the whole session does, with what a restart kept.
+/// comes. A connection that comes while its own is Established shows that the other end restarted. If an Established
+/// connection ends, for this or however that is told, the whole session does, with what a restart kept.
 #[derive(Debug)]
 struct Bird {
     side: Side,
@@ -161,6 +185,13 @@ impl Bird {
         }
     }
 
+    /// A connection comes while one is Established: the other end must have restarted.
+    fn restarted(&mut self) -> Vec<(Side, Arrival)> {
+        self.hurt = true;
+        self.states.insert(self.side, State::Idle);
+        vec![(self.side, Arrival::Closed)]
+    }
+
     fn open(&mut self, opener: Side, open: &Open) -> Vec<(Side, Arrival)> {
         let other = opener.other();
         let peer_is_higher = self.identifier < open.identifier;
@@ -185,6 +216,9 @@ impl Speaks for Bird {
         let state = self.states[&opener];
         match arrival {
             Arrival::Opened if matches!(state, State::Connect | State::Active) => {
+                if opener != self.side && self.states[&self.side] == State::Established {
+                    return [self.restarted(), self.take(opener, arrival)].into_iter().flatten().collect();
+                }
                 self.states.insert(opener, State::OpenSent);
                 vec![(opener, octets(&Message::Open(open(self.identifier))))]
             }
@@ -217,10 +251,6 @@ impl Speaks for Bird {
 fn open(identifier: Ipv4Addr) -> Open {
     let capabilities = vec![Capability::FourOctetAs(Asn(ASN))];
     Open { my_as: ASN as u16, hold_time: Duration::from_secs(90), identifier, capabilities }
-}
-
-fn collision() -> Message {
-    Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION))
 }
 
 fn octets(message: &Message) -> Arrival {
@@ -290,14 +320,19 @@ fn every_end(start: impl Fn() -> Line) -> BTreeMap<[Option<Side>; 2], Vec<(Side,
     ends
 }
 
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 const LOWER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const HIGHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 #[test]
 fn two_of_ours_agree_at_once_in_every_order() {
     let start = Instant::now();
-    let ends =
-        every_end(|| Line::new(Box::new(Ours::new(Left, LOWER, start)), Box::new(Ours::new(Right, HIGHER, start))));
+    let ends = every_end(|| {
+        Line::new(Box::new(Ours::dialling(Left, LOWER, start)), Box::new(Ours::dialling(Right, HIGHER, start)))
+    });
     for (sessions, path) in ends {
         assert!(matches!(sessions, [Some(left), Some(right)] if left == right), "{sessions:?} after {path:?}");
     }
@@ -307,66 +342,127 @@ fn two_of_ours_agree_at_once_in_every_order() {
 fn what_bird_holds_for_established_is_never_ended() {
     let start = Instant::now();
     for (ours, birds) in [(LOWER, HIGHER), (HIGHER, LOWER)] {
-        let ends = every_end(|| Line::new(Box::new(Ours::new(Left, ours, start)), Box::new(Bird::new(Right, birds))));
-        for kept in [Left, Right] {
-            assert!(ends.contains_key(&[Some(kept); 2]), "{ends:?}");
-        }
-        // each may give up another one at the same moment: both dial again
-        for ([left, right], path) in ends {
-            assert_eq!(left, right, "after {path:?}");
+        let ends =
+            every_end(|| Line::new(Box::new(Ours::dialling(Left, ours, start)), Box::new(Bird::new(Right, birds))));
+        for (sessions, path) in ends {
+            assert!(matches!(sessions, [Some(left), Some(right)] if left == right), "{sessions:?} after {path:?}");
         }
     }
 }
 
-/// Ours, with the higher identifier: the peer's connection is in OpenConfirm, and on ours its OPEN came too.
-fn waiting() -> Ours {
-    let mut ours = Ours::new(Left, HIGHER, Instant::now());
-    let open = octets(&Message::Open(open(LOWER)));
+/// Ours dials, and on the peer's connection an OPEN came.
+fn waiting(identifier: Ipv4Addr) -> Ours {
+    let mut ours = Ours::dialling(Left, identifier, Instant::now());
     ours.take(Right, &Arrival::Opened);
-    assert_eq!(ours.take(Right, &open), [(Right, octets(&Message::Keepalive))]);
-    ours.take(Left, &Arrival::Opened);
-    assert_eq!(ours.take(Left, &open), [], "it waits for what the peer does");
+    assert_eq!(ours.take(Right, &peers_open()), [], "it waits for what becomes of the other one");
     ours
 }
 
-#[test]
-fn the_peer_takes_the_one_it_opened() {
-    let mut ours = waiting();
-    let sent = ours.take(Right, &octets(&Message::Keepalive));
-    assert_eq!(sent, [(Left, octets(&collision())), (Left, Arrival::Closed)]);
-    assert_eq!(ours.session(), Some(Right));
+fn peers_open() -> Arrival {
+    octets(&Message::Open(open(Ipv4Addr::new(10, 0, 0, 1))))
+}
+
+fn keepalive() -> Arrival {
+    octets(&Message::Keepalive)
+}
+
+fn given_up(opener: Side) -> [(Side, Arrival); 2] {
+    [
+        (opener, octets(&Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION)))),
+        (opener, Arrival::Closed),
+    ]
 }
 
 #[test]
-fn the_peer_takes_ours_and_what_it_said_meanwhile_counts() {
-    for end in [Arrival::Closed, octets(&collision())] {
-        let mut ours = waiting();
-        assert_eq!(ours.take(Left, &octets(&Message::Keepalive)), []);
-        assert!(ours.take(Right, &end).contains(&(Left, octets(&Message::Keepalive))));
-        assert_eq!(ours.session(), Some(Left));
+fn two_opens_are_decided_by_the_identifiers() {
+    let lowest = Ipv4Addr::new(10, 0, 0, 0);
+    for (identifier, kept) in [(HIGHER, Left), (lowest, Right)] {
+        let mut ours = waiting(identifier);
+        ours.take(Left, &Arrival::Opened);
+        let sent = ours.take(Left, &peers_open());
+        let [notice, closed] = given_up(kept.other());
+        assert_eq!(sent, [notice, closed, (kept, keepalive())]);
+        ours.take(kept, &keepalive());
+        assert_eq!(ours.session(), Some(kept));
     }
 }
 
 #[test]
-fn the_peer_takes_neither() {
-    let mut ours = waiting();
-    let (due, why) = ours.speaker.poll_timeout().expect("a timer runs");
-    assert_eq!((due - ours.now, why), (Duration::from_secs(5), "two connections, and the peer takes none"));
-    ours.now = due;
-    let sent = ours.handle(Input::Timeout);
-    let expect = [(Right, octets(&collision())), (Right, Arrival::Closed), (Left, octets(&Message::Keepalive))];
-    assert_eq!(sent, expect);
-    ours.take(Left, &octets(&Message::Keepalive));
-    assert_eq!(ours.session(), Some(Left));
+fn one_goes_on_when_the_other_ends_and_what_was_said_meanwhile_counts() {
+    for opened in [false, true] {
+        let mut ours = waiting(HIGHER);
+        if opened {
+            ours.take(Left, &Arrival::Opened);
+        }
+        assert_eq!(ours.take(Right, &keepalive()), []);
+        assert_eq!(ours.take(Left, &Arrival::Closed), [(Right, keepalive())]);
+        assert_eq!(ours.session(), Some(Right));
+        assert_eq!((ours.pass(millis(20_000)), ours.dials), (vec![], 1), "nothing is dialled beside it");
+    }
 }
 
 #[test]
-fn the_peer_dials_again_while_it_is_awaited() {
-    let mut ours = waiting();
+fn what_ends_while_it_waits_is_told() {
+    let mut ours = waiting(HIGHER);
+    ours.take(Right, &octets(&Message::Notification(Notification::from(Reason::ADMINISTRATIVE_SHUTDOWN))));
+    let trouble = ours.speaker.status()[0].trouble.as_ref().map(ToString::to_string);
+    assert_eq!(trouble.as_deref(), Some("received Cease/Administrative Shutdown"));
+    ours.take(Left, &Arrival::Opened);
+    assert_eq!(ours.take(Left, &peers_open()), [(Left, keepalive())], "the other one need not wait");
+}
+
+#[test]
+fn no_peer_is_waited_for_long() {
+    // its kernel does not answer the SYN
+    let mut ours = waiting(HIGHER);
+    assert_eq!(ours.pass(millis(999)), []);
+    assert_eq!(ours.pass(millis(1)), [(Left, Arrival::Closed), (Right, keepalive())]);
+
+    // it accepted the connection and says nothing
+    let mut ours = waiting(HIGHER);
+    assert_eq!(ours.pass(millis(900)), []);
+    ours.take(Left, &Arrival::Opened);
+    let [notice, closed] = given_up(Left);
+    assert_eq!(ours.pass(millis(4_999)), []);
+    assert_eq!(ours.pass(millis(1)), [notice, closed, (Right, keepalive())]);
+
+    // the same, the other way round
+    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+    ours.take(Right, &Arrival::Opened);
+    ours.take(Left, &Arrival::Opened);
+    assert_eq!(ours.take(Left, &peers_open()), []);
+    assert_eq!(ours.pass(millis(4_999)), []);
+    let [notice, closed] = given_up(Right);
+    assert_eq!(ours.pass(millis(1)), [notice, closed, (Left, keepalive())]);
+}
+
+#[test]
+fn a_connection_beside_a_confirmed_one_is_turned_away_unless_it_shows_a_restart() {
+    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+    ours.take(Left, &Arrival::Opened);
+    assert_eq!(ours.take(Left, &peers_open()), [(Left, keepalive())]);
+    assert_eq!(ours.take(Right, &Arrival::Opened), given_up(Right));
+    assert_eq!(ours.pass(millis(5_000)), []);
     let sent = ours.take(Right, &Arrival::Opened);
-    let rejected = [(Right, octets(&collision())), (Right, Arrival::Closed)];
-    assert!(rejected.iter().all(|expect| sent.contains(expect)), "{sent:?}");
-    assert!(sent.contains(&(Left, octets(&Message::Keepalive))), "{sent:?}");
-    ours.take(Left, &octets(&Message::Keepalive));
-    assert_eq!(ours.session(), Some(Left));
+    assert!(matches!(&sent[..], [(Left, Arrival::Closed), (Right, Arrival::Octets(_))]), "{sent:?}");
+    assert_eq!(ours.take(Right, &peers_open()), [(Right, keepalive())]);
+}
+
+#[test]
+fn a_machine_is_not_forgotten_beside_the_other_one() {
+    // something connects while we are about to dial, and goes away without a word
+    let mut ours = Ours::new(Left, HIGHER, Instant::now());
+    ours.take(Right, &Arrival::Opened);
+    assert_eq!((ours.pass(millis(20_000)), ours.dials), (vec![], 0));
+    ours.take(Right, &Arrival::Closed);
+    ours.pass(millis(2_000));
+    assert_eq!(ours.dials, 1);
+
+    // the peer ends its connection, and then ours
+    let mut ours = waiting(HIGHER);
+    ours.take(Left, &Arrival::Opened);
+    ours.take(Right, &octets(&Message::Notification(Notification::from(Reason::CEASE))));
+    ours.take(Left, &Arrival::Closed);
+    let sent = ours.take(Right, &Arrival::Opened);
+    assert!(matches!(&sent[..], [(Right, Arrival::Octets(_))]), "it is taken, not turned away: {sent:?}");
 }

@@ -1,19 +1,21 @@
 //! Two connections with one peer: which of them becomes the session (RFC 4271 §6.8).
 //!
 //! By the RFC, when an OPEN comes while the other connection is in OpenConfirm, the one that the higher identifier
-//! opened goes on. But the other connection has had our KEEPALIVE by then: the peer may hold it for Established, with
-//! its own KEEPALIVE on the way. To end it would end the peer's session, and with that session whatever the peer kept
-//! over a restart of its own. So a connection that has had our KEEPALIVE is not given up for another one here:
+//! opened goes on. To act so late can end a session. A connection in OpenConfirm has had our KEEPALIVE: the peer may
+//! hold it for Established, and takes its whole session down if we end it. And a peer that holds one for Established
+//! takes our second connection, which it accepts a moment later, for a restart of ours, and drops the first (BIRD,
+//! FRR). Either way, what it kept over a restart of its own is lost. So the identifiers decide as soon as both OPENs
+//! are known, and before that no KEEPALIVE goes out:
 //!
-//! | the other connection | it was opened by | the one whose OPEN came |
-//! |---|---|---|
-//! | before OpenConfirm | either | goes on |
-//! | OpenConfirm | the higher identifier | ends |
-//! | OpenConfirm | the lower identifier | waits: goes on if the other one ends, ends if that is Established |
-//! | Established | either | ends |
+//! | the other connection | the one whose OPEN comes |
+//! |---|---|
+//! | is not even dialled | goes on; nothing is dialled beside it any more |
+//! | has had no OPEN | waits for that OPEN, or for that connection's end |
+//! | waits for this one | the one that the higher identifier opened goes on, the other one ends |
 //!
-//! The identifiers still count where each end has confirmed another connection than its peer: the waiting end then
-//! hears from the other one which to keep. A peer that says nothing at all is decided upon after [`timer::COLLISION`].
+//! That is the same choice as of a peer that follows the RFC's letter. If the peer leaves a connection waiting, that
+//! goes on after [`timer::COLLISION`] and the other one ends. What the peer dials beside one in OpenConfirm or
+//! Established is turned away before our OPEN, by which it would decide.
 //!
 //! Other races settled here:
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
@@ -32,21 +34,28 @@ use crate::wire::open::Open;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// A second connection within this of the first one's Established is a late collision, not a restart.
-pub(super) const WINDOW: Duration = Duration::from_secs(5);
+/// A second connection within this of the first one's OpenConfirm is a late collision, not a restart.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// A connection that waits.
+#[derive(Debug)]
+pub(super) struct Awaiting {
+    negotiated: Negotiated,
+    /// Whether the peer has accepted our OPEN meanwhile.
+    pub(super) keepalive: bool,
+}
 
 impl Session {
     /// Takes a connection the peer opened, or turns it away.
     pub(crate) fn accept(&mut self, conn: ConnId, local: IpAddr, now: Instant, out: &mut Outbox) {
-        if self.incoming.state == State::Established || self.outgoing.state == State::Established {
-            let restarts = self.negotiated().is_some_and(|negotiated| negotiated.graceful_restart.is_some());
-            let young = self.established.is_some_and(|since| now.saturating_duration_since(since) < WINDOW);
-            if !restarts || young {
+        if self.outgoing.state >= State::OpenConfirm || self.incoming.state == State::Established {
+            let restarts = self.negotiated().is_none_or(|negotiated| negotiated.graceful_restart.is_some());
+            if !restarts || self.is_young(now) {
                 return out.reject(conn, Reason::COLLISION_RESOLUTION);
             }
             self.trouble = Some(Trouble::Socket("peer opened a new connection".into()));
             for direction in [Direction::Outgoing, Direction::Incoming] {
-                if self.machine(direction).state == State::Established {
+                if self.machine(direction).state >= State::OpenConfirm {
                     self.event(direction, Event::TcpConnectionFails, None, now, out);
                 }
             }
@@ -65,6 +74,11 @@ impl Session {
         self.event(Direction::Incoming, Event::TcpConnectionConfirmed, None, now, out);
     }
 
+    /// Whether the session is so young that another connection was dialled when it was, rather than after a restart.
+    pub(super) fn is_young(&self, now: Instant) -> bool {
+        self.confirmed.is_some_and(|since| now.saturating_duration_since(since) < WINDOW)
+    }
+
     /// Goes on with a connection whose OPEN came and agrees, ends it, or has it wait, as the other one demands.
     pub(super) fn collide(
         &mut self,
@@ -77,35 +91,65 @@ impl Session {
         // RFC 6286 §2.3: between equal identifiers the AS number decides
         let peer_is_higher = (self.local.router_id, self.local.asn) < (open.identifier, open.asn());
         let higher = if peer_is_higher { Direction::Incoming } else { Direction::Outgoing };
-        match self.machine(direction.other()).state {
-            State::Idle | State::Connect | State::Active | State::OpenSent => {
+        let other = direction.other();
+        let waits = self.machine(other).awaiting.is_some();
+        match self.machine(other).state {
+            State::OpenSent if waits && direction == higher => {
+                self.give_up(other, now, out);
                 self.confirm(direction, negotiated, now, out);
             }
-            State::OpenConfirm if direction == higher => {
-                self.machine(direction).awaiting = Some(negotiated);
-                self.timers.start(Timer::Collision, now + timer::COLLISION);
-            }
+            State::OpenSent if waits => self.give_up(direction, now, out),
+            State::Connect | State::OpenSent => self.wait(direction, negotiated, now),
+            State::Idle | State::Active => self.confirm(direction, negotiated, now, out),
             State::OpenConfirm | State::Established => self.give_up(direction, now, out),
         }
     }
 
     /// Has a connection go on that waited for the other one, which ended.
     pub(super) fn proceed(&mut self, direction: Direction, now: Instant, out: &mut Outbox) {
-        let machine = self.machine(direction);
-        if let (Some(negotiated), Some(conn)) = (machine.awaiting.take(), machine.conn) {
+        if let Some(awaiting) = self.machine(direction).awaiting.take() {
             self.timers.stop(Timer::Collision);
-            self.confirm(direction, negotiated, now, out);
-            self.received(conn, &[], now, out);
+            self.confirm(direction, awaiting.negotiated, now, out);
+            if awaiting.keepalive {
+                self.event(direction, Event::KeepAliveMsg, None, now, out);
+            }
         }
     }
 
-    /// The peer let the time pass: the connection that waits is the one its higher identifier demands.
+    /// The peer let the time pass: the connection that waits goes on instead of the other one.
     pub(super) fn decide_collision(&mut self, now: Instant, out: &mut Outbox) {
         for direction in [Direction::Outgoing, Direction::Incoming] {
             if self.machine(direction).awaiting.is_some() {
                 self.give_up(direction.other(), now, out);
             }
         }
+    }
+
+    fn wait(&mut self, direction: Direction, negotiated: Negotiated, now: Instant) {
+        self.machine(direction).awaiting = Some(Awaiting { negotiated, keepalive: false });
+        self.limit_wait(direction, now);
+    }
+
+    /// Sets when a connection has waited long enough for the other one as that now stands.
+    pub(super) fn limit_wait(&mut self, direction: Direction, now: Instant) {
+        let unanswered = self.machine(direction.other()).state == State::Connect;
+        let limit = if unanswered { timer::COLLISION_UNANSWERED } else { timer::COLLISION };
+        if let Some(Awaiting { negotiated: Negotiated { hold_time, .. }, .. }) = self.machine(direction).awaiting {
+            // the peer's HoldTimer runs
+            let limit = if hold_time.is_zero() { limit } else { limit.min(hold_time / 3) };
+            self.timers.start(Timer::Collision, now + limit);
+        }
+    }
+
+    /// Accepts an OPEN. From here on nothing of ours is dialled beside it.
+    fn confirm(&mut self, direction: Direction, negotiated: Negotiated, now: Instant, out: &mut Outbox) {
+        if direction == Direction::Incoming && self.outgoing.state == State::Active {
+            self.event(Direction::Outgoing, Event::AutomaticStop, None, now, out);
+        }
+        self.confirmed = Some(now);
+        let machine = self.machine(direction);
+        machine.negotiated = Some(Negotiated { local_address: machine.local_address, ..negotiated });
+        self.event(direction, Event::BgpOpen, None, now, out);
     }
 
     fn give_up(&mut self, direction: Direction, now: Instant, out: &mut Outbox) {
