@@ -71,8 +71,9 @@ pub(crate) const CONNECT_RETRY: Duration = Duration::from_secs(5);
 pub(crate) const LARGE_HOLD: Duration = Duration::from_secs(240);
 /// How long a connection waits for what becomes of the other one, at most.
 pub(crate) const COLLISION: Duration = Duration::from_secs(5);
-/// The same while the other one is not answered at all: what drops our SYN is not to hold the peer's connection up.
-pub(crate) const COLLISION_UNANSWERED: Duration = Duration::from_secs(1);
+/// The same while our SYN is not answered, or we do not know yet that it is. An attempt given up before the answer is
+/// none to the peer; what drops our SYNs is not to hold the peer's connections up.
+pub(crate) const COLLISION_UNANSWERED: Duration = Duration::from_millis(200);
 /// Wait after an error, doubled from one to the next.
 pub(crate) const ERROR_WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// After this long without an error the wait begins again at its least.

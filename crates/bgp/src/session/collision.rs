@@ -11,11 +11,13 @@
 //! |---|---|
 //! | is not even dialled | goes on; nothing is dialled beside it any more |
 //! | has had no OPEN | waits for that OPEN, or for that connection's end |
-//! | waits for this one | the one that the higher identifier opened goes on, the other one ends |
+//! | waits for this one, and the peer's identifier is higher | the peer's goes on, ours ends |
+//! | waits for this one, and our identifier is higher | both wait: the peer ends its own, and ours goes on |
 //!
-//! That is the same choice as of a peer that follows the RFC's letter. If the peer leaves a connection waiting, that
-//! goes on after [`timer::COLLISION`] and the other one ends. What the peer dials beside one in OpenConfirm or
-//! Established is turned away before our OPEN, by which it would decide.
+//! The peer makes the same choice by the RFC's letter. It is left to end its own connection first, since FRR carries
+//! that out a moment after its decision, and on the wrong one if our KEEPALIVE comes in between. If the peer leaves a
+//! connection waiting, that goes on after [`timer::COLLISION`] and the other one ends. What the peer dials beside one
+//! in OpenConfirm or Established is turned away before our OPEN, by which it would decide.
 //!
 //! Other races settled here:
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
@@ -90,17 +92,16 @@ impl Session {
     ) {
         // RFC 6286 §2.3: between equal identifiers the AS number decides
         let peer_is_higher = (self.local.router_id, self.local.asn) < (open.identifier, open.asn());
-        let higher = if peer_is_higher { Direction::Incoming } else { Direction::Outgoing };
         let other = direction.other();
-        let waits = self.machine(other).awaiting.is_some();
         match self.machine(other).state {
-            State::OpenSent if waits && direction == higher => {
-                self.give_up(other, now, out);
-                self.confirm(direction, negotiated, now, out);
-            }
-            State::OpenSent if waits => self.give_up(direction, now, out),
-            State::Connect | State::OpenSent => self.wait(direction, negotiated, now),
             State::Idle | State::Active => self.confirm(direction, negotiated, now, out),
+            State::Connect | State::OpenSent => {
+                let both_known = self.machine(other).awaiting.is_some();
+                self.wait(direction, negotiated, now);
+                if both_known && peer_is_higher {
+                    self.give_up(Direction::Outgoing, now, out);
+                }
+            }
             State::OpenConfirm | State::Established => self.give_up(direction, now, out),
         }
     }
@@ -116,7 +117,7 @@ impl Session {
         }
     }
 
-    /// The peer let the time pass: the connection that waits goes on instead of the other one.
+    /// The peer let the time pass: the connection that waits goes on instead of the other one, ours if both wait.
     pub(super) fn decide_collision(&mut self, now: Instant, out: &mut Outbox) {
         for direction in [Direction::Outgoing, Direction::Incoming] {
             if self.machine(direction).awaiting.is_some() {
