@@ -10,7 +10,8 @@ const AFTER_ZEBRA: &str = "until [ -S /run/frr/zserv.api ]; do sleep 0.05; done;
 pub(super) fn setup(topology: &Topology, router: &Router) -> Setup {
     let daemon = |name: &'static str, start: &[&str]| {
         let config = format!("--config_file=/etc/frr/{name}.conf");
-        let arguments = ["--user=root", "--group=root", &config, "--vty_addr=127.0.0.1", "--log=stdout"];
+        let log = ["--log=stdout", "--log-level=debugging"];
+        let arguments = [&["--user=root", "--group=root", &config, "--vty_addr=127.0.0.1"][..], &log].concat();
         Daemon { name, command: start.iter().chain(&arguments).map(|&word| word.to_owned()).collect(), killed: None }
     };
     let files = [
@@ -39,6 +40,7 @@ fn bgpd(topology: &Topology, router: &Router) -> String {
     let Router { address, as_number, hold_time, .. } = router;
     let mut session = format!(
         "hostname {}\n\
+         debug bgp neighbor-events\n\
          router bgp {as_number}\n \
          bgp router-id {address}\n \
          no bgp ebgp-requires-policy\n \

@@ -71,6 +71,7 @@ protocol bgp node_192_168_20_100 {
 #[test]
 fn frr_as_a_reflector_with_a_network() {
     let expect = "hostname tor
+debug bgp neighbor-events
 router bgp 64512
  bgp router-id 192.168.10.1
  no bgp ebgp-requires-policy

@@ -310,7 +310,8 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for machine in std::panic::catch_unwind(|| self.machines()).unwrap_or_default() {
-                for command in ["ip route", "cd /var/log; tail -qn 40 calico/node.log bird/* frr/* gobgp/* 2>/dev/null"]
+                for command in
+                    ["ip route", "cd /var/log; tail -qn 100 calico/node.log bird/* frr/* gobgp/* 2>/dev/null"]
                 {
                     eprintln!("--- {machine}: {command}\n{}", self.node(&machine, &["sh", "-c", command]).stdout);
                 }
