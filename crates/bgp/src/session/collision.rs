@@ -14,10 +14,11 @@
 //! | waits for this one, and the peer's identifier is higher | the peer's goes on, ours ends |
 //! | waits for this one, and our identifier is higher | both wait: the peer ends its own, and ours goes on |
 //!
-//! The peer makes the same choice by the RFC's letter. It is left to end its own connection first, since FRR carries
-//! that out a moment after its decision, and on the wrong one if our KEEPALIVE comes in between. If the peer leaves a
-//! connection waiting, that goes on after [`timer::COLLISION`] and the other one ends. What the peer dials beside one
-//! in OpenConfirm or Established is turned away before our OPEN, by which it would decide.
+//! The peer makes the same choice by the RFC's letter. It is left to end its own connection first, and to close it:
+//! FRR does so a moment after its decision and its NOTIFICATION, and closes the wrong one if our KEEPALIVE comes in
+//! between. If the peer leaves a connection waiting, that goes on after [`timer::COLLISION`] and the other one ends.
+//! What the peer dials beside one in OpenConfirm or Established is turned away before our OPEN, by which it would
+//! decide.
 //!
 //! Other races settled here:
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
@@ -31,7 +32,7 @@ use crate::fsm::{Event, State};
 use crate::speaker::{ConnId, Outbox};
 use crate::status::Trouble;
 use crate::timer::{self, Direction, Timer};
-use crate::wire::notification::Reason;
+use crate::wire::notification::{Notification, Reason};
 use crate::wire::open::Open;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -115,6 +116,11 @@ impl Session {
                 self.event(direction, Event::KeepAliveMsg, None, now, out);
             }
         }
+    }
+
+    /// Whether the peer gives up a connection that waits: the other one goes on when the peer has closed it.
+    pub(super) fn is_given_up(&mut self, direction: Direction, notification: &Notification) -> bool {
+        self.machine(direction).awaiting.is_some() && notification.reason == Reason::COLLISION_RESOLUTION
     }
 
     /// The peer let the time pass: the connection that waits goes on instead of the other one, ours if both wait.

@@ -27,6 +27,8 @@ pub(crate) enum Arrival {
     Opened,
     Octets(Vec<u8>),
     Closed,
+    /// What the end has left for later.
+    Later,
 }
 
 /// Who is at an end.
@@ -37,8 +39,8 @@ pub(crate) trait Speaks: Debug {
     /// The connection it holds for Established.
     fn session(&self) -> Option<Side>;
 
-    /// Panics if what happened to it must not, with this on its way to it, by connection.
-    fn judge(&self, coming: &[(Side, &Arrival)]);
+    /// Panics if what happened to it must not.
+    fn judge(&self);
 }
 
 /// Two ends, and what is on its way to each on each connection.
@@ -68,13 +70,10 @@ impl Line {
         let arrival = wire.pop_front().expect("a wire with something on it");
         let end = self.ends.get_mut(&to).expect("both ends are there");
         for (opener, sent) in end.take(opener, &arrival) {
-            self.wires.get_mut(&(to.other(), opener)).expect("every wire is there").push_back(sent);
+            let to = if sent == Arrival::Later { to } else { to.other() };
+            self.wires.get_mut(&(to, opener)).expect("every wire is there").push_back(sent);
         }
-        let coming: Vec<(Side, &Arrival)> = [Left, Right]
-            .into_iter()
-            .flat_map(|opener| self.wires[&(to, opener)].iter().map(move |arrival| (opener, arrival)))
-            .collect();
-        self.ends[&to].judge(&coming);
+        end.judge();
     }
 
     pub(crate) fn sessions(&self) -> [Option<Side>; 2] {

@@ -54,8 +54,8 @@ fn what_another_router_holds_for_established_is_never_ended() {
             let ours = || Ours::dialling(Left, ours, start);
             let router = || Router::new(kind, Right, other);
             for (sessions, path) in every_end(|| Line::new(Box::new(ours()), Box::new(router()))) {
-                // FRR may prefer its own before we know of it: both dial again
-                let none = kind == Kind::Frr && other == HIGHER && sessions == [None, None];
+                // FRR may decide before we know of both: both dial again
+                let none = kind == Kind::Frr && sessions == [None, None];
                 assert!(agreed(sessions) || none, "{kind:?}: {sessions:?} after {path:?}");
             }
         }
@@ -94,14 +94,14 @@ fn of_two_opens_the_higher_identifier_decides() {
     ours.take(Right, &keepalive());
     assert_eq!(ours.session(), Some(Right));
 
-    for end in [Arrival::Closed, octets(&Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION)))] {
-        let mut ours = waiting(HIGHER);
-        ours.take(Left, &Arrival::Opened);
-        assert_eq!(ours.take(Left, &peers_open()), [], "the peer ends its own");
-        assert!(ours.take(Right, &end).contains(&(Left, keepalive())));
-        ours.take(Left, &keepalive());
-        assert_eq!(ours.session(), Some(Left));
-    }
+    let mut ours = waiting(HIGHER);
+    ours.take(Left, &Arrival::Opened);
+    assert_eq!(ours.take(Left, &peers_open()), [], "the peer ends its own");
+    let [(_, notice), (_, closed)] = given_up(Right);
+    assert_eq!(ours.take(Right, &notice), []);
+    assert_eq!(ours.take(Right, &closed), [(Left, keepalive())]);
+    ours.take(Left, &keepalive());
+    assert_eq!(ours.session(), Some(Left));
 
     // it ends ours instead
     let mut ours = waiting(HIGHER);
