@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Loss {
     /// The connection broke off: the peer may be restarting, its routes may be kept (RFC 4724 §4.2).
     Interrupted,
-    /// The peer gave this connection up for the other one (RFC 4271 §6.8) when it already was Established here: not
-    /// a restart, and no end of its routes.
+    /// Of two connections opened at once this was, or may have been, the one the peer does not keep (RFC 4271 §6.8):
+    /// not a restart, and no end of its routes.
     Collided,
     /// One side said so: its routes are gone.
     Ended,
@@ -37,11 +37,14 @@ pub(crate) enum Loss {
 
 impl Loss {
     /// What became of a session that left Established with this event, and the NOTIFICATION that came or went with it.
-    fn by(event: Event, notice: Option<&Notification>) -> Loss {
-        if event == Event::TcpConnectionFails {
-            Loss::Interrupted
-        } else if event == Event::NotifMsg && notice.is_some_and(|it| it.reason == Reason::COLLISION_RESOLUTION) {
+    fn by(event: Event, notice: Option<&Notification>, young: bool) -> Loss {
+        let given_up =
+            event == Event::NotifMsg && notice.is_some_and(|notice| notice.reason == Reason::COLLISION_RESOLUTION);
+        let lost = event == Event::TcpConnectionFails;
+        if given_up || lost && young {
             Loss::Collided
+        } else if lost {
+            Loss::Interrupted
         } else {
             Loss::Ended
         }
@@ -319,6 +322,7 @@ impl Session {
                     self.event(direction, Event::KeepAliveMsg, None, now, out);
                 }
             },
+            Ok(Message::Notification(notification)) if self.is_given_up(direction, &notification) => {}
             Ok(Message::Notification(notification)) => {
                 self.trouble = Some(Trouble::Received(notification.reason));
                 let event = match notification.reason {
@@ -403,7 +407,7 @@ impl Session {
             self.timers.stop(Timer::IdleHold(direction.other()));
         }
         if before == State::Established && after != State::Established {
-            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref())));
+            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref(), self.is_young(now))));
             if !self.is_young(now) {
                 self.attempts = 0;
             }

@@ -24,8 +24,8 @@
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
 //!   taken as lost (RFC 4724 §4.2), unless it is so young that the two are a collision;
 //! - a peer that gave up on a half-open connection dials again: the half-open one is replaced;
-//! - the peer gives up a connection that is Established here already, its KEEPALIVE being on the way: that is
-//!   [`Loss::Collided`](super::Loss::Collided).
+//! - the peer gives up a connection that is Established here already, its KEEPALIVE being on the way, or closes it
+//!   since it takes another one for a restart of ours: that is [`Loss::Collided`](super::Loss::Collided).
 
 use super::{Negotiated, Session};
 use crate::fsm::{Event, State};

@@ -36,6 +36,8 @@ pub(super) struct Peer {
     address: SocketAddr,
     peer_type: PeerType,
     adj_in: AdjRibIn,
+    /// Until when routes from before a restart may be kept.
+    kept_until: Option<Instant>,
     /// Who its routes come from; none before the first session.
     source: Option<Arc<Source>>,
     /// The Established session and what went out over it.
@@ -88,6 +90,7 @@ impl Peer {
             address,
             peer_type,
             adj_in: AdjRibIn::default(),
+            kept_until: None,
             source: None,
             up: None,
             state: State::Idle,
@@ -209,8 +212,12 @@ impl Peer {
                     // RFC 4724 §4.2: a peer that keeps restarting does not keep routes for ever
                     changes.prefixes.extend(self.adj_in.sweep());
                 }
+                // nor does one whose connections keep ending at once
+                let earlier = self.kept_until.filter(|_| self.adj_in.has_stale());
+                let until = earlier.unwrap_or(now + restart.time);
+                self.kept_until = Some(until);
                 self.adj_in.mark_stale();
-                self.session.start_timer(Timer::Restart, now + restart.time);
+                self.session.start_timer(Timer::Restart, until);
             }
             None => changes.prefixes.extend(self.adj_in.clear()),
         }

@@ -236,10 +236,24 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
     script.raw(given_up(Reason::ADMINISTRATIVE_SHUTDOWN));
     assert_eq!(script.learned("172.16.2.0/24"), None, "the session ended, not one connection of two");
 
+    let closed = |script: &Script| Input::Closed { conn: script.conn, reason: "connection reset by peer".into() };
+    let mut script = restarted();
+    for number in 3..=5 {
+        script.now += Duration::from_secs(1);
+        script.raw(up(Restarting::Yes));
+        script.input(closed(&script));
+        assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)), "closed at once, as in a collision");
+        script.accepted(number);
+    }
+    script.now += Duration::from_secs(57);
+    script.input(Input::Timeout);
+    assert_eq!(script.learned("172.16.2.0/24"), None, "60 s after the first connection ended");
+
     let mut script = restarted();
     script.raw(up(Restarting::Yes));
     script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
-    script.input(Input::Closed { conn: script.conn, reason: "connection reset by peer".into() });
+    script.now += Duration::from_secs(5);
+    script.input(closed(&script));
     assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
     assert_eq!(script.learned("172.16.3.0/24"), None, "RFC 4724 §4.2: stale before, and not said since");
 }
