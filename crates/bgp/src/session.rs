@@ -309,20 +309,26 @@ impl Session {
             Some(negotiated) => negotiated.context,
             None => Context { as_width: AsWidth::Four, peer: self.peer_type },
         };
-        match Message::decode(frame, context) {
-            Ok(Message::Open(open)) if self.machine(direction).state == State::OpenSent => {
+        let message = Message::decode(frame, context);
+        let awaiting = &mut self.machine(direction).awaiting;
+        let waits = awaiting.is_some();
+        if let (Some(awaiting), Ok(message)) = (awaiting, &message)
+            && awaiting.note(message)
+        {
+            return;
+        }
+        match message {
+            Ok(Message::Open(open)) if self.machine(direction).state == State::OpenSent && !waits => {
                 self.open(direction, open, now, out);
             }
             Ok(Message::Open(_)) => {
-                self.event(direction, Event::BgpOpen, None, now, out);
+                // the table does not know of the one that waits
+                let event = if waits { Event::UpdateMsg } else { Event::BgpOpen };
+                self.event(direction, event, None, now, out);
             }
-            Ok(Message::Keepalive) => match &mut self.machine(direction).awaiting {
-                Some(awaiting) => awaiting.keepalive = true,
-                None => {
-                    self.event(direction, Event::KeepAliveMsg, None, now, out);
-                }
-            },
-            Ok(Message::Notification(notification)) if self.is_given_up(direction, &notification) => {}
+            Ok(Message::Keepalive) => {
+                self.event(direction, Event::KeepAliveMsg, None, now, out);
+            }
             Ok(Message::Notification(notification)) => {
                 self.trouble = Some(Trouble::Received(notification.reason));
                 let event = match notification.reason {
@@ -407,8 +413,8 @@ impl Session {
             self.timers.stop(Timer::IdleHold(direction.other()));
         }
         if before == State::Established && after != State::Established {
-            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref(), self.is_young(now))));
-            if !self.is_young(now) {
+            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref(), self.confirmed_lately(now))));
+            if !self.confirmed_lately(now) {
                 self.attempts = 0;
             }
         }

@@ -33,7 +33,7 @@ pub(crate) enum Timer {
     Hold(Direction),
     /// KeepaliveTimer: we have been.
     Keepalive(Direction),
-    /// RFC 4271 §6.8: a peer did not say which of two connections it takes.
+    /// RFC 4271 §6.8: an OPEN has waited long enough for another connection.
     Collision,
     /// RFC 4724 §4.2: a peer that restarts did not come back in time.
     Restart,
@@ -51,7 +51,7 @@ impl Timer {
             Timer::IdleHold(_) => "start a peer again",
             Timer::Hold(_) => "hold time of a silent peer",
             Timer::Keepalive(_) => "keepalive",
-            Timer::Collision => "two connections, and the peer takes none",
+            Timer::Collision => "an OPEN has waited long enough for another connection",
             Timer::Restart => "restarting peer is overdue",
             Timer::Stale => "End-of-RIB of a restarted peer is overdue",
             Timer::Retention => "End-of-RIB after our own restart is overdue",

@@ -10,15 +10,17 @@
 //! | the other connection | the one whose OPEN comes |
 //! |---|---|
 //! | is not even dialled | goes on; nothing is dialled beside it any more |
-//! | has had no OPEN | waits for that OPEN, or for that connection's end |
+//! | has had no OPEN, or is being dialled | waits for that OPEN, or for that connection's end |
 //! | waits for this one, and the peer's identifier is higher | the peer's goes on, ours ends |
 //! | waits for this one, and our identifier is higher | both wait: the peer ends its own, and ours goes on |
 //!
 //! The peer makes the same choice by the RFC's letter. It is left to end its own connection first, and to close it:
 //! FRR does so a moment after its decision and its NOTIFICATION, and closes the wrong one if our KEEPALIVE comes in
-//! between. If the peer leaves a connection waiting, that goes on after [`timer::COLLISION`] and the other one ends.
-//! What the peer dials beside one in OpenConfirm or Established is turned away before our OPEN, by which it would
-//! decide.
+//! between. What the peer dials beside a connection in OpenConfirm or Established is turned away before our OPEN, by
+//! which it would decide.
+//!
+//! A peer may leave a connection waiting. Then the other one ends, or of two that wait the peer's, after
+//! [`timer::COLLISION`]; one that is still being dialled after [`timer::COLLISION_UNANSWERED`].
 //!
 //! Other races settled here:
 //! - a peer that restarts dials before its old connection is seen to end: with graceful restart the old one is
@@ -32,7 +34,8 @@ use crate::fsm::{Event, State};
 use crate::speaker::{ConnId, Outbox};
 use crate::status::Trouble;
 use crate::timer::{self, Direction, Timer};
-use crate::wire::notification::{Notification, Reason};
+use crate::wire::Message;
+use crate::wire::notification::Reason;
 use crate::wire::open::Open;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -45,15 +48,31 @@ const WINDOW: Duration = Duration::from_secs(5);
 pub(super) struct Awaiting {
     negotiated: Negotiated,
     /// Whether the peer has accepted our OPEN meanwhile.
-    pub(super) keepalive: bool,
+    keepalive: bool,
+    /// Whether it has given this connection up, and will close it.
+    given_up: bool,
+}
+
+impl Awaiting {
+    /// Takes what is no matter for the connection's machine until it goes on.
+    pub(super) fn note(&mut self, message: &Message) -> bool {
+        let keepalive = matches!(message, Message::Keepalive);
+        let given_up = matches!(message, Message::Notification(it) if it.reason == Reason::COLLISION_RESOLUTION);
+        self.keepalive |= keepalive;
+        self.given_up |= given_up;
+        keepalive || given_up
+    }
 }
 
 impl Session {
     /// Takes a connection the peer opened, or turns it away.
     pub(crate) fn accept(&mut self, conn: ConnId, local: IpAddr, now: Instant, out: &mut Outbox) {
+        if self.incoming.serves() && self.incoming.state != State::Established {
+            self.event(Direction::Incoming, Event::TcpConnectionFails, None, now, out);
+        }
         if self.outgoing.state >= State::OpenConfirm || self.incoming.state == State::Established {
             let restarts = self.negotiated().is_none_or(|negotiated| negotiated.graceful_restart.is_some());
-            if !restarts || self.is_young(now) {
+            if !restarts || self.confirmed_lately(now) {
                 return out.reject(conn, Reason::COLLISION_RESOLUTION);
             }
             self.trouble = Some(Trouble::Socket("peer opened a new connection".into()));
@@ -62,9 +81,6 @@ impl Session {
                     self.event(direction, Event::TcpConnectionFails, None, now, out);
                 }
             }
-        }
-        if self.incoming.serves() {
-            self.event(Direction::Incoming, Event::TcpConnectionFails, None, now, out);
         }
         if self.incoming.state != State::Active {
             let other_serves = self.outgoing.serves();
@@ -77,8 +93,9 @@ impl Session {
         self.event(Direction::Incoming, Event::TcpConnectionConfirmed, None, now, out);
     }
 
-    /// Whether the session is so young that another connection was dialled when it was, rather than after a restart.
-    pub(super) fn is_young(&self, now: Instant) -> bool {
+    /// Whether we accepted an OPEN so lately that another connection was dialled when that one was, rather than after a
+    /// restart.
+    pub(super) fn confirmed_lately(&self, now: Instant) -> bool {
         self.confirmed.is_some_and(|since| now.saturating_duration_since(since) < WINDOW)
     }
 
@@ -118,22 +135,17 @@ impl Session {
         }
     }
 
-    /// Whether the peer gives up a connection that waits: the other one goes on when the peer has closed it.
-    pub(super) fn is_given_up(&mut self, direction: Direction, notification: &Notification) -> bool {
-        self.machine(direction).awaiting.is_some() && notification.reason == Reason::COLLISION_RESOLUTION
-    }
-
     /// The peer let the time pass: the connection that waits goes on instead of the other one, ours if both wait.
     pub(super) fn decide_collision(&mut self, now: Instant, out: &mut Outbox) {
         for direction in [Direction::Outgoing, Direction::Incoming] {
-            if self.machine(direction).awaiting.is_some() {
-                self.give_up(direction.other(), now, out);
+            if let Some(Awaiting { given_up, .. }) = self.machine(direction).awaiting {
+                self.give_up(if given_up { direction } else { direction.other() }, now, out);
             }
         }
     }
 
     fn wait(&mut self, direction: Direction, negotiated: Negotiated, now: Instant) {
-        self.machine(direction).awaiting = Some(Awaiting { negotiated, keepalive: false });
+        self.machine(direction).awaiting = Some(Awaiting { negotiated, keepalive: false, given_up: false });
         self.limit_wait(direction, now);
     }
 

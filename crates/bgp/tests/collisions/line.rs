@@ -41,6 +41,11 @@ pub(crate) trait Speaks: Debug {
 
     /// Panics if what happened to it must not.
     fn judge(&self);
+
+    /// Whether it decided before RFC 4271 §6.8 would have it do so.
+    fn decided_early(&self) -> bool {
+        false
+    }
 }
 
 /// Two ends, and what is on its way to each on each connection.
@@ -76,13 +81,20 @@ impl Line {
         end.judge();
     }
 
+    pub(crate) fn decided_early(&self) -> bool {
+        self.ends.values().any(|end| end.decided_early())
+    }
+
     pub(crate) fn sessions(&self) -> [Option<Side>; 2] {
         [Left, Right].map(|side| self.ends[&side].session())
     }
 }
 
-/// Tries every order; returns how the sessions can stand at the end, with an order that leads there.
-pub(crate) fn every_end(start: impl Fn() -> Line) -> BTreeMap<[Option<Side>; 2], Vec<(Side, Side)>> {
+/// How the sessions stand at the end, and whether an end decided early.
+pub(crate) type End = ([Option<Side>; 2], bool);
+
+/// Tries every order; returns how it can end, with an order that leads there.
+pub(crate) fn every_end(start: impl Fn() -> Line) -> BTreeMap<End, Vec<(Side, Side)>> {
     let mut seen = BTreeSet::new();
     let mut ends = BTreeMap::new();
     let mut paths = vec![Vec::new()];
@@ -94,7 +106,7 @@ pub(crate) fn every_end(start: impl Fn() -> Line) -> BTreeMap<[Option<Side>; 2],
         }
         let choices = line.choices();
         if choices.is_empty() {
-            ends.entry(line.sessions()).or_insert_with(|| path.clone());
+            ends.entry((line.sessions(), line.decided_early())).or_insert_with(|| path.clone());
         }
         paths.extend(choices.into_iter().map(|wire| [&path[..], &[wire]].concat()));
     }

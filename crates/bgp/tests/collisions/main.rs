@@ -8,7 +8,8 @@ mod ours;
 mod router;
 
 use bgp::wire::Message;
-use bgp::wire::capability::Capability;
+use bgp::wire::capability::{Capability, Forwarding, GracefulRestart, Restarting};
+use bgp::wire::nlri::Family;
 use bgp::wire::notification::{Notification, Reason};
 use bgp::wire::open::Open;
 use line::Side::{self, Left, Right};
@@ -41,7 +42,7 @@ fn agreed(sessions: [Option<Side>; 2]) -> bool {
 fn two_of_ours_agree_at_once_in_every_order() {
     let start = Instant::now();
     let [left, right] = [(Left, LOWER), (Right, HIGHER)].map(|(side, own)| move || Ours::dialling(side, own, start));
-    for (sessions, path) in every_end(|| Line::new(Box::new(left()), Box::new(right()))) {
+    for ((sessions, _), path) in every_end(|| Line::new(Box::new(left()), Box::new(right()))) {
         assert!(agreed(sessions), "{sessions:?} after {path:?}");
     }
 }
@@ -53,9 +54,11 @@ fn what_another_router_holds_for_established_is_never_ended() {
         for (ours, other) in [(LOWER, HIGHER), (HIGHER, LOWER)] {
             let ours = || Ours::dialling(Left, ours, start);
             let router = || Router::new(kind, Right, other);
-            for (sessions, path) in every_end(|| Line::new(Box::new(ours()), Box::new(router()))) {
-                // FRR may decide before we know of both: both dial again
-                let none = kind == Kind::Frr && sessions == [None, None];
+            let ends = every_end(|| Line::new(Box::new(ours()), Box::new(router())));
+            assert!(ends.keys().any(|(sessions, early)| agreed(*sessions) && !early), "{kind:?}");
+            for ((sessions, early), path) in ends {
+                // who decides early may end one while we confirm the other: both dial again
+                let none = early && sessions == [None, None];
                 assert!(agreed(sessions) || none, "{kind:?}: {sessions:?} after {path:?}");
             }
         }
@@ -157,6 +160,23 @@ fn no_peer_is_waited_for_long() {
     let [notice, closed] = given_up(Right);
     assert_eq!(ours.pass(millis(1)), [notice, closed, (Left, keepalive())]);
 
+    // it gave up the one that waits, and does not close it
+    let mut ours = waiting(HIGHER);
+    ours.take(Left, &Arrival::Opened);
+    assert_eq!(ours.take(Right, &given_up(Right)[0].1), []);
+    let [notice, closed] = given_up(Right);
+    assert_eq!(ours.pass(millis(5_000)), [notice, closed]);
+    assert_eq!(ours.take(Left, &peers_open()), [(Left, keepalive())]);
+
+    // its hold timer would run out
+    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+    ours.take(Right, &Arrival::Opened);
+    ours.take(Left, &Arrival::Opened);
+    ours.take(Left, &octets(&Message::Open(Open { hold_time: Duration::from_secs(9), ..open(LOWER) })));
+    let [notice, closed] = given_up(Right);
+    assert_eq!(ours.pass(millis(2_999)), []);
+    assert_eq!(ours.pass(millis(1)), [notice, closed, (Left, keepalive())]);
+
     // the same as the second, the other way round
     let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
     ours.take(Right, &Arrival::Opened);
@@ -169,14 +189,48 @@ fn no_peer_is_waited_for_long() {
 
 #[test]
 fn a_connection_beside_a_confirmed_one_is_turned_away_unless_it_shows_a_restart() {
+    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
+    let restart = GracefulRestart { restarting: Restarting::No, time: Duration::from_secs(60), families };
+    for (restarts, established) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut opened = open(LOWER);
+        if restarts {
+            opened.capabilities.push(Capability::GracefulRestart(restart.clone()));
+        }
+        let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+        ours.take(Left, &Arrival::Opened);
+        assert_eq!(ours.take(Left, &octets(&Message::Open(opened))), [(Left, keepalive())]);
+        if established {
+            ours.take(Left, &keepalive());
+        }
+        assert_eq!(ours.take(Right, &Arrival::Opened), given_up(Right), "it was dialled at the same time");
+        assert_eq!(ours.pass(millis(5_000)), []);
+        let sent = ours.take(Right, &Arrival::Opened);
+        if established && !restarts {
+            assert_eq!(sent, given_up(Right));
+        } else {
+            assert!(matches!(&sent[..], [(Left, Arrival::Closed), (Right, Arrival::Octets(_))]), "{sent:?}");
+            assert_eq!(ours.take(Right, &peers_open()), [(Right, keepalive())]);
+        }
+    }
+}
+
+#[test]
+fn a_third_connection_does_not_come_beside_a_confirmed_one() {
+    // nothing was said on the peer's first one, for which ours waited
     let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+    ours.take(Right, &Arrival::Opened);
     ours.take(Left, &Arrival::Opened);
-    assert_eq!(ours.take(Left, &peers_open()), [(Left, keepalive())]);
-    assert_eq!(ours.take(Right, &Arrival::Opened), given_up(Right));
-    assert_eq!(ours.pass(millis(5_000)), []);
-    let sent = ours.take(Right, &Arrival::Opened);
-    assert!(matches!(&sent[..], [(Left, Arrival::Closed), (Right, Arrival::Octets(_))]), "{sent:?}");
-    assert_eq!(ours.take(Right, &peers_open()), [(Right, keepalive())]);
+    assert_eq!(ours.take(Left, &peers_open()), []);
+    let [notice, closed] = given_up(Right);
+    assert_eq!(ours.take(Right, &Arrival::Opened), [(Right, Arrival::Closed), (Left, keepalive()), notice, closed]);
+}
+
+#[test]
+fn an_open_that_waits_is_the_last() {
+    let mut ours = waiting(HIGHER);
+    let sent = ours.take(Right, &peers_open());
+    let notice = octets(&Message::Notification(Notification::from(Reason::FSM_OPEN_SENT)));
+    assert_eq!(sent, [(Right, notice), (Right, Arrival::Closed)]);
 }
 
 #[test]

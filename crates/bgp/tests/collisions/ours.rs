@@ -17,6 +17,7 @@ pub(crate) struct Ours {
     pub(crate) now: Instant,
     pub(crate) speaker: Speaker,
     dialled: ConnId,
+    accepted: u64,
     pub(crate) dials: usize,
     /// Connections neither end has closed, as far as this one knows.
     open: BTreeSet<Side>,
@@ -29,7 +30,7 @@ impl Ours {
         let mut config = Config::new(Asn(ASN), identifier);
         config.peers.insert(peer, PeerConfig::new(Asn(ASN), PeerKind::Global));
         let speaker = Speaker::new(config, Arc::default(), now, 1);
-        Ours { side, now, speaker, dialled: ConnId::Outgoing(0), dials: 0, open: [Left, Right].into() }
+        Ours { side, now, speaker, dialled: ConnId::Outgoing(0), accepted: 0, dials: 0, open: [Left, Right].into() }
     }
 
     /// The same with its connection under way.
@@ -53,7 +54,7 @@ impl Ours {
     }
 
     fn conn(&self, opener: Side) -> ConnId {
-        if opener == self.side { self.dialled } else { ConnId::Incoming(1) }
+        if opener == self.side { self.dialled } else { ConnId::Incoming(self.accepted) }
     }
 
     pub(crate) fn handle(&mut self, input: Input) -> Vec<(Side, Arrival)> {
@@ -80,6 +81,9 @@ impl Ours {
 
 impl Speaks for Ours {
     fn take(&mut self, opener: Side, arrival: &Arrival) -> Vec<(Side, Arrival)> {
+        if opener != self.side && *arrival == Arrival::Opened {
+            self.accepted += 1;
+        }
         let (conn, local, peer) = (self.conn(opener), [10, 0, 0, 1].into(), [10, 0, 0, 99].into());
         let input = match arrival {
             Arrival::Opened if opener == self.side => Input::Connected { conn, local },

@@ -28,7 +28,8 @@ pub(crate) struct Router {
     side: Side,
     identifier: Ipv4Addr,
     states: BTreeMap<Side, State>,
-    blameless: bool,
+    /// It decided upon a connection in OpenSent, of which the other end may not know yet.
+    early: bool,
     /// An Established connection ended that the other end could have spared.
     hurt: bool,
 }
@@ -36,7 +37,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new(kind: Kind, side: Side, identifier: Ipv4Addr) -> Router {
         let states = BTreeMap::from([(side, State::Connect), (side.other(), State::Active)]);
-        Router { kind, side, identifier, states, blameless: false, hurt: false }
+        Router { kind, side, identifier, states, early: false, hurt: false }
     }
 
     fn close(&mut self, opener: Side) -> Vec<(Side, Arrival)> {
@@ -53,8 +54,6 @@ impl Router {
         if self.kind == Kind::Bird || opener != self.side {
             return self.cease(opener, Reason::COLLISION_RESOLUTION);
         }
-        // before its OPEN has come, the other end need not even know of the connection
-        self.blameless = self.states[&opener] == State::OpenSent;
         self.states.insert(opener, State::Idle);
         vec![
             (opener, octets(&Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION)))),
@@ -66,7 +65,7 @@ impl Router {
     fn stop(&mut self, opener: Side) -> Vec<(Side, Arrival)> {
         let mut sent = vec![(opener, Arrival::Closed)];
         if self.states[&opener.other()] == State::Established {
-            self.hurt |= !self.blameless;
+            self.hurt |= !self.early;
             sent.extend(self.close(opener.other()));
         }
         sent
@@ -99,6 +98,7 @@ impl Router {
         let other = opener.other();
         let peer_is_higher = self.identifier < open.identifier;
         let keeps_new = peer_is_higher == (opener != self.side);
+        self.early |= self.kind == Kind::Frr && self.states[&other] == State::OpenSent;
         let mut sent = match (self.states[&other], self.kind) {
             (State::Connect, Kind::Bird) => self.close(other),
             (State::Idle | State::Active | State::Connect, _) | (State::OpenSent, Kind::Bird) => Vec::new(),
@@ -144,5 +144,9 @@ impl Speaks for Router {
 
     fn judge(&self) {
         assert!(!self.hurt, "an Established connection was ended: {self:?}");
+    }
+
+    fn decided_early(&self) -> bool {
+        self.early
     }
 }
