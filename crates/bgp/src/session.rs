@@ -154,11 +154,11 @@ impl Session {
     /// Ends the session for good; a peer that keeps our routes over a restart gets no NOTIFICATION, since that
     /// would have it drop them (RFC 4724 §4).
     pub(crate) fn shut_down(&mut self, now: Instant, out: &mut Outbox) {
-        if self.negotiated().is_some_and(|negotiated| negotiated.graceful_restart.is_some()) {
-            for direction in [Direction::Outgoing, Direction::Incoming] {
-                if let Some(conn) = self.machine(direction).conn.take() {
-                    out.close(conn);
-                }
+        for direction in [Direction::Outgoing, Direction::Incoming] {
+            let machine = self.machine(direction);
+            let keeps = machine.negotiated.as_ref().is_some_and(|negotiated| negotiated.graceful_restart.is_some());
+            if let Some(conn) = machine.conn.take_if(|_| keeps) {
+                out.close(conn);
             }
         }
         self.stop(Reason::ADMINISTRATIVE_SHUTDOWN, now, out);

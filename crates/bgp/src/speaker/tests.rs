@@ -276,6 +276,21 @@ fn a_faulty_attribute_withdraws_and_the_session_stays() {
 }
 
 #[test]
+fn a_peer_that_may_hold_us_for_established_is_not_told_of_a_shutdown() {
+    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
+    let restart = GracefulRestart { restarting: Restarting::No, time: Duration::from_secs(60), families };
+    for (restarts, told) in [(Some(Capability::GracefulRestart(restart)), false), (None, true)] {
+        let mut script = Script::new(64512);
+        let mut open = open(64512);
+        open.capabilities.extend(restarts);
+        script.say(&Message::Open(open));
+        script.input(Input::Shutdown);
+        let notice = notification(Reason::ADMINISTRATIVE_SHUTDOWN);
+        assert_eq!((script.heard.last() == Some(&notice), script.closed), (told, true));
+    }
+}
+
+#[test]
 fn loops_and_impossible_next_hops_are_left_out() {
     let crossed = |asn| AsPath(vec![Segment::Sequence(vec![Asn(asn)])]);
     for (attributes, usable) in [
