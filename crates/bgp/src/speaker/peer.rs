@@ -36,7 +36,7 @@ pub(super) struct Peer {
     address: SocketAddr,
     peer_type: PeerType,
     adj_in: AdjRibIn,
-    /// Until when routes from before a restart may be kept.
+    /// Until when what is stale may be kept while the peer is away.
     kept_until: Option<Instant>,
     /// Who its routes come from; none before the first session.
     source: Option<Arc<Source>>,
@@ -208,11 +208,11 @@ impl Peer {
         let keeps = loss != Loss::Ended && negotiated.forwarding().is_some();
         match negotiated.graceful_restart.filter(|_| keeps) {
             Some(restart) => {
-                if loss == Loss::Interrupted {
-                    // RFC 4724 §4.2: a peer that keeps restarting does not keep routes for ever
+                // RFC 4724 §4.2: a peer that keeps restarting does not keep routes for ever, nor one whose
+                // connections keep ending at once
+                if loss == Loss::Interrupted || self.kept_until.is_some_and(|until| until <= now) {
                     changes.prefixes.extend(self.adj_in.sweep());
                 }
-                // nor does one whose connections keep ending at once
                 let earlier = self.kept_until.filter(|_| self.adj_in.has_stale());
                 let until = earlier.unwrap_or(now + restart.time);
                 self.kept_until = Some(until);

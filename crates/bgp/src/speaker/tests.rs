@@ -209,6 +209,7 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
         script.raw(up(Restarting::No));
         script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
         script.announce("172.16.3.0/24", Attributes::local(v4(PEER)));
+        script.now += Duration::from_secs(5);
         script.input(Input::Closed { conn: script.conn, reason: "connection reset by peer".into() });
         script.accepted(2);
         script
@@ -245,9 +246,21 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
         assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)), "closed at once, as in a collision");
         script.accepted(number);
     }
-    script.now += Duration::from_secs(57);
+    for (passed, kept) in [(56, Some(v4(PEER))), (1, None)] {
+        script.now += Duration::from_secs(passed);
+        script.input(Input::Timeout);
+        assert_eq!(script.learned("172.16.2.0/24"), kept, "for 60 s after the first connection ended");
+    }
+
+    let mut script = restarted();
+    script.now += Duration::from_secs(59);
+    script.raw(up(Restarting::Yes));
+    script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
+    script.now += Duration::from_secs(2);
+    script.input(closed(&script));
     script.input(Input::Timeout);
-    assert_eq!(script.learned("172.16.2.0/24"), None, "60 s after the first connection ended");
+    assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)), "said since");
+    assert_eq!(script.learned("172.16.3.0/24"), None, "61 s after the first connection ended");
 
     let mut script = restarted();
     script.raw(up(Restarting::Yes));
@@ -256,6 +269,21 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
     script.input(closed(&script));
     assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
     assert_eq!(script.learned("172.16.3.0/24"), None, "RFC 4724 §4.2: stale before, and not said since");
+}
+
+#[test]
+fn a_peer_that_may_hold_us_for_established_is_not_told_of_a_shutdown() {
+    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
+    let restart = GracefulRestart { restarting: Restarting::No, time: Duration::from_secs(60), families };
+    for (restarts, told) in [(Some(Capability::GracefulRestart(restart)), false), (None, true)] {
+        let mut script = Script::new(64512);
+        let mut open = open(64512);
+        open.capabilities.extend(restarts);
+        script.say(&Message::Open(open));
+        script.input(Input::Shutdown);
+        let notice = notification(Reason::ADMINISTRATIVE_SHUTDOWN);
+        assert_eq!((script.heard.last() == Some(&notice), script.closed), (told, true));
+    }
 }
 
 #[test]
@@ -273,21 +301,6 @@ fn a_faulty_attribute_withdraws_and_the_session_stays() {
     assert_eq!(script.learned("172.16.2.0/24"), None);
     assert_eq!(script.state(), State::Established);
     assert_eq!(script.warnings(), ["routes handled as withdrawn: attribute 1: invalid ORIGIN"]);
-}
-
-#[test]
-fn a_peer_that_may_hold_us_for_established_is_not_told_of_a_shutdown() {
-    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
-    let restart = GracefulRestart { restarting: Restarting::No, time: Duration::from_secs(60), families };
-    for (restarts, told) in [(Some(Capability::GracefulRestart(restart)), false), (None, true)] {
-        let mut script = Script::new(64512);
-        let mut open = open(64512);
-        open.capabilities.extend(restarts);
-        script.say(&Message::Open(open));
-        script.input(Input::Shutdown);
-        let notice = notification(Reason::ADMINISTRATIVE_SHUTDOWN);
-        assert_eq!((script.heard.last() == Some(&notice), script.closed), (told, true));
-    }
 }
 
 #[test]
