@@ -310,21 +310,17 @@ impl Session {
             None => Context { as_width: AsWidth::Four, peer: self.peer_type },
         };
         let message = Message::decode(frame, context);
-        let awaiting = &mut self.machine(direction).awaiting;
-        let waits = awaiting.is_some();
-        if let (Some(awaiting), Ok(message)) = (awaiting, &message)
-            && awaiting.note(message)
+        if let Ok(message) = &message
+            && self.take_waiting(direction, message, now, out)
         {
             return;
         }
         match message {
-            Ok(Message::Open(open)) if self.machine(direction).state == State::OpenSent && !waits => {
+            Ok(Message::Open(open)) if self.machine(direction).state == State::OpenSent => {
                 self.open(direction, open, now, out);
             }
             Ok(Message::Open(_)) => {
-                // the table does not know of the one that waits
-                let event = if waits { Event::UpdateMsg } else { Event::BgpOpen };
-                self.event(direction, event, None, now, out);
+                self.event(direction, Event::BgpOpen, None, now, out);
             }
             Ok(Message::Keepalive) => {
                 self.event(direction, Event::KeepAliveMsg, None, now, out);
@@ -386,7 +382,7 @@ impl Session {
                 return;
             }
         };
-        self.collide(direction, &open, negotiated, now, out);
+        self.collide(direction, negotiated, now, out);
     }
 
     /// Puts one event through the table and does what it says; `notice` goes out with [`Action::Notify`].
@@ -413,14 +409,14 @@ impl Session {
             self.timers.stop(Timer::IdleHold(direction.other()));
         }
         if before == State::Established && after != State::Established {
-            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref(), self.confirmed_lately(now))));
-            if !self.confirmed_lately(now) {
+            let young = self.confirmed_lately(now);
+            self.signals.push_back(Signal::Down(Loss::by(event, notice.as_ref(), young)));
+            if !young {
                 self.attempts = 0;
             }
         }
-        let ended = after == State::Idle && before != State::Idle;
-        let unserved = after < State::OpenSent && before >= State::OpenSent;
-        if (ended || unserved) && event != Event::ManualStop {
+        let unconnected = matches!(after, State::Idle | State::Active) && after != before;
+        if unconnected && event != Event::ManualStop {
             let wrong = actions.contains(&Action::NotifyFsm)
                 || match event {
                     Event::BgpHeaderErr
@@ -445,8 +441,6 @@ impl Session {
                 };
             let wait = if wrong { self.next_error_wait(now) } else { Duration::ZERO };
             self.rest(wait, now, out);
-        }
-        if matches!(after, State::Idle | State::Active) && event != Event::ManualStop {
             self.proceed(direction.other(), now, out);
         }
         actions

@@ -36,7 +36,6 @@ use crate::status::Trouble;
 use crate::timer::{self, Direction, Timer};
 use crate::wire::Message;
 use crate::wire::notification::Reason;
-use crate::wire::open::Open;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -51,17 +50,6 @@ pub(super) struct Awaiting {
     keepalive: bool,
     /// Whether it has given this connection up, and will close it.
     given_up: bool,
-}
-
-impl Awaiting {
-    /// Takes what is no matter for the connection's machine until it goes on.
-    pub(super) fn note(&mut self, message: &Message) -> bool {
-        let keepalive = matches!(message, Message::Keepalive);
-        let given_up = matches!(message, Message::Notification(it) if it.reason == Reason::COLLISION_RESOLUTION);
-        self.keepalive |= keepalive;
-        self.given_up |= given_up;
-        keepalive || given_up
-    }
 }
 
 impl Session {
@@ -99,17 +87,33 @@ impl Session {
         self.confirmed.is_some_and(|since| now.saturating_duration_since(since) < WINDOW)
     }
 
-    /// Goes on with a connection whose OPEN came and agrees, ends it, or has it wait, as the other one demands.
-    pub(super) fn collide(
+    /// Takes a message on a connection that waits, if it is no matter for the machine before that goes on.
+    pub(super) fn take_waiting(
         &mut self,
         direction: Direction,
-        open: &Open,
-        negotiated: Negotiated,
+        message: &Message,
         now: Instant,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
+        let Some(awaiting) = &mut self.machine(direction).awaiting else { return false };
+        match message {
+            Message::Keepalive => awaiting.keepalive = true,
+            Message::Notification(notification) if notification.reason == Reason::COLLISION_RESOLUTION => {
+                awaiting.given_up = true;
+            }
+            // the table does not know of the first one: to it, this is any message out of turn
+            Message::Open(_) => {
+                self.event(direction, Event::UpdateMsg, None, now, out);
+            }
+            Message::Notification(_) | Message::Update(_) | Message::RouteRefresh(_) => return false,
+        }
+        true
+    }
+
+    /// Goes on with a connection whose OPEN came and agrees, ends it, or has it wait, as the other one demands.
+    pub(super) fn collide(&mut self, direction: Direction, negotiated: Negotiated, now: Instant, out: &mut Outbox) {
         // RFC 6286 §2.3: between equal identifiers the AS number decides
-        let peer_is_higher = (self.local.router_id, self.local.asn) < (open.identifier, open.asn());
+        let peer_is_higher = (self.local.router_id, self.local.asn) < (negotiated.identifier, self.config.remote_as);
         let other = direction.other();
         match self.machine(other).state {
             State::Idle | State::Active => self.confirm(direction, negotiated, now, out),

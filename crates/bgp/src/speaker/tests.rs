@@ -125,6 +125,11 @@ fn open(asn: u32) -> Open {
     }
 }
 
+fn graceful_restart(restarting: Restarting) -> Capability {
+    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
+    Capability::GracefulRestart(GracefulRestart { restarting, time: Duration::from_secs(60), families })
+}
+
 fn notification(reason: Reason) -> Message {
     Message::Notification(Notification::from(reason))
 }
@@ -195,22 +200,20 @@ fn a_broken_update_closes_the_session_and_withdraws() {
 #[test]
 fn a_collision_decided_late_keeps_what_the_restart_kept() {
     let restarting = |restarting| {
-        let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
-        let restart = GracefulRestart { restarting, time: Duration::from_secs(60), families };
         let mut open = open(64512);
-        open.capabilities
-            .extend([Capability::Multiprotocol(Family::IPV4_UNICAST), Capability::GracefulRestart(restart)]);
+        open.capabilities.extend([Capability::Multiprotocol(Family::IPV4_UNICAST), graceful_restart(restarting)]);
         Message::Open(open).encode(CONTEXT)
     };
     let up = |restarts| [restarting(restarts), Message::Keepalive.encode(CONTEXT)].concat();
     let given_up = |reason| [up(Restarting::Yes), notification(reason).encode(CONTEXT)].concat();
+    let closed = |script: &Script| Input::Closed { conn: script.conn, reason: "connection reset by peer".into() };
     let restarted = || {
         let mut script = Script::new(64512);
         script.raw(up(Restarting::No));
         script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
         script.announce("172.16.3.0/24", Attributes::local(v4(PEER)));
         script.now += Duration::from_secs(5);
-        script.input(Input::Closed { conn: script.conn, reason: "connection reset by peer".into() });
+        script.input(closed(&script));
         script.accepted(2);
         script
     };
@@ -237,7 +240,6 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
     script.raw(given_up(Reason::ADMINISTRATIVE_SHUTDOWN));
     assert_eq!(script.learned("172.16.2.0/24"), None, "the session ended, not one connection of two");
 
-    let closed = |script: &Script| Input::Closed { conn: script.conn, reason: "connection reset by peer".into() };
     let mut script = restarted();
     for number in 3..=5 {
         script.now += Duration::from_secs(1);
@@ -273,9 +275,7 @@ fn a_collision_decided_late_keeps_what_the_restart_kept() {
 
 #[test]
 fn a_peer_that_may_hold_us_for_established_is_not_told_of_a_shutdown() {
-    let families = vec![(Family::IPV4_UNICAST, Forwarding::Preserved)];
-    let restart = GracefulRestart { restarting: Restarting::No, time: Duration::from_secs(60), families };
-    for (restarts, told) in [(Some(Capability::GracefulRestart(restart)), false), (None, true)] {
+    for (restarts, told) in [(Some(graceful_restart(Restarting::No)), false), (None, true)] {
         let mut script = Script::new(64512);
         let mut open = open(64512);
         open.capabilities.extend(restarts);

@@ -1,5 +1,6 @@
 //! Two ends, the two connections between them, and every order of arrival.
 
+use bgp::wire::notification::{Notification, Reason};
 use bgp::wire::{Context, Frame, Message};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
@@ -116,6 +117,10 @@ pub(crate) fn every_end(start: impl Fn() -> Line) -> BTreeMap<End, Vec<(Side, Si
 
 pub(crate) fn octets(message: &Message) -> Arrival {
     Arrival::Octets(message.encode(Context::UNNEGOTIATED))
+}
+
+pub(crate) fn notification(reason: Reason) -> Arrival {
+    octets(&Message::Notification(Notification::from(reason)))
 }
 
 pub(crate) fn message(bytes: &[u8]) -> Message {

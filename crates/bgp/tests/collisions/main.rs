@@ -10,10 +10,10 @@ mod router;
 use bgp::wire::Message;
 use bgp::wire::capability::{Capability, Forwarding, GracefulRestart, Restarting};
 use bgp::wire::nlri::Family;
-use bgp::wire::notification::{Notification, Reason};
+use bgp::wire::notification::Reason;
 use bgp::wire::open::Open;
 use line::Side::{self, Left, Right};
-use line::{Arrival, Line, Speaks, every_end, octets};
+use line::{Arrival, Line, Speaks, every_end, notification, octets};
 use model::Asn;
 use ours::Ours;
 use router::{Kind, Router};
@@ -73,8 +73,16 @@ fn waiting(identifier: Ipv4Addr) -> Ours {
     ours
 }
 
+/// Both connections stand, and no OPEN came.
+fn both_open() -> Ours {
+    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
+    ours.take(Right, &Arrival::Opened);
+    ours.take(Left, &Arrival::Opened);
+    ours
+}
+
 fn peers_open() -> Arrival {
-    octets(&Message::Open(open(Ipv4Addr::new(10, 0, 0, 1))))
+    octets(&Message::Open(open(LOWER)))
 }
 
 fn keepalive() -> Arrival {
@@ -82,10 +90,7 @@ fn keepalive() -> Arrival {
 }
 
 fn given_up(opener: Side) -> [(Side, Arrival); 2] {
-    [
-        (opener, octets(&Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION)))),
-        (opener, Arrival::Closed),
-    ]
+    [(opener, notification(Reason::COLLISION_RESOLUTION)), (opener, Arrival::Closed)]
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn one_goes_on_when_the_other_ends_and_what_was_said_meanwhile_counts() {
 #[test]
 fn what_ends_while_it_waits_is_told() {
     let mut ours = waiting(HIGHER);
-    ours.take(Right, &octets(&Message::Notification(Notification::from(Reason::ADMINISTRATIVE_SHUTDOWN))));
+    ours.take(Right, &notification(Reason::ADMINISTRATIVE_SHUTDOWN));
     let trouble = ours.speaker.status()[0].trouble.as_ref().map(ToString::to_string);
     assert_eq!(trouble.as_deref(), Some("received Cease/Administrative Shutdown"));
     ours.take(Left, &Arrival::Opened);
@@ -169,18 +174,14 @@ fn no_peer_is_waited_for_long() {
     assert_eq!(ours.take(Left, &peers_open()), [(Left, keepalive())]);
 
     // its hold timer would run out
-    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
-    ours.take(Right, &Arrival::Opened);
-    ours.take(Left, &Arrival::Opened);
+    let mut ours = both_open();
     ours.take(Left, &octets(&Message::Open(Open { hold_time: Duration::from_secs(9), ..open(LOWER) })));
     let [notice, closed] = given_up(Right);
     assert_eq!(ours.pass(millis(2_999)), []);
     assert_eq!(ours.pass(millis(1)), [notice, closed, (Left, keepalive())]);
 
     // the same as the second, the other way round
-    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
-    ours.take(Right, &Arrival::Opened);
-    ours.take(Left, &Arrival::Opened);
+    let mut ours = both_open();
     assert_eq!(ours.take(Left, &peers_open()), []);
     assert_eq!(ours.pass(millis(4_999)), []);
     let [notice, closed] = given_up(Right);
@@ -217,9 +218,7 @@ fn a_connection_beside_a_confirmed_one_is_turned_away_unless_it_shows_a_restart(
 #[test]
 fn a_third_connection_does_not_come_beside_a_confirmed_one() {
     // nothing was said on the peer's first one, for which ours waited
-    let mut ours = Ours::dialling(Left, HIGHER, Instant::now());
-    ours.take(Right, &Arrival::Opened);
-    ours.take(Left, &Arrival::Opened);
+    let mut ours = both_open();
     assert_eq!(ours.take(Left, &peers_open()), []);
     let [notice, closed] = given_up(Right);
     assert_eq!(ours.take(Right, &Arrival::Opened), [(Right, Arrival::Closed), (Left, keepalive()), notice, closed]);
@@ -229,7 +228,7 @@ fn a_third_connection_does_not_come_beside_a_confirmed_one() {
 fn an_open_that_waits_is_the_last() {
     let mut ours = waiting(HIGHER);
     let sent = ours.take(Right, &peers_open());
-    let notice = octets(&Message::Notification(Notification::from(Reason::FSM_OPEN_SENT)));
+    let notice = notification(Reason::FSM_OPEN_SENT);
     assert_eq!(sent, [(Right, notice), (Right, Arrival::Closed)]);
 }
 
@@ -246,7 +245,7 @@ fn a_machine_is_not_forgotten_beside_the_other_one() {
     // the peer ends its connection, and then ours
     let mut ours = waiting(HIGHER);
     ours.take(Left, &Arrival::Opened);
-    ours.take(Right, &octets(&Message::Notification(Notification::from(Reason::CEASE))));
+    ours.take(Right, &notification(Reason::CEASE));
     ours.take(Left, &Arrival::Closed);
     let sent = ours.take(Right, &Arrival::Opened);
     assert!(matches!(&sent[..], [(Right, Arrival::Octets(_))]), "it is taken, not turned away: {sent:?}");

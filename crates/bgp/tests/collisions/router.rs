@@ -1,10 +1,10 @@
 //! How other routers settle two connections, as their sources and logs have it.
 
-use crate::line::{Arrival, Side, Speaks, message, octets};
+use crate::line::{Arrival, Side, Speaks, message, notification, octets};
 use crate::open;
 use bgp::State;
 use bgp::wire::Message;
-use bgp::wire::notification::{Notification, Reason};
+use bgp::wire::notification::Reason;
 use bgp::wire::open::Open;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -46,7 +46,7 @@ impl Router {
     }
 
     fn cease(&mut self, opener: Side, reason: Reason) -> Vec<(Side, Arrival)> {
-        let notice = (opener, octets(&Message::Notification(Notification::from(reason))));
+        let notice = (opener, notification(reason));
         [notice].into_iter().chain(self.close(opener)).collect()
     }
 
@@ -55,10 +55,7 @@ impl Router {
             return self.cease(opener, Reason::COLLISION_RESOLUTION);
         }
         self.states.insert(opener, State::Idle);
-        vec![
-            (opener, octets(&Message::Notification(Notification::from(Reason::COLLISION_RESOLUTION)))),
-            (opener, Arrival::Later),
-        ]
+        vec![(opener, notification(Reason::COLLISION_RESOLUTION)), (opener, Arrival::Later)]
     }
 
     /// What was left for later.
