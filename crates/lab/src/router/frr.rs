@@ -10,8 +10,8 @@ const AFTER_ZEBRA: &str = "until [ -S /run/frr/zserv.api ]; do sleep 0.05; done;
 pub(super) fn setup(topology: &Topology, router: &Router) -> Setup {
     let daemon = |name: &'static str, start: &[&str]| {
         let config = format!("--config_file=/etc/frr/{name}.conf");
-        let log = ["--log=stdout", "--log-level=debugging"];
-        let arguments = [&["--user=root", "--group=root", &config, "--vty_addr=127.0.0.1"][..], &log].concat();
+        let arguments =
+            ["--user=root", "--group=root", &config, "--vty_addr=127.0.0.1", "--log=stdout", "--log-level=debugging"];
         Daemon { name, command: start.iter().chain(&arguments).map(|&word| word.to_owned()).collect(), killed: None }
     };
     let files = [
