@@ -237,9 +237,15 @@ impl Lab {
         if ran.code == 0 { Ok(()) } else { Err(ran.stdout) }
     }
 
+    /// What `lab status` tells.
+    #[track_caller]
+    pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON")
+    }
+
     /// The process ids that `lab status` tells: (node, agent).
     pub(crate) fn agents(&self) -> Vec<(String, Option<i32>)> {
-        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let status = self.status();
         let nodes = status["nodes"].as_array().expect("nodes");
         let pid = |node: &serde_json::Value| node["agent"].as_i64().and_then(|pid| i32::try_from(pid).ok());
         nodes.iter().map(|node| (node["name"].as_str().expect("a name").to_owned(), pid(node))).collect()
@@ -247,7 +253,7 @@ impl Lab {
 
     /// The names of nodes and routers.
     fn machines(&self) -> Vec<String> {
-        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let status = self.status();
         let machines = ["nodes", "routers"].iter().filter_map(|kind| status[kind].as_array()).flatten();
         machines.map(|machine| machine["name"].as_str().expect("a name").to_owned()).collect()
     }
@@ -269,7 +275,7 @@ impl Lab {
 
     /// A node's first process, unless the node is down.
     pub(crate) fn init_if_up(&self, node: &str) -> Option<i32> {
-        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
+        let status = self.status();
         let nodes = status["nodes"].as_array().expect("nodes");
         let found = nodes.iter().find(|other| other["name"] == node).and_then(|node| node["init"].as_i64());
         found.and_then(|pid| i32::try_from(pid).ok())
@@ -285,8 +291,7 @@ impl Lab {
     /// The datastore's process.
     #[track_caller]
     pub(crate) fn store(&self) -> i32 {
-        let status: serde_json::Value = serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).expect("JSON");
-        status["store"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("the store runs")
+        self.status()["store"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("the store runs")
     }
 }
 

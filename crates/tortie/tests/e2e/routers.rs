@@ -77,7 +77,7 @@ fn block(lab: &Lab, node: &str, begin: &str) -> String {
 
 /// The process that speaks BGP on a router.
 fn speaker(lab: &Lab, router: &str) -> Option<i32> {
-    let status: serde_json::Value = serde_json::from_str(&lab.run(&["status", "-o", "json"]).ok()).expect("JSON");
+    let status = lab.status();
     let routers = status["routers"].as_array().expect("routers");
     let pid = routers.iter().find(|it| it["name"] == router).and_then(|it| it["speaker"].as_i64());
     pid.and_then(|pid| i32::try_from(pid).ok())
