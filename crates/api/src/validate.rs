@@ -137,7 +137,7 @@ pub(crate) fn interface(field: &str, text: &str, invalid: &mut Invalid) {
 }
 
 /// Reads an address with or without a prefix length; a bare one gets the whole length.
-pub(crate) fn network(text: &str) -> Option<IpNet> {
+pub fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 

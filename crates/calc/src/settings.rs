@@ -2,10 +2,11 @@
 
 use crate::reporting::{Endpoint, Reporting};
 use api::kind::FelixConfigurationSpec;
+use ipnet::{IpNet, Ipv4Net};
 use model::desired::{PacketRules, Settings};
 use model::{Mtu, RouteProtocol};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Parameters by lower-case name, as the agent's environment (`FELIX_…`) gives them.
@@ -137,7 +138,28 @@ impl<'a> Parameters<'a> {
         }
         settings.append_hooks = self.text("chainInsertMode").is_some_and(|mode| mode.eq_ignore_ascii_case("append"));
         settings.route_sync_disabled = self.flag("routeSyncDisabled").unwrap_or(false);
+        settings.external_nodes = self.networks("externalNodesList");
         settings
+    }
+
+    /// The IPv4 networks and addresses of a list, which the environment separates by commas.
+    ///
+    /// One that cannot be read is left out with a problem: these lists open something, so leaving out is the safe side.
+    fn networks(&mut self, name: &str) -> BTreeSet<Ipv4Net> {
+        let Some(text) = self.text(name) else { return BTreeSet::new() };
+        let words = serde_json::from_str::<Vec<String>>(&text)
+            .unwrap_or_else(|_| text.split(',').map(|word| word.trim().to_owned()).collect());
+        let mut networks = BTreeSet::new();
+        for word in words.iter().filter(|word| !word.is_empty()) {
+            match api::validate::network(word) {
+                Some(IpNet::V4(network)) => drop(networks.insert(network.trunc())),
+                Some(IpNet::V6(_)) => {}
+                None => {
+                    self.problems.push(format!("felixconfiguration {name} {word:?}: not a network; it is left out"))
+                }
+            }
+        }
+        networks
     }
 }
 

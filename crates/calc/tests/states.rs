@@ -255,7 +255,10 @@ fn settings_layer_and_bad_ones_are_named() {
             resource(
                 Kind::FelixConfiguration,
                 "node.n1",
-                json!({"routeRefreshInterval": "3s", "deviceRouteProtocol": 300, "nftablesMode": "Auto"}),
+                json!({
+                    "routeRefreshInterval": "3s", "deviceRouteProtocol": 300, "nftablesMode": "Auto",
+                    "externalNodesList": ["192.0.2.7", "198.51.100.0/24", "2001:db8::1", "192.0.2.0/33"],
+                }),
             ),
             resource(Kind::FelixConfiguration, "node.n2", json!({"routeRefreshInterval": "4s"})),
         ],
@@ -265,7 +268,10 @@ fn settings_layer_and_bad_ones_are_named() {
     assert_eq!(output.desired.settings.route_refresh.as_secs(), 3);
     assert_eq!(output.desired.ipip.as_ref().map(|ipip| ipip.mtu), Some(Some(model::Mtu(1400))));
     assert_eq!(output.desired.settings.workload_protocol, RouteProtocol::BOOT);
-    assert_eq!(output.problems.len(), 1, "{:?}", output.problems);
+    let external = &output.desired.settings.external_nodes;
+    assert_eq!(*external, [cidr("192.0.2.7/32"), cidr("198.51.100.0/24")].into());
+    assert_eq!(output.problems.len(), 2, "{:?}", output.problems);
+    assert!(output.problems[1].starts_with("felixconfiguration externalNodesList \"192.0.2.0/33\": not a network"));
     assert!(output.problems[0].starts_with("felixconfiguration deviceRouteProtocol \"300\": not a number in range"));
 
     let overrides = [("routerefreshinterval".to_owned(), "5".to_owned())].into();

@@ -112,6 +112,8 @@ pub struct Settings {
     pub append_hooks: bool,
     /// `routeSyncDisabled`.
     pub route_sync_disabled: bool,
+    /// `externalNodesList`: who else than a node may send us tunnelled packets.
+    pub external_nodes: BTreeSet<Ipv4Net>,
     /// BGPConfiguration's `programClusterRoutes`: whether routes into pools that BGP taught are for the kernel.
     pub bgp_cluster_routes: bool,
 }
@@ -130,6 +132,7 @@ impl Default for Settings {
             nat_address: None,
             append_hooks: false,
             route_sync_disabled: false,
+            external_nodes: BTreeSet::new(),
             bgp_cluster_routes: true,
         }
     }
