@@ -3,7 +3,7 @@
 use crate::reporting::{Endpoint, Reporting};
 use api::kind::FelixConfigurationSpec;
 use ipnet::{IpNet, Ipv4Net};
-use model::desired::{PacketRules, Settings};
+use model::desired::{AllowAction, EndpointToHost, PacketRules, RuleSettings, Settings};
 use model::{Mtu, RouteProtocol};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,13 @@ use std::time::Duration;
 
 /// Parameters by lower-case name, as the agent's environment (`FELIX_…`) gives them.
 pub(crate) type Overrides = BTreeMap<String, String>;
+
+/// Fields of a FelixConfiguration whose parameter, as the environment has it, is called otherwise.
+const OTHER_NAMES: [(&str, &str); 3] =
+    [("externalNodesList", "ExternalNodesCIDRList"), ("ipipEnabled", "IpInIpEnabled"), ("ipipMTU", "IpInIpMtu")];
+
+/// The bits of a mark that rules need at least.
+const MARK_BITS: u32 = 5;
 
 /// The parameters that count for a node, and what is wrong with any.
 pub(crate) struct Parameters<'a> {
@@ -32,7 +39,9 @@ impl<'a> Parameters<'a> {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        if let Some(text) = self.overrides.get(&name.to_lowercase()) {
+        let other_name = OTHER_NAMES.iter().find(|(field, _)| *field == name).map(|(_, parameter)| *parameter);
+        let names = [name.to_lowercase(), other_name.unwrap_or_default().to_lowercase()];
+        if let Some(text) = names.iter().find_map(|name| self.overrides.get(name)) {
             return Some(text.clone());
         }
         let value =
@@ -139,7 +148,32 @@ impl<'a> Parameters<'a> {
         settings.append_hooks = self.text("chainInsertMode").is_some_and(|mode| mode.eq_ignore_ascii_case("append"));
         settings.route_sync_disabled = self.flag("routeSyncDisabled").unwrap_or(false);
         settings.external_nodes = self.networks("externalNodesList");
+        settings.rules = self.rules(settings.packet_rules);
         settings
+    }
+
+    /// What packet rules do. The parameters of nftables have names of their own.
+    fn rules(&mut self, kind: PacketRules) -> RuleSettings {
+        let mut rules = RuleSettings::default();
+        let to_host = self.read("defaultEndpointToHostAction", |text| match text.to_lowercase().as_str() {
+            "drop" => Ok(EndpointToHost::Drop),
+            "return" => Ok(EndpointToHost::Return),
+            "accept" => Ok(EndpointToHost::Accept),
+            _ => Err("one of Drop, Return, Accept is expected".to_owned()),
+        });
+        rules.endpoint_to_host = to_host.unwrap_or_default();
+        rules.ipip_from_workloads = self.flag("allowIPIPPacketsFromWorkloads").unwrap_or(false);
+        rules.vxlan_from_workloads = self.flag("allowVXLANPacketsFromWorkloads").unwrap_or(false);
+        rules.vxlan_port = self.number("vxlanPort").unwrap_or(rules.vxlan_port);
+        rules.pass_invalid = self.flag("disableConntrackInvalidCheck").unwrap_or(false);
+        let [mask, filter, mangle] = match kind {
+            PacketRules::Iptables => ["iptablesMarkMask", "iptablesFilterAllowAction", "iptablesMangleAllowAction"],
+            PacketRules::Nftables => ["nftablesMarkMask", "nftablesFilterAllowAction", "nftablesMangleAllowAction"],
+        };
+        rules.mark_mask = self.read(mask, mark_mask).unwrap_or(rules.mark_mask);
+        rules.filter_allow = self.read(filter, allow_action).unwrap_or_default();
+        rules.mangle_allow = self.read(mangle, allow_action).unwrap_or_default();
+        rules
     }
 
     /// The IPv4 networks and addresses of a list, which the environment separates by commas.
@@ -161,6 +195,27 @@ impl<'a> Parameters<'a> {
         }
         networks
     }
+}
+
+fn allow_action(text: &str) -> Result<AllowAction, String> {
+    match text.to_lowercase().as_str() {
+        "accept" => Ok(AllowAction::Accept),
+        "return" => Ok(AllowAction::Return),
+        _ => Err("one of Accept, Return is expected".to_owned()),
+    }
+}
+
+/// A number, or in the environment `0x` and hexadecimal digits.
+fn mark_mask(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let mask = number.map_err(|_| "not a mask of 32 bits".to_owned())?;
+    if mask.count_ones() < MARK_BITS {
+        return Err(format!("at least {MARK_BITS} bits are needed"));
+    }
+    Ok(mask)
 }
 
 /// Writing any FelixConfiguration fills in `nftablesMode: Auto`; that must not hide what a weaker layer decides.

@@ -10,7 +10,7 @@ use calc::{Graph, Output};
 use content::{State, block, endpoint, entry, node, pool, resource, snapshot, with};
 use ipnet::Ipv4Net;
 use model::Asn;
-use model::desired::{Encapsulation, Learned, Route, Target};
+use model::desired::{AllowAction, Encapsulation, EndpointToHost, Learned, Route, RuleSettings, Target};
 use model::name::{IfName, NodeName};
 use model::peering::PeerSource;
 use model::{RouteProtocol, desired::PacketRules};
@@ -279,6 +279,60 @@ fn settings_layer_and_bad_ones_are_named() {
     graph.on_events(snapshot(&state));
     let output = graph.flush().expect("an output");
     assert_eq!(output.desired.settings.route_refresh.as_secs(), 5);
+}
+
+#[test]
+fn packet_rules_follow_the_configuration() {
+    let settings = |spec: serde_json::Value, overrides: &[(&str, &str)]| {
+        let state = with(cluster(), [resource(Kind::FelixConfiguration, "default", spec)]);
+        let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut graph = Graph::new(NodeName::from("n1"), overrides);
+        graph.on_events(snapshot(&state));
+        let output = graph.flush().expect("an output");
+        (output.desired.settings.rules.clone(), output.problems)
+    };
+    let default = RuleSettings::default();
+    assert_eq!((default.endpoint_to_host, default.mark_mask), (EndpointToHost::Drop, 0xffff_0000));
+    assert_eq!(settings(json!({}), &[]), (default.clone(), vec![]));
+    let wanted = RuleSettings {
+        endpoint_to_host: EndpointToHost::Accept,
+        ipip_from_workloads: true,
+        vxlan_from_workloads: true,
+        vxlan_port: 4790,
+        mark_mask: 0x7f00,
+        filter_allow: AllowAction::Return,
+        mangle_allow: AllowAction::Return,
+        pass_invalid: true,
+    };
+    let spec = json!({
+        "defaultEndpointToHostAction": "Accept", "allowIPIPPacketsFromWorkloads": true, "vxlanPort": 4790,
+        "allowVXLANPacketsFromWorkloads": true, "disableConntrackInvalidCheck": true, "iptablesMarkMask": 32512,
+        "iptablesFilterAllowAction": "Return", "iptablesMangleAllowAction": "Return",
+    });
+    assert_eq!(settings(spec.clone(), &[]), (wanted.clone(), vec![]));
+    // those of iptables are not those of nftables
+    let nftables = settings(spec.clone(), &[("nftablesmode", "Enabled")]).0;
+    assert_eq!((nftables.mark_mask, nftables.filter_allow), (0xffff_0000, AllowAction::Accept));
+    // the environment is stronger, and has its own spelling
+    let overrides = [("defaultendpointtohostaction", "RETURN"), ("iptablesmarkmask", "0xff000000")];
+    let strongest = RuleSettings { endpoint_to_host: EndpointToHost::Return, mark_mask: 0xff00_0000, ..wanted };
+    assert_eq!(settings(spec, &overrides), (strongest, vec![]));
+    // what cannot be read leaves the default, which is closed
+    let bad = json!({"defaultEndpointToHostAction": "Acept", "iptablesMarkMask": 15});
+    let (rules, problems) = settings(bad, &[]);
+    assert_eq!(rules, default);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn the_environment_has_names_of_its_own() {
+    let overrides = [("externalnodescidrlist", "192.0.2.7, 10.0.0.0/8"), ("ipinipmtu", "1300")];
+    let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut graph = Graph::new(NodeName::from("n1"), overrides);
+    graph.on_events(snapshot(&cluster()));
+    let desired = graph.flush().expect("an output").desired;
+    assert_eq!(desired.settings.external_nodes, [cidr("192.0.2.7/32"), cidr("10.0.0.0/8")].into());
+    assert_eq!(desired.ipip.as_ref().and_then(|ipip| ipip.mtu), Some(model::Mtu(1300)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu;
 use crate::netlink::{Address, Change, Error, Netlink};
 use crate::routes::{self, Bgp, Routes, Wanted};
-use crate::rules::{self, Driver, Invalidate, Knowledge, Ruleset};
+use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
 use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
 use model::Mtu;
@@ -17,6 +17,7 @@ use model::desired::{Desired, Learned, PacketRules, Route};
 use model::name::IPIP_DEVICE;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ impl Dataplane {
         let interfaces = desired.workloads.keys();
         round.add("workload interfaces", self.workload_links.apply(&mut self.netlink, &seen.links, interfaces));
         // before routes: what a pod sends to the outside must never leave with the pod's own address
-        round.count("packet rules", self.rules.apply(desired));
+        round.count("packet rules", self.rules.apply(desired, &own_addresses(desired, &seen)));
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();
         let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
@@ -276,6 +277,27 @@ fn plain_mtu(desired: &Desired, seen: &Seen) -> Option<Mtu> {
     ipip::uplink(&seen.links, &seen.addresses, own).map(|link| link.mtu)
 }
 
+/// The device on which kube-proxy keeps the addresses of services.
+const SERVICES: &str = "kube-ipvs0";
+
+/// The addresses that are this host's own: those of links that are no workload's. Of the tunnel, whose address is set
+/// later in the same apply, the one that it shall have. 127.0.0.0 is local too, as the kernel's own routes say.
+fn own_addresses(desired: &Desired, seen: &Seen) -> BTreeSet<IpAddr> {
+    let counts = |address: &&Address| {
+        !seen.links.is_workload(address.link)
+            && seen
+                .links
+                .numbered(address.link)
+                .is_none_or(|link| ![SERVICES, IPIP_DEVICE].contains(&link.name.0.as_str()))
+    };
+    let mut own: BTreeSet<IpAddr> = seen.addresses.iter().filter(counts).map(|address| address.net.addr()).collect();
+    own.extend(desired.ipip.as_ref().and_then(|ipip| ipip.address).map(IpAddr::V4));
+    if own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+        own.insert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)));
+    }
+    own
+}
+
 /// What one apply has come to so far.
 #[derive(Default)]
 struct Round {
@@ -326,7 +348,7 @@ struct PacketRulesInUse {
 }
 
 impl PacketRulesInUse {
-    fn apply(&mut self, desired: &Desired) -> Result<usize, rules::RulesError> {
+    fn apply(&mut self, desired: &Desired, local: &BTreeSet<IpAddr>) -> Result<usize, rules::RulesError> {
         let kind = desired.settings.packet_rules;
         if self.driver.as_ref().is_none_or(|(in_use, _)| *in_use != kind) {
             self.written = None;
@@ -336,7 +358,7 @@ impl PacketRulesInUse {
             // a driver's first apply removes what the other left
             other => &mut other.insert((kind, rules::driver(kind))).1,
         };
-        let ruleset = rules::compose(desired);
+        let ruleset = rules::compose(desired, Family::Ipv4, local);
         if self.written.as_ref() == Some(&ruleset) {
             return Ok(0);
         }

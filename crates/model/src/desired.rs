@@ -112,6 +112,8 @@ pub struct Settings {
     pub append_hooks: bool,
     /// `routeSyncDisabled`.
     pub route_sync_disabled: bool,
+    /// What packet rules do with workloads' packets, and how.
+    pub rules: RuleSettings,
     /// `externalNodesList`: who else than a node may send us tunnelled packets.
     pub external_nodes: BTreeSet<Ipv4Net>,
     /// BGPConfiguration's `programClusterRoutes`: whether routes into pools that BGP taught are for the kernel.
@@ -132,10 +134,69 @@ impl Default for Settings {
             nat_address: None,
             append_hooks: false,
             route_sync_disabled: false,
+            rules: RuleSettings::default(),
             external_nodes: BTreeSet::new(),
             bgp_cluster_routes: true,
         }
     }
+}
+
+/// What packet rules do with workloads' packets, and how; FelixConfiguration's fields of the same names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// `defaultEndpointToHostAction`: what becomes of a workload's packets to its own node.
+    pub endpoint_to_host: EndpointToHost,
+    /// `allowIPIPPacketsFromWorkloads`.
+    pub ipip_from_workloads: bool,
+    /// `allowVXLANPacketsFromWorkloads`.
+    pub vxlan_from_workloads: bool,
+    /// `vxlanPort`.
+    pub vxlan_port: u16,
+    /// `iptablesMarkMask`, or `nftablesMarkMask`: the bits of a packet's mark that rules may use, five at least.
+    pub mark_mask: u32,
+    /// `iptablesFilterAllowAction`, or `nftables…`: how the table filter lets an accepted packet go.
+    pub filter_allow: AllowAction,
+    /// `iptablesMangleAllowAction`, or `nftables…`: the same for the table mangle.
+    pub mangle_allow: AllowAction,
+    /// `disableConntrackInvalidCheck`: whether packets that connection tracking cannot place pass.
+    pub pass_invalid: bool,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        RuleSettings {
+            endpoint_to_host: EndpointToHost::Drop,
+            ipip_from_workloads: false,
+            vxlan_from_workloads: false,
+            vxlan_port: 4789,
+            mark_mask: 0xffff_0000,
+            filter_allow: AllowAction::Accept,
+            mangle_allow: AllowAction::Accept,
+            pass_invalid: false,
+        }
+    }
+}
+
+/// What becomes of a workload's packets to its own node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndpointToHost {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// The rules of others decide.
+    Return,
+    /// They are accepted.
+    Accept,
+}
+
+/// How rules let an accepted packet go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllowAction {
+    /// At once.
+    #[default]
+    Accept,
+    /// To the rules of others, which decide.
+    Return,
 }
 
 /// Routes that BGP taught, by destination. Replaced as a whole.

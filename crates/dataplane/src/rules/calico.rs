@@ -6,18 +6,8 @@
 use tracing::warn;
 
 /// What the names of Calico's chains of policies, profiles and endpoints start with.
-const POLICY: [&str; 10] = [
-    "cali-pi-",
-    "cali-po-",
-    "cali-pri-",
-    "cali-pro-",
-    "cali-fw-",
-    "cali-tw-",
-    "cali-fh-",
-    "cali-th-",
-    "cali-fhfw-",
-    "cali-thfw-",
-];
+const POLICY: [&str; 8] =
+    ["cali-pi-", "cali-po-", "cali-pri-", "cali-pro-", "cali-fh-", "cali-th-", "cali-fhfw-", "cali-thfw-"];
 
 /// Warns of chains that are about to go, if any of them carries policy.
 pub(super) fn warn_of_policy<'a>(going: impl Iterator<Item = &'a str>) {

@@ -16,6 +16,15 @@ pub(super) const APPENDS: &str = "*appends*";
 
 const LENGTH: usize = 16;
 
+/// The longest text of a comment.
+const COMMENT: usize = 256;
+
+/// Makes a comment of a text: what iptables could misread becomes `_`, and too long a text is cut.
+pub(super) fn comment(text: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "_ @%+=:,./-".contains(c);
+    text.chars().map(|c| if harmless(c) { c } else { '_' }).take(COMMENT).collect()
+}
+
 /// Hashes the rules of one chain, in order.
 pub(super) fn chain<T: AsRef<str>>(name: &str, rules: impl IntoIterator<Item = T>) -> Vec<String> {
     let mut state = Sha224::digest(name);

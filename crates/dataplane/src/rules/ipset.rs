@@ -1,12 +1,12 @@
-//! Sets of prefixes for iptables rules, with the program `ipset`.
+//! Sets of prefixes and addresses for iptables rules, with the program `ipset`.
 //!
 //! A set is ours by its name. Members are added and removed one by one in one run of `ipset restore`; a set
 //! whose type or size is wrong is written anew under a temporary name and swapped in, so that rules which name
 //! it never see it half full.
 
-use super::model::SetName;
+use super::model::{Family, Set, SetKind, SetName};
 use super::{RulesError, tool};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -15,8 +15,6 @@ use std::time::Duration;
 use tracing::warn;
 
 const IPSET: &str = "ipset";
-const TYPE: &str = "hash:net";
-const FAMILY: &str = "inet";
 /// `maxIpsetSize`'s default.
 const MAX_ELEMENTS: &str = "1048576";
 /// What the names of temporary IPv4 sets start with, as in Calico.
@@ -65,18 +63,36 @@ impl Release {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Actual {
     shape: Shape,
+    /// What `ipset` calls its type and family.
+    header: Header,
     /// Members as `ipset save` prints them.
     members: BTreeSet<String>,
 }
 
-/// Whether rules can go on using a set.
+/// A set's type and family in ipset's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Header(String);
+
+impl Header {
+    fn of(family: Family, kind: SetKind) -> Header {
+        let kind = match kind {
+            SetKind::Networks => "hash:net",
+            SetKind::Addresses => "hash:ip",
+        };
+        let family = match family {
+            Family::Ipv4 => "inet",
+            Family::Ipv6 => "inet6",
+        };
+        Header(format!("{kind} family {family}"))
+    }
+}
+
+/// Whether a set has the size and options that ours have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Right,
     /// Another size or option: to be swapped for a right one.
     Other,
-    /// Another kind of members: no rule can name both, so it must go first.
-    Incompatible,
 }
 
 impl IpSets {
@@ -86,18 +102,19 @@ impl IpSets {
     }
 
     /// Makes every desired set exist with its members; returns how many were written.
-    pub(super) fn write(&mut self, desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>) -> Result<usize, RulesError> {
+    pub(super) fn write(&mut self, family: Family, desired: &BTreeMap<SetName, Set>) -> Result<usize, RulesError> {
         let mut actual = self.known()?;
         let mut input = String::new();
         let mut writes = 0;
-        for (name, prefixes) in desired {
-            let members: BTreeSet<String> = prefixes.iter().flat_map(printed).collect();
-            let commands = difference(&name.0, actual.get(&name.0), &members);
+        for (name, set) in desired {
+            let members: BTreeSet<String> = set.members.iter().flat_map(printed).collect();
+            let wanted = Actual { shape: Shape::Right, header: Header::of(family, set.kind), members };
+            let commands = difference(&name.0, actual.get(&name.0), &wanted);
             if !commands.is_empty() {
                 input.push_str(&commands);
                 writes += 1;
             }
-            actual.insert(name.0.clone(), Actual { shape: Shape::Right, members });
+            actual.insert(name.0.clone(), wanted);
         }
         if writes > 0 {
             if actual.remove(TEMPORARY).is_some() {
@@ -110,11 +127,7 @@ impl IpSets {
     }
 
     /// Destroys sets of ours that are not desired; one that some rule still names stays, with a warning.
-    pub(super) fn sweep(
-        &mut self,
-        desired: &BTreeMap<SetName, BTreeSet<Ipv4Net>>,
-        release: Release,
-    ) -> Result<usize, RulesError> {
+    pub(super) fn sweep(&mut self, desired: &BTreeMap<SetName, Set>, release: Release) -> Result<usize, RulesError> {
         let mut actual = self.known()?;
         let unwanted: Vec<String> =
             actual.keys().filter(|name| !desired.contains_key(&SetName((*name).clone()))).cloned().collect();
@@ -143,7 +156,7 @@ impl IpSets {
 
 /// Whether a set of that name is ours.
 pub(super) fn is_our_set(name: &str) -> bool {
-    name.starts_with(SetName::PREFIX) || name.starts_with(TEMPORARY_PREFIX)
+    name.starts_with(SetName::prefix(Family::Ipv4)) || name.starts_with(TEMPORARY_PREFIX)
 }
 
 /// Reads the prefixes in the named sets; none without the program, which then has made none.
@@ -158,36 +171,38 @@ pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
 }
 
 /// Spells a prefix as `ipset save` does. The type has no prefix of length 0: that one becomes its two halves.
-fn printed(prefix: &Ipv4Net) -> Vec<String> {
+fn printed(prefix: &IpNet) -> Vec<String> {
     match prefix.prefix_len() {
         0 => prefix.subnets(1).expect("1 is a longer prefix than 0").map(|half| half.to_string()).collect(),
-        32 => vec![prefix.addr().to_string()],
+        length if length == prefix.max_prefix_len() => vec![prefix.addr().to_string()],
         _ => vec![prefix.to_string()],
     }
 }
 
-/// The commands that turn a set into one with the given members; none if it is.
-fn difference(name: &str, actual: Option<&Actual>, members: &BTreeSet<String>) -> String {
+/// The commands that turn a set into the wanted one; none if it is.
+///
+/// A set of another type goes first: no rule can name both.
+fn difference(name: &str, actual: Option<&Actual>, wanted: &Actual) -> String {
     let mut commands = String::new();
     let nothing = BTreeSet::new();
     let (target, present) = match actual {
-        Some(actual) if actual.shape == Shape::Right => (name, Some(&actual.members)),
-        Some(actual) if actual.shape == Shape::Other => (TEMPORARY, None),
-        Some(_) => {
+        Some(actual) if actual.header != wanted.header => {
             let _ = writeln!(commands, "destroy {name}");
             (name, None)
         }
+        Some(actual) if actual.shape == Shape::Right => (name, Some(&actual.members)),
+        Some(_) => (TEMPORARY, None),
         None => (name, None),
     };
     let present = present.unwrap_or_else(|| {
-        let _ = writeln!(commands, "create {target} {TYPE} family {FAMILY} maxelem {MAX_ELEMENTS}");
+        let _ = writeln!(commands, "create {target} {} maxelem {MAX_ELEMENTS}", wanted.header.0);
         &nothing
     });
-    for member in present.difference(members) {
+    for member in present.difference(&wanted.members) {
         let address = member.split(' ').next().unwrap_or(member);
         let _ = writeln!(commands, "del {target} {address}");
     }
-    for member in members.difference(present) {
+    for member in wanted.members.difference(present) {
         let _ = writeln!(commands, "add {target} {member}");
     }
     if target != name {
@@ -207,7 +222,8 @@ fn parse(text: &str) -> BTreeMap<String, Actual> {
         }
         match verb {
             "create" => {
-                sets.insert(name.to_owned(), Actual { shape: shape(rest), members: BTreeSet::new() });
+                let (header, shape) = judge(rest);
+                sets.insert(name.to_owned(), Actual { shape, header, members: BTreeSet::new() });
             }
             "add" => {
                 if let Some(set) = sets.get_mut(name) {
@@ -221,14 +237,10 @@ fn parse(text: &str) -> BTreeMap<String, Actual> {
 }
 
 /// Judges a set by the words after its name, `hash:net family inet hashsize 1024 maxelem 1048576 …`.
-fn shape(words: &str) -> Shape {
+fn judge(words: &str) -> (Header, Shape) {
     let words: Vec<&str> = words.split(' ').collect();
     let option = |key: &str| words.windows(2).find(|two| two[0] == key).map(|two| two[1]);
-    if words[0] != TYPE || option("family") != Some(FAMILY) {
-        Shape::Incompatible
-    } else if option("maxelem") != Some(MAX_ELEMENTS) || option("timeout").is_some() {
-        Shape::Other
-    } else {
-        Shape::Right
-    }
+    let header = Header(format!("{} family {}", words[0], option("family").unwrap_or_default()));
+    let right = option("maxelem") == Some(MAX_ELEMENTS) && option("timeout").is_none();
+    (header, if right { Shape::Right } else { Shape::Other })
 }

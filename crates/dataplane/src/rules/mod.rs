@@ -17,16 +17,16 @@ mod legacy;
 mod model;
 mod nft;
 mod pools;
+mod rule;
 mod tool;
 
 pub use compose::compose;
 pub use error::RulesError;
-pub use model::{
-    Action, ChainName, End, Hook, HookRules, Match, Placement, Rule, Ruleset, Scope, Sense, SetName, Table,
-};
+pub use model::{ChainName, Dispatch, Family, Hook, HookRules, Placement, Ruleset, Set, SetKind, SetName, Table};
 pub use nft::{Change, Monitor};
 
 pub use pools::known_pools;
+pub use rule::{Action, Bits, Connection, Direction, End, Links, Match, Rule, Scope, Sense};
 
 use ::model::desired::PacketRules;
 

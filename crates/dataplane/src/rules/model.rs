@@ -1,25 +1,87 @@
-//! Tables, chains, rules and sets, as both drivers understand them.
+//! Tables, chains and sets, as both drivers understand them.
 //!
-//! A [`Ruleset`] says what should be there, complete: what is ours and not in it is to be removed. It knows no
-//! syntax; how a [`Match`] is spelled is the business of `iptables::text` and `nft::text`.
+//! A [`Ruleset`] says what should be there for one address family, complete: what is ours and not in it is to be
+//! removed. It knows no syntax; how a rule is spelled is the business of `iptables::text` and `nft::text`.
 
+use super::rule::{Direction, Rule};
 use ::model::name::IfName;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+/// An address family. Every set and table belongs to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6; nothing makes such rules yet.
+    Ipv6,
+}
+
+impl Family {
+    /// Whether an address is of this family.
+    pub fn has(self, address: IpAddr) -> bool {
+        address.is_ipv4() == (self == Family::Ipv4)
+    }
+
+    /// The number of bits in an address.
+    pub(super) fn bits(self) -> u32 {
+        match self {
+            Family::Ipv4 => 32,
+            Family::Ipv6 => 128,
+        }
+    }
+}
 
 /// Everything that should be in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    /// Sets of prefixes by name; all of them `hash:net` in ipset's terms.
-    pub sets: BTreeMap<SetName, BTreeSet<Ipv4Net>>,
+    /// Whose packets the rules see.
+    pub family: Family,
+    /// Sets of addresses by name.
+    pub sets: BTreeMap<SetName, Set>,
     /// Our chains; an empty one exists without rules.
     pub chains: BTreeMap<(Table, ChainName), Vec<Rule>>,
+    /// Our chains that lead on by the name of a link.
+    pub dispatches: BTreeMap<(Table, ChainName), Dispatch>,
     /// Rules in the kernel's own chains, through which packets reach ours.
     pub hooks: BTreeMap<(Table, Hook), HookRules>,
     /// Where [`HookRules::inserted`] go in a chain shared with others.
     pub placement: Placement,
+}
+
+/// A set of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// What its members are.
+    pub kind: SetKind,
+    /// The members; of a set of addresses each as long as an address.
+    pub members: BTreeSet<IpNet>,
+}
+
+/// What a set's members are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetKind {
+    /// Prefixes: `hash:net` in ipset's terms, intervals in nftables'.
+    #[default]
+    Networks,
+    /// Single addresses: `hash:ip` in ipset's terms.
+    Addresses,
+}
+
+/// A chain that leads to another one for each of many links.
+///
+/// How is left to a driver: iptables goes down a tree of names, nftables looks into a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Which of a packet's links counts.
+    pub direction: Direction,
+    /// The chain for each link.
+    pub targets: BTreeMap<IfName, ChainName>,
+    /// What becomes of packets of all other links.
+    pub otherwise: Rule,
 }
 
 /// Our rules in one of the kernel's chains.
@@ -121,15 +183,21 @@ impl From<&str> for ChainName {
 pub struct SetName(pub String);
 
 impl SetName {
-    /// What every IPv4 set of ours starts with.
-    pub const PREFIX: &str = "cali40";
     const MAX: usize = 31;
 
-    /// Names the IPv4 set with the given identity.
-    pub fn ipv4(id: &str) -> SetName {
-        let mut name = format!("{}{id}", Self::PREFIX);
+    /// Names the set of a family with the given identity.
+    pub fn of(family: Family, id: &str) -> SetName {
+        let mut name = format!("{}{id}", Self::prefix(family));
         name.truncate(Self::MAX);
         SetName(name)
+    }
+
+    /// What every set of ours starts with, by family.
+    pub fn prefix(family: Family) -> &'static str {
+        match family {
+            Family::Ipv4 => "cali40",
+            Family::Ipv6 => "cali60",
+        }
     }
 }
 
@@ -137,69 +205,4 @@ impl fmt::Display for SetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// A rule: what it applies to, and what then happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Conditions, all of which must hold.
-    pub matches: Vec<Match>,
-    /// What happens to a packet that meets them.
-    pub action: Action,
-}
-
-impl Rule {
-    /// A rule that sends every packet through another chain.
-    pub fn jump(chain: &str) -> Rule {
-        Rule { matches: Vec::new(), action: Action::Jump(chain.into()) }
-    }
-}
-
-/// A condition on a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Match {
-    /// It leaves through the named link.
-    OutInterface(IfName),
-    /// One of its addresses is, or is not, in a set.
-    InSet(End, Sense, SetName),
-    /// One of its addresses is, or is not, one of this node's own.
-    Local(End, Sense, Scope),
-}
-
-/// One end of a packet's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Where it comes from.
-    Source,
-    /// Where it goes to.
-    Destination,
-}
-
-/// Whether a condition must hold or must not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sense {
-    /// It must.
-    Is,
-    /// It must not.
-    IsNot,
-}
-
-/// Which links' addresses count as local.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of all links.
-    Node,
-    /// Those of the link that the packet leaves through.
-    OutInterface,
-}
-
-/// What happens to a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It goes through another of our chains in the same table, and comes back.
-    Jump(ChainName),
-    /// Its source becomes the address of the link it leaves through, its source port a random one.
-    Masquerade,
-    /// Its source becomes the given address, its source port a random one.
-    Snat(Ipv4Addr),
 }

@@ -3,7 +3,7 @@
 use dataplane::netlink::MONITOR_BUFFER;
 use dataplane::{Config, TunnelChoice};
 use ipnet::Ipv4Net;
-use model::desired::{Desired, Encapsulation, Ipip, Learned, Pool, Settings, Workload};
+use model::desired::{Desired, Encapsulation, EndpointToHost, Ipip, Learned, Pool, RuleSettings, Settings, Workload};
 use model::name::{IfName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -43,7 +43,11 @@ pub(crate) fn desired() -> Desired {
             (NodeName::from("k8s-m"), ip("192.168.10.10")),
             (NodeName::from("k8s-w1"), ip("192.168.10.101")),
         ]),
-        settings: Settings::default(),
+        // as in Calico's manifests: pods reach their node
+        settings: Settings {
+            rules: RuleSettings { endpoint_to_host: EndpointToHost::Accept, ..RuleSettings::default() },
+            ..Settings::default()
+        },
     }
 }
 

@@ -1,32 +1,17 @@
 //! The iptables driver, with both of the kernel's iptables interfaces.
 
-use crate::support::{apply, desired, enter_namespace, heal, prefix, ruleset, ruleset_without_nat, run, run_with};
-use dataplane::rules::{Driver, Placement, compose, driver};
+use crate::support::{
+    apply, compose, desired, enter_namespace, heal, prefix, ruleset, ruleset_without_nat, run, run_with,
+};
+use dataplane::rules::{Driver, Placement, driver};
 use model::desired::{PacketRules, Pool};
 
-/// What `iptables-save` shows on the walkthrough's node; hashes from Calico v3.32.1 and the walkthrough.
-const NAT: &str = r#"*nat
-:PREROUTING ACCEPT [0:0]
-:INPUT ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:POSTROUTING ACCEPT [0:0]
-:cali-OUTPUT - [0:0]
-:cali-POSTROUTING - [0:0]
-:cali-PREROUTING - [0:0]
-:cali-fip-dnat - [0:0]
-:cali-fip-snat - [0:0]
-:cali-nat-outgoing - [0:0]
--A PREROUTING -m comment --comment "cali:6gwbT8clXdHdC1b1" -j cali-PREROUTING
--A OUTPUT -m comment --comment "cali:tVnHkvAo15HuiPy0" -j cali-OUTPUT
--A POSTROUTING -m comment --comment "cali:0i8pjzKKPyA34aQD" -j cali-POSTROUTING
--A cali-OUTPUT -m comment --comment "cali:GBTAv2p5CwevEyJm" -j cali-fip-dnat
--A cali-POSTROUTING -m comment --comment "cali:Z-c7XtVd2Bq7s_hA" -j cali-fip-snat
--A cali-POSTROUTING -m comment --comment "cali:nYKhEzDlr11Jccal" -j cali-nat-outgoing
--A cali-POSTROUTING -o tunl0 -m comment --comment "cali:SXWvdsbh4Mw7wOln" -m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j MASQUERADE --random-fully
--A cali-PREROUTING -m comment --comment "cali:r6XmIziWUJsdOK6Z" -j cali-fip-dnat
--A cali-nat-outgoing -m comment --comment "cali:flqWnvo8yq4ULQLa" -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40all-ipam-pools dst -j MASQUERADE --random-fully
-COMMIT
-"#;
+/// What `iptables-save` shows on the walkthrough's node, a table after the other; the hashes are Calico v3.32.1's but
+/// where the rules are not.
+const TABLES: &str = include_str!("../../testdata/walkthrough.iptables");
+
+/// How much is written from nothing: chains of ours, the kernel's that lead to them, sets.
+const ALL: usize = 33 + 10 + 5;
 
 /// Something of everybody else: kube-proxy's hook and chain, an administrator's rules and set.
 const FOREIGN: &str = "*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n\
@@ -42,6 +27,11 @@ fn iptables() -> Box<dyn Driver> {
 fn saved(table: &str) -> String {
     let text = run(&format!("iptables-save -t {table}"));
     without_remarks(&text)
+}
+
+/// All four tables as saved.
+fn all_saved() -> String {
+    ["raw", "mangle", "nat", "filter"].map(saved).concat()
 }
 
 fn without_remarks(text: &str) -> String {
@@ -66,8 +56,8 @@ fn sets() -> Vec<String> {
 fn the_walkthroughs_rules_and_sets_appear_once() {
     enter_namespace();
     let mut driver = iptables();
-    assert_eq!(apply(&mut *driver, &ruleset()), 12, "six chains, three hooks, three sets");
-    assert_eq!(saved("nat"), NAT);
+    assert_eq!(apply(&mut *driver, &ruleset()), ALL);
+    assert_eq!(all_saved(), TABLES);
     assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"]);
     assert_eq!(members("cali40all-ipam-pools"), ["172.16.0.0/16"]);
     assert_eq!(members("cali40all-hosts-net"), ["192.168.10.10", "192.168.10.101"]);
@@ -92,7 +82,7 @@ fn nat_outgoing_off_and_on_again() {
     assert_eq!(members("cali40masq-ipam-pools"), [""; 0]);
     assert!(sets().contains(&"cali40masq-ipam-pools".to_owned()));
     apply(&mut *driver, &ruleset());
-    assert_eq!(saved("nat"), NAT);
+    assert_eq!(all_saved(), TABLES);
     assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"]);
 }
 
@@ -128,15 +118,17 @@ fn what_is_broken_by_hand_is_healed() {
             "ipset create cali4t0 hash:ip; ipset create x hash:net maxelem 4; ipset swap x cali40masq-ipam-pools; ipset destroy x",
             1,
         ),
-        ("iptables -t nat -F; ipset destroy cali40all-ipam-pools; ipset create cali40all-ipam-pools hash:ip", 8),
+        (
+            "iptables -t nat -F; iptables -t mangle -F; ipset destroy cali40all-ipam-pools; ipset create cali40all-ipam-pools hash:ip",
+            12,
+        ),
     ] {
         run(damage);
         assert_eq!(heal(&mut *driver, &ruleset()), expect, "{damage}");
-        assert_eq!(saved("nat"), NAT, "{damage}");
-        assert!(!run("iptables-save -t filter").contains("cali"), "{damage}");
+        assert_eq!(all_saved(), TABLES, "{damage}");
         assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"], "{damage}");
         assert_eq!(members("cali40all-ipam-pools"), ["172.16.0.0/16"], "{damage}");
-        assert_eq!(sets().len(), 3, "{damage}: {:?}", sets());
+        assert_eq!(sets().len(), 5, "{damage}: {:?}", sets());
         assert!(run("ipset list -t cali40masq-ipam-pools").contains("maxelem 1048576"), "{damage}");
         assert_eq!(heal(&mut *driver, &ruleset()), 0, "{damage}");
     }
@@ -162,7 +154,7 @@ fn hooks_stand_where_they_are_told_to() {
     assert_eq!(order("POSTROUTING"), ["MASQUERADE", "RETURN", "cali-POSTROUTING"]);
 
     rules.placement = Placement::Bottom;
-    assert_eq!(apply(&mut *driver, &rules), 1);
+    assert_eq!(apply(&mut *driver, &rules), 2, "PREROUTING of nat, FORWARD of filter");
     assert_eq!(order("PREROUTING"), ["RETURN", "KUBE-SERVICES", "cali-PREROUTING"]);
     assert_eq!(heal(&mut *driver, &rules), 0);
 }
@@ -183,7 +175,7 @@ fn others_rules_and_sets_stay_and_remove_all_leaves_them_as_they_were() {
     driver.remove_all().expect("everything of ours goes");
     assert_eq!(world(), before);
     assert_eq!(driver.remove_all().expect("nothing to do").writes, 0);
-    assert_eq!(apply(&mut *driver, &ruleset()), 12, "and all of it comes back");
+    assert_eq!(apply(&mut *driver, &ruleset()), ALL, "and all of it comes back");
 }
 
 #[test]
@@ -202,7 +194,7 @@ fn a_chain_and_a_set_that_others_use_are_emptied_or_left_and_do_not_stop_the_res
     assert_eq!(heal(&mut *driver, &ruleset()), 0);
     run("iptables -F THEIRS; iptables -t nat -F THEIRS");
     assert_eq!(heal(&mut *driver, &ruleset()), 2);
-    assert_eq!(sets().len(), 3);
+    assert_eq!(sets().len(), 5);
 }
 
 #[test]
@@ -212,8 +204,9 @@ fn the_legacy_interface_is_used_where_it_holds_more_rules() {
     let mut driver = iptables();
     apply(&mut *driver, &ruleset());
     let legacy = without_remarks(&run("iptables-legacy-save -t nat"));
+    let nat = TABLES.split_inclusive("COMMIT\n").find(|table| table.starts_with("*nat")).expect("a table nat");
     let expect =
-        NAT.replace("-A POSTROUTING -m comment", "-A POSTROUTING -s 10.9.0.0/24 -j RETURN\n-A POSTROUTING -m comment");
+        nat.replace("-A POSTROUTING -m comment", "-A POSTROUTING -s 10.9.0.0/24 -j RETURN\n-A POSTROUTING -m comment");
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();

@@ -3,6 +3,7 @@
 //! Each test has network namespaces of its own. What the kernel holds is asked of `iptables-save`, `ipset` and
 //! `nft`, never of the code under test.
 
+mod guards;
 mod iptables;
 mod nftables;
 mod support;

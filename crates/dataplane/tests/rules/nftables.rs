@@ -1,10 +1,10 @@
 //! The nftables driver against nft's own reading and writing of the same table.
 
 use crate::support::{
-    apply, desired, enter_namespace, heal, hide_programs, prefix, ruleset, ruleset_without_nat, run, run_with,
+    apply, compose, desired, enter_namespace, heal, hide_programs, prefix, ruleset, ruleset_without_nat, run, run_with,
     show_programs,
 };
-use dataplane::rules::{Driver, compose, driver};
+use dataplane::rules::{Driver, driver};
 use ipnet::Ipv4Net;
 use model::desired::{PacketRules, Pool};
 use std::net::Ipv4Addr;
@@ -12,6 +12,9 @@ use std::net::Ipv4Addr;
 /// What `nft -s list table ip calico` shows on the walkthrough's node, its chains sorted. Hashes of chains and
 /// hooks are from Calico v3.32.1; those of the two masquerading rules were computed by the reference's scheme.
 const TABLE: &str = include_str!("../../testdata/walkthrough.nft");
+
+/// How much is written from nothing: the table, sets and maps, chains that packets enter by, the others.
+const ALL: usize = 1 + 7 + 14 + 33;
 
 /// Rules of others, and what Calico in iptables mode appends to the table filter, of which only the comment is ours.
 const IPTABLES: &str = "*nat\n:THEIRS - [0:0]\n-A PREROUTING -j THEIRS\nCOMMIT\n\
@@ -27,29 +30,44 @@ fn listed() -> String {
     sorted(&run("nft -s list table ip calico"))
 }
 
-/// Sorts the blocks of a listed table: nft lists them in order of creation.
+/// Sorts the blocks of a listed table, which nft lists in order of creation, and the elements of each set and map, which
+/// the kernel lists in an order of its own.
 fn sorted(table: &str) -> String {
     let mut lines: Vec<&str> = table.lines().collect();
     let (first, last) = (lines.remove(0), lines.pop().expect("a table has a last line"));
     let body = lines.join("\n");
-    let mut blocks: Vec<&str> = body.split("\n\n").collect();
+    let mut blocks: Vec<String> = body.split("\n\n").map(with_sorted_elements).collect();
     blocks.sort_unstable();
     format!("{first}\n{}\n{last}\n", blocks.join("\n\n"))
 }
 
-/// The steps of every rule and the elements of every set as nft decodes them, without handles.
-fn decoded() -> Vec<String> {
+fn with_sorted_elements(block: &str) -> String {
+    let Some((head, rest)) = block.split_once("elements = { ") else { return block.to_owned() };
+    let (elements, tail) = rest.split_once(" }").expect("a list ends");
+    let mut elements: Vec<&str> = elements.split(',').map(str::trim).collect();
+    elements.sort_unstable();
+    format!("{head}elements = {{ {} }}{tail}", elements.join(", "))
+}
+
+/// The steps of every rule and the elements of every set as nft decodes them, without handles; each block begins with a
+/// line such as `ip calico nat-POSTROUTING 5 4`.
+fn decoded() -> Vec<Vec<String>> {
     let text = run("nft --debug=netlink list table ip calico");
-    let mut blocks: Vec<String> = text
-        .split("\n\n")
-        .filter(|block| block.contains("  [ "))
-        .map(|block| {
-            let mut lines: Vec<&str> = block.lines().filter(|line| line.starts_with("  ")).collect();
-            lines.insert(0, block.split(' ').nth(2).expect("table, chain, handle"));
-            lines.join("\n")
-        })
-        .collect();
-    blocks.sort();
+    let mut blocks: Vec<Vec<String>> = Vec::new();
+    for line in text.lines().take_while(|line| !line.starts_with("table ")) {
+        if let Some(name) = line.strip_prefix("ip calico ") {
+            blocks.push(vec![name.split(' ').next().expect("a name").to_owned()]);
+        } else if !line.is_empty() {
+            blocks.last_mut().expect("a name comes first").push(line.to_owned());
+        }
+    }
+    for block in &mut blocks {
+        if block[0].starts_with('@') {
+            block.sort();
+        }
+    }
+    // rules of one chain stay in their order
+    blocks.sort_by(|one, other| one[0].cmp(&other[0]));
     blocks
 }
 
@@ -57,7 +75,7 @@ fn decoded() -> Vec<String> {
 fn the_walkthroughs_table_appears_once() {
     enter_namespace();
     let mut driver = nftables();
-    assert_eq!(apply(&mut *driver, &ruleset()), 14, "a table, three sets, ten chains");
+    assert_eq!(apply(&mut *driver, &ruleset()), ALL);
     assert_eq!(listed(), TABLE);
     assert_eq!(apply(&mut *driver, &ruleset()), 0, "known to be right");
     assert_eq!(heal(&mut *driver, &ruleset()), 0, "read, and right");
@@ -105,10 +123,10 @@ fn what_is_broken_by_hand_is_healed() {
         ("nft flush chain ip calico nat-POSTROUTING".to_owned(), 1),
         ("nft insert rule ip calico nat-cali-fip-snat ip saddr 1.2.3.4 drop".to_owned(), 1),
         (format!("nft add rule ip calico {outgoing} return"), 1),
-        ("nft flush table ip calico".to_owned(), 7),
-        ("nft delete table ip calico".to_owned(), 14),
-        ("nft flush ruleset".to_owned(), 14),
-        ("nft add table ip calico '{ flags dormant; }'".to_owned(), 14),
+        ("nft flush table ip calico".to_owned(), 30),
+        ("nft delete table ip calico".to_owned(), ALL),
+        ("nft flush ruleset".to_owned(), ALL),
+        ("nft add table ip calico '{ flags dormant; }'".to_owned(), ALL),
         ("nft add chain ip calico mine; nft add rule ip calico mine jump nat-cali-fip-snat".to_owned(), 1),
         // the comment stays and only the rule changes
         (format!("nft flush chain ip calico {outgoing}; nft add rule ip calico {outgoing} counter masquerade fully-random comment '{comment}'"), 1),
@@ -121,8 +139,8 @@ fn what_is_broken_by_hand_is_healed() {
         ("nft add chain ip calico filter-x; nft add map ip calico m '{ type ifname : verdict; }'; \
           nft add element ip calico m '{ eth0 : jump filter-x }'; nft add chain ip calico filter-y; \
           nft add rule ip calico filter-y iifname vmap @m; nft add rule ip calico filter-y iifname vmap '{ eth1 : jump filter-x }'".to_owned(), 3),
-        ("nft delete table ip calico; nft add table ip calico; nft add chain ip calico nat-POSTROUTING '{ type nat hook postrouting priority 5; }'".to_owned(), 14),
-        ("nft delete table ip calico; nft add table ip calico; nft add set ip calico cali40masq-ipam-pools '{ type ipv4_addr; }'".to_owned(), 14),
+        ("nft delete table ip calico; nft add table ip calico; nft add chain ip calico nat-POSTROUTING '{ type nat hook postrouting priority 5; }'".to_owned(), ALL),
+        ("nft delete table ip calico; nft add table ip calico; nft add set ip calico cali40masq-ipam-pools '{ type ipv4_addr; }'".to_owned(), ALL),
     ] {
         run(&damage);
         assert_eq!(heal(&mut *driver, &ruleset()), expect, "{damage}");
@@ -137,7 +155,7 @@ fn a_change_by_others_since_the_last_read_is_seen_before_writing() {
     let mut driver = nftables();
     apply(&mut *driver, &ruleset());
     run("nft delete table ip calico");
-    assert_eq!(apply(&mut *driver, &ruleset_without_nat()), 14, "not only the two objects that were to change");
+    assert_eq!(apply(&mut *driver, &ruleset_without_nat()), ALL, "not only the two objects that were to change");
 }
 
 #[test]
@@ -155,7 +173,7 @@ fn others_tables_stay_and_remove_all_leaves_them_as_they_were() {
     driver.remove_all().expect("the table goes");
     assert_eq!(run("nft list ruleset"), before);
     assert_eq!(driver.remove_all().expect("nothing to do").writes, 0);
-    assert_eq!(apply(&mut *driver, &ruleset()), 14, "and all of it comes back");
+    assert_eq!(apply(&mut *driver, &ruleset()), ALL, "and all of it comes back");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A network namespace for the calling thread, the machine's tools in it, and the intent that tests start from.
 
-use dataplane::rules::{Driver, Invalidate, Ruleset, compose};
+use dataplane::rules::{Driver, Family, Invalidate, Ruleset};
 use ipnet::Ipv4Net;
-use model::desired::{Desired, Ipip, Pool, Settings};
-use model::name::NodeName;
+use model::desired::{Desired, Ipip, Pool, Settings, Workload};
+use model::name::{IfName, NodeName};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,12 +68,14 @@ pub(crate) fn prefix(text: &str) -> Ipv4Net {
     text.parse().expect("a literal prefix")
 }
 
-/// The walkthrough's node `k8s-m`: one pool with natOutgoing, a tunnel address.
+/// The walkthrough's node `k8s-m`: one pool with natOutgoing, a tunnel address, three pods.
 pub(crate) fn desired() -> Desired {
     Desired {
         node: NodeName::from("k8s-m"),
         address: None,
-        workloads: BTreeMap::new(),
+        workloads: ["calic04819f12a9", "cali357b53e100c", "cali76abd27fd49"]
+            .map(|link| (IfName::from(link), Workload::default()))
+            .into(),
         local_blocks: BTreeSet::new(),
         pools: BTreeMap::from([(prefix("172.16.0.0/16"), Pool { nat_outgoing: true, ..Pool::default() })]),
         ipip: Some(Ipip { address: "172.16.116.0".parse().ok(), mtu: None }),
@@ -83,6 +85,12 @@ pub(crate) fn desired() -> Desired {
         ]),
         settings: Settings::default(),
     }
+}
+
+/// The IPv4 rules of a node whose own addresses are these two.
+pub(crate) fn compose(desired: &Desired) -> Ruleset {
+    let local = ["127.0.0.1", "192.168.10.10"].map(|text| text.parse().expect("a literal address"));
+    dataplane::rules::compose(desired, Family::Ipv4, &local.into())
 }
 
 /// Applies, and expects something or nothing to have been written.

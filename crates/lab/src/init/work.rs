@@ -35,6 +35,8 @@ impl Work {
         let start = move || {
             let mut command = Command::new("/run/tortie/bin/tortie");
             command.arg0("tortie").arg("node").current_dir("/").stdin(Stdio::null()).env_clear();
+            // as Calico's manifests have it: pods reach their node
+            command.env("FELIX_DEFAULTENDPOINTTOHOSTACTION", "ACCEPT");
             command.envs(&environment).env("PATH", SEARCH_PATH).env("HOME", "/root");
             command.env("NODENAME", &node.name).env("IP", "autodetect").env("CALICO_NETWORKING_BACKEND", "bird");
             command.env("NO_DEFAULT_POOLS", "true").env("CLUSTER_TYPE", "bgp");

@@ -7,6 +7,7 @@ mod backend;
 mod plan;
 mod saved;
 mod text;
+mod tree;
 
 pub(super) use backend::Backend;
 pub(super) use saved::is_our_chain;
@@ -41,7 +42,7 @@ enum OtherDriver {
 
 impl Driver for Iptables {
     fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
-        let mut writes = self.sets.write(&ruleset.sets)?;
+        let mut writes = self.sets.write(ruleset.family, &ruleset.sets)?;
         let rules = self.tables()?.apply(ruleset)?;
         writes += rules + self.sets.sweep(&ruleset.sets, release(rules))?;
         if self.other_driver == OtherDriver::Unknown {
@@ -169,18 +170,15 @@ impl Tables {
     }
 }
 
-/// The hashes of every chain, ours and the kernel's, for tests of composition.
+/// The hashes of every chain of a table, ours and the kernel's, for tests of composition.
 #[cfg(test)]
-pub(super) fn hashes(ruleset: &Ruleset) -> BTreeMap<String, Vec<String>> {
+pub(super) fn hashes(ruleset: &Ruleset, table: Table) -> BTreeMap<String, Vec<String>> {
     let mut hashes = BTreeMap::new();
-    for lines in text::render(ruleset).into_values() {
-        let hooks = lines
-            .hooks
-            .into_iter()
-            .map(|(name, (inserted, appended))| (name.to_owned(), [inserted, appended].concat()));
-        for (name, lines) in lines.chains.into_iter().chain(hooks) {
-            hashes.insert(name, lines.into_iter().map(|line| line.hash).collect());
-        }
+    let lines = text::render(ruleset).remove(&table).unwrap_or_default();
+    let hooks =
+        lines.hooks.into_iter().map(|(name, (inserted, appended))| (name.to_owned(), [inserted, appended].concat()));
+    for (name, lines) in lines.chains.into_iter().chain(hooks) {
+        hashes.insert(name, lines.into_iter().map(|line| line.hash).collect());
     }
     hashes
 }

@@ -4,7 +4,7 @@
 //! is emptied and filled again as a whole. Of a kernel's chain only our own rules are moved or removed, each by
 //! its text, never by its number, which another program may have changed since.
 
-use super::saved::{Chain, Owner, Saved, SavedRule, saved_words};
+use super::saved::{Chain, Owner, Saved, SavedRule};
 use super::text::{Line, Lines};
 use crate::rules::model::{Placement, Table};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,25 @@ pub(super) fn plan(desired: &BTreeMap<Table, Lines>, placement: Placement, saved
 /// Whether a rule as read is the one that was to be written.
 pub(super) fn is_right(rule: &SavedRule, line: &Line, learned: &Learned) -> bool {
     rule.hash.as_ref() == Some(&line.hash)
-        && (rule.words == saved_words(&line.body) || learned.get(&line.hash) == Some(&rule.text))
+        && (is_same(&rule.words, &line.saved) || learned.get(&line.hash) == Some(&rule.text))
+}
+
+/// Whether two rules are the same: a protocol is a number, or a name that its iptables knows.
+fn is_same(read: &[String], expected: &[String]) -> bool {
+    let protocol = |word: &str| match word {
+        "ipencap" | "ipip" | "ip-encap" => "4".to_owned(),
+        "udp" => "17".to_owned(),
+        other => other.to_owned(),
+    };
+    let canonical = |words: &[String]| -> Vec<String> {
+        let before = std::iter::once("").chain(words.iter().map(String::as_str));
+        words
+            .iter()
+            .zip(before)
+            .map(|(word, before)| if before == "-p" { protocol(word) } else { word.clone() })
+            .collect()
+    };
+    read.len() == expected.len() && canonical(read) == canonical(expected)
 }
 
 struct Comparison<'a> {

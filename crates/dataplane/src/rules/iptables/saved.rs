@@ -115,16 +115,6 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
-/// A rule's words as `iptables-save` would print them, from what we give `iptables-restore`.
-pub(super) fn saved_words(body: &str) -> Vec<String> {
-    let short = |word: &str| match word {
-        "--jump" => "-j".to_owned(),
-        "--out-interface" => "-o".to_owned(),
-        other => other.to_owned(),
-    };
-    body.split(' ').map(short).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
-//! Rules in `iptables-restore`'s words, and the hash comments over them.
+//! Rules in `iptables-restore`'s words as Calico writes them, the hash comments over them, and the words in which
+//! `iptables-save` gives them back.
 
+use super::tree;
 use crate::rules::hash;
-use crate::rules::model::{Action, End, Hook, HookRules, Match, Rule, Ruleset, Scope, Sense, Table};
+use crate::rules::model::{Hook, HookRules, Ruleset, Table};
+use crate::rules::rule::{Action, Bits, Connection, Direction, End, Links, Match, Rule, Scope, Sense};
 use std::collections::BTreeMap;
 
 /// A rule ready to be written, without its chain.
@@ -9,8 +12,10 @@ use std::collections::BTreeMap;
 pub(super) struct Line {
     /// The characters of the hash comment after its prefix.
     pub(super) hash: String,
-    /// Matches and action.
+    /// Comments, matches and action.
     pub(super) body: String,
+    /// The words that `iptables-save` prints, without the hash comment.
+    pub(super) saved: Vec<String>,
 }
 
 impl Line {
@@ -35,6 +40,13 @@ pub(super) fn render(ruleset: &Ruleset) -> BTreeMap<Table, Lines> {
     for ((table, chain), rules) in &ruleset.chains {
         tables.entry(*table).or_default().chains.insert(chain.0.clone(), lines(&chain.0, rules));
     }
+    for ((table, root), dispatch) in &ruleset.dispatches {
+        let chains = &mut tables.entry(*table).or_default().chains;
+        chains.extend(tree::chains(root, dispatch).into_iter().map(|(name, rules)| {
+            let lines = lines(&name.0, &rules);
+            (name.0, lines)
+        }));
+    }
     for ((table, hook), rules) in &ruleset.hooks {
         tables.entry(*table).or_default().hooks.insert(hook.name(), hook_lines(*hook, rules));
     }
@@ -50,17 +62,66 @@ fn hook_lines(hook: Hook, rules: &HookRules) -> (Vec<Line>, Vec<Line>) {
 fn lines(chain: &str, rules: &[Rule]) -> Vec<Line> {
     let bodies: Vec<String> = rules.iter().map(body).collect();
     let hashes = hash::chain(chain, bodies.iter().map(|body| format!("-A {chain} HASH {body}")));
-    hashes.into_iter().zip(bodies).map(|(hash, body)| Line { hash, body }).collect()
+    let rendered = hashes.into_iter().zip(bodies).zip(rules);
+    rendered.map(|((hash, body), rule)| Line { hash, body, saved: saved(rule) }).collect()
 }
 
 fn body(rule: &Rule) -> String {
-    let words = rule.matches.iter().map(condition).chain([action(&rule.action)]);
+    let comments = rule.comments.iter().map(|text| format!("-m comment --comment \"{}\"", hash::comment(text)));
+    let words = comments.chain(rule.matches.iter().map(condition)).chain([action(&rule.action)]);
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Addresses, links and the protocol come first there, and masks are written out.
+fn saved(rule: &Rule) -> Vec<String> {
+    let head = rule.matches.iter().map(head).max().unwrap_or_default();
+    let mut words: Vec<String> = Vec::new();
+    for place in 0..=head {
+        for condition in rule.matches.iter().filter(|it| self::head(it) == place && place > 0) {
+            words.extend(split(&saved_condition(condition)));
+        }
+    }
+    for text in &rule.comments {
+        words.extend(["-m", "comment", "--comment"].map(str::to_owned));
+        words.push(hash::comment(text));
+    }
+    for condition in rule.matches.iter().filter(|it| self::head(it) == 0) {
+        words.extend(split(&saved_condition(condition)));
+    }
+    words.extend(split(&saved_action(&rule.action)));
+    words
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+/// The place of a condition among those that `iptables-save` prints before all others; 0 for the rest.
+fn head(condition: &Match) -> usize {
+    match condition {
+        Match::Network(End::Source, _) => 1,
+        Match::Network(End::Destination, _) => 2,
+        Match::Link(Direction::In, _) => 3,
+        Match::Link(Direction::Out, _) => 4,
+        Match::Protocol(_) => 5,
+        Match::UdpDestination(_)
+        | Match::InSet(..)
+        | Match::Local(..)
+        | Match::Mark(..)
+        | Match::Connection(_)
+        | Match::DestinationTranslated(_)
+        | Match::ReversePathFails => 0,
+    }
 }
 
 fn condition(condition: &Match) -> String {
     match condition {
-        Match::OutInterface(name) => format!("--out-interface {name}"),
+        Match::Link(Direction::In, links) => format!("--in-interface {}", pattern(links)),
+        Match::Link(Direction::Out, links) => format!("--out-interface {}", pattern(links)),
+        Match::Protocol(number) => format!("-p {number}"),
+        Match::UdpDestination(port) => format!("-m multiport --destination-ports {port}"),
+        Match::Network(End::Source, network) => format!("--source {network}"),
+        Match::Network(End::Destination, network) => format!("--destination {network}"),
         Match::InSet(end, sense, set) => {
             let end = match end {
                 End::Source => "src",
@@ -79,6 +140,37 @@ fn condition(condition: &Match) -> String {
             };
             format!("-m addrtype {}{end} LOCAL{scope}", not(*sense))
         }
+        Match::Mark(Bits::Set, bits) => format!("-m mark --mark {bits:#x}/{bits:#x}"),
+        Match::Mark(Bits::Clear, bits) => format!("-m mark --mark 0/{bits:#x}"),
+        Match::Connection(Connection::RelatedOrEstablished) => "-m conntrack --ctstate RELATED,ESTABLISHED".to_owned(),
+        Match::Connection(Connection::Invalid) => "-m conntrack --ctstate INVALID".to_owned(),
+        Match::DestinationTranslated(sense) => format!("-m conntrack {}--ctstate DNAT", not(*sense)),
+        Match::ReversePathFails => "-m rpfilter --invert --validmark".to_owned(),
+    }
+}
+
+fn saved_condition(condition: &Match) -> String {
+    match condition {
+        Match::Link(Direction::In, links) => format!("-i {}", pattern(links)),
+        Match::Link(Direction::Out, links) => format!("-o {}", pattern(links)),
+        Match::UdpDestination(port) => format!("-m multiport --dports {port}"),
+        Match::Network(End::Source, network) => format!("-s {network}"),
+        Match::Network(End::Destination, network) => format!("-d {network}"),
+        Match::Mark(Bits::Clear, bits) => format!("-m mark --mark 0x0/{bits:#x}"),
+        Match::ReversePathFails => "-m rpfilter --validmark --invert".to_owned(),
+        Match::Protocol(_)
+        | Match::InSet(..)
+        | Match::Local(..)
+        | Match::Mark(Bits::Set, _)
+        | Match::Connection(_)
+        | Match::DestinationTranslated(_) => self::condition(condition),
+    }
+}
+
+fn pattern(links: &Links) -> String {
+    match links {
+        Links::Named(name) => name.to_string(),
+        Links::StartingWith(prefix) => format!("{prefix}+"),
     }
 }
 
@@ -92,7 +184,24 @@ fn not(sense: Sense) -> &'static str {
 fn action(action: &Action) -> String {
     match action {
         Action::Jump(chain) => format!("--jump {chain}"),
+        Action::Goto(chain) => format!("--goto {chain}"),
+        Action::Return => "--jump RETURN".to_owned(),
+        Action::Accept => "--jump ACCEPT".to_owned(),
+        Action::Drop => "--jump DROP".to_owned(),
+        Action::SetMark(bits) => format!("--jump MARK --set-mark {bits:#x}/{bits:#x}"),
+        Action::ClearMark(bits) => format!("--jump MARK --set-mark 0/{bits:#x}"),
         Action::Masquerade => "--jump MASQUERADE --random-fully".to_owned(),
         Action::Snat(address) => format!("--jump SNAT --to-source {address} --random-fully"),
+    }
+}
+
+fn saved_action(action: &Action) -> String {
+    match action {
+        Action::Goto(chain) => format!("-g {chain}"),
+        Action::SetMark(bits) => format!("-j MARK --set-xmark {bits:#x}/{bits:#x}"),
+        Action::ClearMark(bits) => format!("-j MARK --set-xmark 0x0/{bits:#x}"),
+        Action::Jump(_) | Action::Return | Action::Accept | Action::Drop | Action::Masquerade | Action::Snat(_) => {
+            self::action(action).replacen("--jump", "-j", 1)
+        }
     }
 }

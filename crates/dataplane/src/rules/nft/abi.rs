@@ -82,11 +82,23 @@ pub(super) mod set {
     pub(in super::super) const FLAGS: u16 = 3;
     pub(in super::super) const KEY_TYPE: u16 = 4;
     pub(in super::super) const KEY_LENGTH: u16 = 5;
+    pub(in super::super) const DATA_TYPE: u16 = 6;
     pub(in super::super) const ID: u16 = 10;
+    pub(in super::super) const USER_DATA: u16 = 13;
     pub(in super::super) const ANONYMOUS: u32 = 1;
     pub(in super::super) const INTERVAL: u32 = 4;
-    /// nft's own number for `ipv4_addr`; the kernel only stores it.
+    pub(in super::super) const MAP: u32 = 8;
+    /// nft's own numbers for `ipv4_addr`, `ipv6_addr` and `ifname`; the kernel only stores them.
     pub(in super::super) const IPV4_ADDRESS: u32 = 7;
+    pub(in super::super) const IPV6_ADDRESS: u32 = 8;
+    pub(in super::super) const LINK_NAME: u32 = 41;
+    /// What nft keeps with a set whose keys are in the machine's order of octets, and could not print without.
+    pub(in super::super) const KEYS_IN_HOST_ORDER: [u8; 6] = {
+        let order = 1_u32.to_ne_bytes();
+        [0, 4, order[0], order[1], order[2], order[3]]
+    };
+    /// The type of a map's values that are verdicts.
+    pub(in super::super) const VERDICT: u32 = 0xffff_ff00;
 }
 
 /// Attributes and flags of set elements and of lists of them.
@@ -95,6 +107,7 @@ pub(super) mod element {
     pub(in super::super) const SET: u16 = 2;
     pub(in super::super) const LIST: u16 = 3;
     pub(in super::super) const KEY: u16 = 1;
+    pub(in super::super) const DATA: u16 = 2;
     pub(in super::super) const FLAGS: u16 = 3;
     pub(in super::super) const INTERVAL_END: u32 = 1;
 }
@@ -103,24 +116,50 @@ pub(super) mod element {
 pub(super) mod expression {
     /// The register that holds a verdict.
     pub(in super::super) const VERDICT_REGISTER: u32 = 0;
-    /// The one register that our rules need.
+    /// The one register for values that our rules need.
     pub(in super::super) const REGISTER: u32 = 1;
 
     pub(in super::super) const DATA_VALUE: u16 = 1;
     pub(in super::super) const DATA_VERDICT: u16 = 2;
     pub(in super::super) const VERDICT_CODE: u16 = 1;
     pub(in super::super) const VERDICT_CHAIN: u16 = 2;
+    pub(in super::super) const DROP: i32 = 0;
+    pub(in super::super) const ACCEPT: i32 = 1;
     pub(in super::super) const JUMP: i32 = -3;
+    pub(in super::super) const GOTO: i32 = -4;
+    pub(in super::super) const RETURN: i32 = -5;
 
     pub(in super::super) const META_REGISTER: u16 = 1;
     pub(in super::super) const META_KEY: u16 = 2;
+    pub(in super::super) const META_SOURCE_REGISTER: u16 = 3;
+    pub(in super::super) const META_MARK: u32 = 3;
+    pub(in super::super) const META_IN_INTERFACE_NAME: u32 = 6;
     pub(in super::super) const META_OUT_INTERFACE_NAME: u32 = 7;
+    pub(in super::super) const META_PROTOCOL: u32 = 16;
 
     pub(in super::super) const PAYLOAD_REGISTER: u16 = 1;
     pub(in super::super) const PAYLOAD_BASE: u16 = 2;
     pub(in super::super) const PAYLOAD_OFFSET: u16 = 3;
     pub(in super::super) const PAYLOAD_LENGTH: u16 = 4;
     pub(in super::super) const PAYLOAD_NETWORK_HEADER: u32 = 1;
+    pub(in super::super) const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+
+    pub(in super::super) const BITWISE_SOURCE: u16 = 1;
+    pub(in super::super) const BITWISE_REGISTER: u16 = 2;
+    pub(in super::super) const BITWISE_LENGTH: u16 = 3;
+    pub(in super::super) const BITWISE_MASK: u16 = 4;
+    pub(in super::super) const BITWISE_XOR: u16 = 5;
+    pub(in super::super) const BITWISE_OPERATION: u16 = 6;
+
+    pub(in super::super) const TRACKING_REGISTER: u16 = 1;
+    pub(in super::super) const TRACKING_KEY: u16 = 2;
+    pub(in super::super) const TRACKING_STATE: u32 = 0;
+    pub(in super::super) const TRACKING_STATUS: u32 = 2;
+    pub(in super::super) const STATE_INVALID: u32 = 1;
+    pub(in super::super) const STATE_ESTABLISHED: u32 = 2;
+    pub(in super::super) const STATE_RELATED: u32 = 4;
+    /// `IPS_DST_NAT`.
+    pub(in super::super) const STATUS_DESTINATION_TRANSLATED: u32 = 32;
 
     pub(in super::super) const COMPARE_REGISTER: u16 = 1;
     pub(in super::super) const COMPARE_OPERATION: u16 = 2;
@@ -130,15 +169,19 @@ pub(super) mod expression {
 
     pub(in super::super) const LOOKUP_SET: u16 = 1;
     pub(in super::super) const LOOKUP_REGISTER: u16 = 2;
+    pub(in super::super) const LOOKUP_TARGET: u16 = 3;
     pub(in super::super) const LOOKUP_FLAGS: u16 = 5;
     pub(in super::super) const LOOKUP_INVERT: u32 = 1;
 
     pub(in super::super) const FIB_REGISTER: u16 = 1;
     pub(in super::super) const FIB_RESULT: u16 = 2;
     pub(in super::super) const FIB_FLAGS: u16 = 3;
+    pub(in super::super) const FIB_LINK: u32 = 1;
     pub(in super::super) const FIB_ADDRESS_TYPE: u32 = 3;
     pub(in super::super) const FIB_SOURCE: u32 = 1;
     pub(in super::super) const FIB_DESTINATION: u32 = 2;
+    pub(in super::super) const FIB_MARK: u32 = 4;
+    pub(in super::super) const FIB_IN_INTERFACE: u32 = 8;
     pub(in super::super) const FIB_OUT_INTERFACE: u32 = 16;
     /// `RTN_LOCAL`.
     pub(in super::super) const FIB_LOCAL: u32 = 2;

@@ -1,7 +1,7 @@
 //! What the kernel has in our table, read by dumps between two looks at the ruleset's generation.
 
 use super::abi::{chain, element, expression, generation, message, rule, set, subsystem, table};
-use super::compile::{Base, Chain, CompiledRule, Interval};
+use super::compile::{Base, Chain, CompiledRule, Interval, SetContent};
 use super::expression::Expression;
 use super::socket::{Family, Message, Socket};
 use super::wire::{Attributes, Parsed, iterate};
@@ -36,9 +36,9 @@ pub(super) enum Presence {
 /// A named set as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ActualSet {
-    /// A set of address intervals, as ours are.
-    Intervals(BTreeSet<Interval>),
-    /// A map, or a set of something else.
+    /// One of the kinds that ours are.
+    Known(SetContent),
+    /// A set or map of something else.
     Other,
 }
 
@@ -102,8 +102,18 @@ fn read_once(socket: &mut Socket) -> io::Result<Actual> {
         if one.text(set::TABLE).as_deref() != Some(TABLE) || flags & set::ANONYMOUS != 0 {
             continue;
         }
-        let ours = flags == set::INTERVAL && one.number(set::KEY_TYPE) == Some(set::IPV4_ADDRESS);
-        let content = if ours { ActualSet::Intervals(intervals(socket, &name)?) } else { ActualSet::Other };
+        let is_address = [set::IPV4_ADDRESS, set::IPV6_ADDRESS].map(Some).contains(&one.number(set::KEY_TYPE));
+        let is_dispatch =
+            one.number(set::KEY_TYPE) == Some(set::LINK_NAME) && one.number(set::DATA_TYPE) == Some(set::VERDICT);
+        let content = match flags {
+            set::INTERVAL if is_address => ActualSet::Known(SetContent::Intervals(intervals(socket, &name)?)),
+            0 if is_address => ActualSet::Known(SetContent::Addresses(addresses(socket, &name)?)),
+            set::MAP if is_dispatch => match chains_by_link(socket, &name)? {
+                Some(chains) => ActualSet::Known(SetContent::Chains(chains)),
+                None => ActualSet::Other,
+            },
+            _ => ActualSet::Other,
+        };
         actual.sets.insert(name, content);
     }
     Ok(actual)
@@ -159,24 +169,56 @@ fn comment(mut data: &[u8]) -> Option<String> {
     None
 }
 
-fn intervals(socket: &mut Socket, name: &str) -> io::Result<BTreeSet<Interval>> {
+/// Lists the elements of a set or map, as the attributes of each.
+fn elements(socket: &mut Socket, name: &str) -> io::Result<Vec<Vec<u8>>> {
     let body = Attributes::default().text(element::TABLE, TABLE).text(element::SET, name);
-    let mut bounds = BTreeSet::new();
+    let mut elements = Vec::new();
     for bytes in socket.dump(&request(message::GET_ELEMENTS, body))? {
         let list = Parsed::new(&bytes).raw(element::LIST).unwrap_or_default();
-        for (_, one) in iterate(list) {
-            let one = Parsed::new(one);
-            let key = one.nest(element::KEY).and_then(|key| key.number(expression::DATA_VALUE));
-            let is_start = one.number(element::FLAGS).unwrap_or(0) & element::INTERVAL_END == 0;
-            bounds.extend(key.map(|key| (key, is_start)));
-        }
+        elements.extend(iterate(list).map(|(_, one)| one.to_vec()));
+    }
+    Ok(elements)
+}
+
+fn key<'a>(element: &Parsed<'a>) -> Option<&'a [u8]> {
+    element.nest(element::KEY)?.raw(expression::DATA_VALUE)
+}
+
+/// An address, of whatever length, as a number.
+fn number(key: &[u8]) -> u128 {
+    key.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+fn intervals(socket: &mut Socket, name: &str) -> io::Result<BTreeSet<Interval>> {
+    let mut bounds = BTreeSet::new();
+    for one in elements(socket, name)? {
+        let one = Parsed::new(&one);
+        let is_start = one.number(element::FLAGS).unwrap_or(0) & element::INTERVAL_END == 0;
+        bounds.extend(key(&one).map(|key| (number(key), is_start)));
     }
     Ok(pair(&bounds))
 }
 
+fn addresses(socket: &mut Socket, name: &str) -> io::Result<BTreeSet<u128>> {
+    let elements = elements(socket, name)?;
+    Ok(elements.iter().filter_map(|one| key(&Parsed::new(one)).map(number)).collect())
+}
+
+/// The chain for each link; none if any element has another verdict than to go to a chain.
+fn chains_by_link(socket: &mut Socket, name: &str) -> io::Result<Option<BTreeMap<String, String>>> {
+    let target = |one: &Vec<u8>| {
+        let one = Parsed::new(one);
+        let verdict = one.nest(element::DATA)?.nest(expression::DATA_VERDICT)?;
+        let is_goto = verdict.number(expression::VERDICT_CODE)?.cast_signed() == expression::GOTO;
+        let chain = verdict.text(expression::VERDICT_CHAIN).filter(|_| is_goto)?;
+        Some((super::wire::text(key(&one)?)?, chain))
+    };
+    Ok(elements(socket, name)?.iter().map(target).collect())
+}
+
 /// Pairs starts and ends. Where one interval ends and another starts, the end sorts first; an end without a start
 /// is the mark that nft puts at the bottom of each set.
-fn pair(bounds: &BTreeSet<(u32, bool)>) -> BTreeSet<Interval> {
+fn pair(bounds: &BTreeSet<(u128, bool)>) -> BTreeSet<Interval> {
     let mut intervals = BTreeSet::new();
     let mut open = None;
     for (key, is_start) in bounds {

@@ -5,21 +5,29 @@
 
 use super::abi::{expression as abi, rule};
 use super::wire::{Attributes, Parsed, iterate};
-use crate::rules::model::Sense;
+use crate::rules::rule::Sense;
 
 /// One step of a rule. Values travel through one register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expression {
     /// Loads a piece of the packet's metadata.
     Meta(u32),
-    /// Loads octets of the network header.
-    Payload { offset: u32, length: u32 },
-    /// Loads the type of an address, as routing sees it; the flags say which and where.
-    AddressType(u32),
+    /// Sets a piece of the packet's metadata to what was loaded.
+    SetMeta(u32),
+    /// Loads what connection tracking knows.
+    Tracking(u32),
+    /// Loads octets of a header.
+    Payload { base: u32, offset: u32, length: u32 },
+    /// Loads what routing says of an address; the flags say of which, and where.
+    Routing { result: u32, flags: u32 },
+    /// Keeps the bits of a mask, then turns some.
+    Bitwise { mask: Vec<u8>, turned: Vec<u8> },
     /// Goes on only if what was loaded is, or is not, the given value.
     Compare(Sense, Vec<u8>),
     /// Goes on only if what was loaded is, or is not, in a set.
     Lookup(Sense, String),
+    /// Takes the verdict that a map has for what was loaded, if any.
+    VerdictOf(String),
     /// Counts.
     Counter,
     /// Loads a constant.
@@ -59,18 +67,32 @@ impl Expression {
         let value = |bytes: &[u8]| Attributes::default().raw(abi::DATA_VALUE, bytes);
         match self {
             Expression::Meta(key) => ("meta", a.number(abi::META_REGISTER, abi::REGISTER).number(abi::META_KEY, *key)),
-            Expression::Payload { offset, length } => (
+            Expression::SetMeta(key) => {
+                ("meta", a.number(abi::META_KEY, *key).number(abi::META_SOURCE_REGISTER, abi::REGISTER))
+            }
+            Expression::Tracking(key) => {
+                ("ct", a.number(abi::TRACKING_REGISTER, abi::REGISTER).number(abi::TRACKING_KEY, *key))
+            }
+            Expression::Payload { base, offset, length } => (
                 "payload",
                 a.number(abi::PAYLOAD_REGISTER, abi::REGISTER)
-                    .number(abi::PAYLOAD_BASE, abi::PAYLOAD_NETWORK_HEADER)
+                    .number(abi::PAYLOAD_BASE, *base)
                     .number(abi::PAYLOAD_OFFSET, *offset)
                     .number(abi::PAYLOAD_LENGTH, *length),
             ),
-            Expression::AddressType(flags) => (
+            Expression::Routing { result, flags } => (
                 "fib",
                 a.number(abi::FIB_REGISTER, abi::REGISTER)
-                    .number(abi::FIB_RESULT, abi::FIB_ADDRESS_TYPE)
+                    .number(abi::FIB_RESULT, *result)
                     .number(abi::FIB_FLAGS, *flags),
+            ),
+            Expression::Bitwise { mask, turned } => (
+                "bitwise",
+                a.number(abi::BITWISE_SOURCE, abi::REGISTER)
+                    .number(abi::BITWISE_REGISTER, abi::REGISTER)
+                    .number(abi::BITWISE_LENGTH, u32::try_from(mask.len()).expect("at most an address"))
+                    .nest(abi::BITWISE_MASK, &value(mask))
+                    .nest(abi::BITWISE_XOR, &value(turned)),
             ),
             Expression::Compare(sense, data) => (
                 "cmp",
@@ -83,6 +105,12 @@ impl Expression {
                 a.text(abi::LOOKUP_SET, set)
                     .number(abi::LOOKUP_REGISTER, abi::REGISTER)
                     .number(abi::LOOKUP_FLAGS, lookup_flags(*sense)),
+            ),
+            Expression::VerdictOf(map) => (
+                "lookup",
+                a.text(abi::LOOKUP_SET, map)
+                    .number(abi::LOOKUP_REGISTER, abi::REGISTER)
+                    .number(abi::LOOKUP_TARGET, abi::VERDICT_REGISTER),
             ),
             Expression::Counter => ("counter", a.long(abi::COUNTER_BYTES, 0).long(abi::COUNTER_PACKETS, 0)),
             Expression::Load(data) => {
@@ -112,17 +140,30 @@ impl Expression {
         let uses_register = |kind| data.number(kind) == Some(abi::REGISTER);
         match name {
             "meta" if uses_register(abi::META_REGISTER) => Some(Expression::Meta(data.number(abi::META_KEY)?)),
-            "payload"
-                if uses_register(abi::PAYLOAD_REGISTER)
-                    && data.number(abi::PAYLOAD_BASE) == Some(abi::PAYLOAD_NETWORK_HEADER) =>
-            {
-                let offset = data.number(abi::PAYLOAD_OFFSET)?;
-                Some(Expression::Payload { offset, length: data.number(abi::PAYLOAD_LENGTH)? })
+            "meta" if uses_register(abi::META_SOURCE_REGISTER) => {
+                Some(Expression::SetMeta(data.number(abi::META_KEY)?))
             }
-            "fib"
-                if uses_register(abi::FIB_REGISTER) && data.number(abi::FIB_RESULT) == Some(abi::FIB_ADDRESS_TYPE) =>
+            "ct" if uses_register(abi::TRACKING_REGISTER)
+                && data.only(&[abi::TRACKING_REGISTER, abi::TRACKING_KEY]) =>
             {
-                Some(Expression::AddressType(data.number(abi::FIB_FLAGS)?))
+                Some(Expression::Tracking(data.number(abi::TRACKING_KEY)?))
+            }
+            "payload" if uses_register(abi::PAYLOAD_REGISTER) => Some(Expression::Payload {
+                base: data.number(abi::PAYLOAD_BASE)?,
+                offset: data.number(abi::PAYLOAD_OFFSET)?,
+                length: data.number(abi::PAYLOAD_LENGTH)?,
+            }),
+            "fib" if uses_register(abi::FIB_REGISTER) => {
+                let (result, flags) = (data.number(abi::FIB_RESULT)?, data.number(abi::FIB_FLAGS)?);
+                Some(Expression::Routing { result, flags })
+            }
+            "bitwise"
+                if uses_register(abi::BITWISE_SOURCE)
+                    && uses_register(abi::BITWISE_REGISTER)
+                    && data.number(abi::BITWISE_OPERATION).unwrap_or(0) == 0 =>
+            {
+                let bytes = |kind| Some(data.nest(kind)?.raw(abi::DATA_VALUE)?.to_vec());
+                Some(Expression::Bitwise { mask: bytes(abi::BITWISE_MASK)?, turned: bytes(abi::BITWISE_XOR)? })
             }
             "cmp" if uses_register(abi::COMPARE_REGISTER) => {
                 let senses = [Sense::Is, Sense::IsNot];
@@ -138,6 +179,13 @@ impl Expression {
                 let inverted = data.number(abi::LOOKUP_FLAGS).unwrap_or(0) == abi::LOOKUP_INVERT;
                 let sense = if inverted { Sense::IsNot } else { Sense::Is };
                 Some(Expression::Lookup(sense, data.text(abi::LOOKUP_SET)?))
+            }
+            "lookup"
+                if uses_register(abi::LOOKUP_REGISTER)
+                    && data.number(abi::LOOKUP_TARGET) == Some(abi::VERDICT_REGISTER)
+                    && data.number(abi::LOOKUP_FLAGS).unwrap_or(0) == 0 =>
+            {
+                Some(Expression::VerdictOf(data.text(abi::LOOKUP_SET)?))
             }
             "counter" => Some(Expression::Counter),
             "immediate" => {

@@ -24,6 +24,7 @@ pub(super) use monitor::shows;
 pub use monitor::{Change, Monitor};
 
 use actual::{Actual, ActualSet, Presence};
+use compile::SetContent;
 use ipnet::{Ipv4Net, Ipv4Subnets};
 use nix::errno::Errno;
 use plan::{Plan, Repair};
@@ -185,10 +186,11 @@ pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
     };
     let mut prefixes = BTreeSet::new();
     for (_, set) in actual.sets.into_iter().filter(|(name, _)| names.contains(name)) {
-        let ActualSet::Intervals(intervals) = set else { continue };
+        let ActualSet::Known(SetContent::Intervals(intervals)) = set else { continue };
+        let address = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
         for interval in intervals {
-            let last = interval.end.map_or(u32::MAX, |end| end.saturating_sub(1));
-            prefixes.extend(Ipv4Subnets::new(interval.start.into(), last.into(), 0));
+            let last = interval.end.map_or(u32::MAX, |end| address(end).saturating_sub(1));
+            prefixes.extend(Ipv4Subnets::new(address(interval.start).into(), last.into(), 0));
         }
     }
     prefixes

@@ -7,14 +7,15 @@
 use super::TABLE;
 use super::abi::{chain, element, expression, message, rule, set, table};
 use super::actual::{Actual, ActualSet, Presence};
-use super::compile::{Chain, CompiledRule, Content, Interval};
+use super::compile::{Chain, CompiledRule, Content, Interval, LINK_NAME, SetContent, padded};
 use super::expression::Expression;
 use super::socket::{APPEND, Batch, CREATE};
 use super::wire::Attributes;
-use std::collections::BTreeSet;
+use crate::rules::model::Family;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A nested list must stay under 64 KiB: 32 octets an element.
-const CHUNK: usize = 1500;
+/// A nested list must stay under 64 KiB.
+const CHUNK: usize = 60_000;
 
 /// A batch, and how many objects it writes or removes.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +62,12 @@ fn can_change_in_place(desired: &Content, actual: &Actual) -> bool {
         .chains
         .iter()
         .all(|(name, chain)| actual.chains.get(name).is_none_or(|actual| actual.base == chain.base));
-    chains && desired.sets.keys().all(|name| actual.sets.get(name) != Some(&ActualSet::Other))
+    let sets = desired.sets.iter().all(|(name, set)| match actual.sets.get(name) {
+        None => true,
+        Some(ActualSet::Known(actual)) => actual.is_like(set),
+        Some(ActualSet::Other) => false,
+    });
+    chains && sets
 }
 
 impl Plan {
@@ -70,8 +76,8 @@ impl Plan {
         self.batch.push(message::DEL_TABLE, 0, body, format!("delete nftables table ip {TABLE}"));
     }
 
-    /// Empties chains before sets change, makes sets and chains before rules name them, and deletes sets before
-    /// chains, since a map may lead to a chain.
+    /// Empties chains before sets change, makes chains before maps lead to them and both before rules name them, and
+    /// deletes sets before chains, since a map may lead to a chain.
     fn fill(&mut self, desired: &Content, actual: &Actual) {
         if actual.presence == Presence::Absent {
             let body = Attributes::default().text(table::NAME, TABLE).number(table::FLAGS, 0);
@@ -86,13 +92,13 @@ impl Plan {
                 self.empty_chain(name);
             }
         }
-        for (id, (name, intervals)) in (1..).zip(&desired.sets) {
-            self.set(id, name, intervals, actual.sets.get(name));
-        }
         for (name, chain) in &changed {
             if !actual.chains.contains_key(*name) {
                 self.create_chain(name, chain);
             }
+        }
+        for (id, (name, content)) in (1..).zip(&desired.sets) {
+            self.set(id, name, Keys::of(desired.family), content, actual.sets.get(name));
         }
         for (name, chain) in &changed {
             self.writes += 1;
@@ -141,56 +147,130 @@ impl Plan {
         self.batch.push(message::NEW_RULE, CREATE | APPEND, body, format!("add a rule to nftables chain {chain}"));
     }
 
-    fn set(&mut self, id: u32, name: &str, desired: &BTreeSet<Interval>, actual: Option<&ActualSet>) {
-        let nothing = BTreeSet::new();
+    fn set(&mut self, id: u32, name: &str, keys: Keys, desired: &SetContent, actual: Option<&ActualSet>) {
         let present = match actual {
-            Some(ActualSet::Intervals(intervals)) => intervals,
-            Some(ActualSet::Other) | None => &nothing,
+            Some(ActualSet::Known(content)) => Some(content),
+            Some(ActualSet::Other) | None => None,
         };
-        if actual.is_none() {
-            self.create_set(id, name);
-        } else if present == desired {
+        if present == Some(desired) {
             return;
         }
-        self.writes += 1;
-        let bounds = |intervals: &mut dyn Iterator<Item = &Interval>| -> Vec<(u32, u32)> {
-            intervals
-                .flat_map(|interval| [Some((interval.start, 0)), interval.end.map(|end| (end, element::INTERVAL_END))])
-                .flatten()
-                .collect()
-        };
-        self.elements(name, message::DEL_ELEMENTS, 0, &bounds(&mut present.difference(desired)));
-        let mut added = bounds(&mut desired.difference(present));
-        if actual.is_none() && desired.first().is_some_and(|first| first.start > 0) {
-            added.insert(0, (0, element::INTERVAL_END));
+        if actual.is_none() {
+            self.create_set(id, name, keys, desired);
         }
-        self.elements(name, message::NEW_ELEMENTS, CREATE, &added);
+        self.writes += 1;
+        let (gone, new) = keys.difference(desired, present);
+        self.elements(name, message::DEL_ELEMENTS, 0, gone);
+        self.elements(name, message::NEW_ELEMENTS, CREATE, new);
     }
 
-    fn create_set(&mut self, id: u32, name: &str) {
-        let body = Attributes::default()
-            .text(set::TABLE, TABLE)
-            .text(set::NAME, name)
-            .number(set::FLAGS, set::INTERVAL)
-            .number(set::KEY_TYPE, set::IPV4_ADDRESS)
-            .number(set::KEY_LENGTH, 4)
-            .number(set::ID, id);
+    fn create_set(&mut self, id: u32, name: &str, keys: Keys, content: &SetContent) {
+        let body = Attributes::default().text(set::TABLE, TABLE).text(set::NAME, name);
+        let addresses = |body: Attributes, flags| {
+            body.number(set::FLAGS, flags).number(set::KEY_TYPE, keys.kind).number(set::KEY_LENGTH, number(keys.length))
+        };
+        let body = match content {
+            SetContent::Intervals(_) => addresses(body, set::INTERVAL),
+            SetContent::Addresses(_) => addresses(body, 0),
+            SetContent::Chains(_) => body
+                .number(set::FLAGS, set::MAP)
+                .number(set::KEY_TYPE, set::LINK_NAME)
+                .number(set::KEY_LENGTH, number(LINK_NAME))
+                .number(set::DATA_TYPE, set::VERDICT)
+                .raw(set::USER_DATA, &set::KEYS_IN_HOST_ORDER),
+        };
+        let body = body.number(set::ID, id);
         self.batch.push(message::NEW_SET, CREATE, body, format!("create nftables set {name}"));
     }
 
-    fn elements(&mut self, set: &str, kind: u8, flags: u16, bounds: &[(u32, u32)]) {
-        for chunk in bounds.chunks(CHUNK) {
-            let list = chunk.iter().fold(Attributes::default(), |list, (key, flags)| {
-                let key = Attributes::default().number(expression::DATA_VALUE, *key);
-                let mut one = Attributes::default().nest(element::KEY, &key);
-                if *flags != 0 {
-                    one = one.number(element::FLAGS, *flags);
-                }
-                list.nest(rule::LIST_ELEMENT, &one)
-            });
-            let body =
-                Attributes::default().text(element::TABLE, TABLE).text(element::SET, set).nest(element::LIST, &list);
-            self.batch.push(kind, flags, body, format!("change the elements of nftables set {set}"));
+    fn elements(&mut self, set: &str, kind: u8, flags: u16, elements: Vec<Attributes>) {
+        let mut list = Attributes::default();
+        let mut rest = elements.into_iter().peekable();
+        while let Some(one) = rest.next() {
+            list = list.nest(rule::LIST_ELEMENT, &one);
+            if list.bytes().len() > CHUNK || rest.peek().is_none() {
+                let list = std::mem::take(&mut list);
+                let body = Attributes::default().text(element::TABLE, TABLE).text(element::SET, set);
+                let operation = format!("change the elements of nftables set {set}");
+                self.batch.push(kind, flags, body.nest(element::LIST, &list), operation);
+            }
         }
     }
+}
+
+/// Addresses of a family as keys of a set.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    kind: u32,
+    /// Octets.
+    length: usize,
+}
+
+impl Keys {
+    fn of(family: Family) -> Keys {
+        match family {
+            Family::Ipv4 => Keys { kind: set::IPV4_ADDRESS, length: 4 },
+            Family::Ipv6 => Keys { kind: set::IPV6_ADDRESS, length: 16 },
+        }
+    }
+
+    /// What must go from a set and what must come, element by element.
+    fn difference(self, desired: &SetContent, present: Option<&SetContent>) -> (Vec<Attributes>, Vec<Attributes>) {
+        match (desired, present) {
+            (SetContent::Intervals(desired), Some(SetContent::Intervals(present))) => {
+                (self.bounds(present.difference(desired)), self.bounds(desired.difference(present)))
+            }
+            (SetContent::Intervals(desired), _) => {
+                let mut new = self.bounds(desired.iter());
+                if desired.first().is_some_and(|first| first.start > 0) {
+                    new.insert(0, self.address(0).number(element::FLAGS, element::INTERVAL_END));
+                }
+                (Vec::new(), new)
+            }
+            (SetContent::Addresses(desired), present) => {
+                let nothing = BTreeSet::new();
+                let present = if let Some(SetContent::Addresses(present)) = present { present } else { &nothing };
+                let gone = present.difference(desired).map(|number| self.address(*number));
+                (gone.collect(), desired.difference(present).map(|number| self.address(*number)).collect())
+            }
+            (SetContent::Chains(desired), present) => {
+                let nothing = BTreeMap::new();
+                let present = if let Some(SetContent::Chains(present)) = present { present } else { &nothing };
+                let gone = present.iter().filter(|(link, chain)| desired.get(*link) != Some(*chain));
+                let new = desired.iter().filter(|(link, chain)| present.get(*link) != Some(*chain));
+                let gone = gone.map(|(link, _)| keyed(&padded(link)));
+                (gone.collect(), new.map(|(link, chain)| leads(link, chain)).collect())
+            }
+        }
+    }
+
+    fn bounds<'a>(self, intervals: impl Iterator<Item = &'a Interval>) -> Vec<Attributes> {
+        let both = |interval: &Interval| {
+            let end = interval.end.map(|end| self.address(end).number(element::FLAGS, element::INTERVAL_END));
+            [Some(self.address(interval.start)), end]
+        };
+        intervals.flat_map(both).flatten().collect()
+    }
+
+    fn address(self, number: u128) -> Attributes {
+        let bytes = number.to_be_bytes();
+        keyed(&bytes[bytes.len() - self.length..])
+    }
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).expect("the length of a key")
+}
+
+fn leads(link: &str, chain: &str) -> Attributes {
+    let verdict = Attributes::default()
+        .number(expression::VERDICT_CODE, expression::GOTO.cast_unsigned())
+        .text(expression::VERDICT_CHAIN, chain);
+    let data = Attributes::default().nest(expression::DATA_VERDICT, &verdict);
+    keyed(&padded(link)).nest(element::DATA, &data)
+}
+
+fn keyed(key: &[u8]) -> Attributes {
+    let key = Attributes::default().raw(expression::DATA_VALUE, key);
+    Attributes::default().nest(element::KEY, &key)
 }

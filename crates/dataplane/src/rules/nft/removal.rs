@@ -104,10 +104,14 @@ fn target(rule: &CompiledRule) -> Option<String> {
     rule.expressions.iter().find_map(|step| match step {
         Expression::Verdict(_, target) => target.clone(),
         Expression::Meta(_)
+        | Expression::SetMeta(_)
+        | Expression::Tracking(_)
         | Expression::Payload { .. }
-        | Expression::AddressType(_)
+        | Expression::Routing { .. }
+        | Expression::Bitwise { .. }
         | Expression::Compare(..)
         | Expression::Lookup(..)
+        | Expression::VerdictOf(_)
         | Expression::Counter
         | Expression::Load(_)
         | Expression::Masquerade(_)
