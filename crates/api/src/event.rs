@@ -94,6 +94,17 @@ pub struct Entry {
     pub revision: Revision,
 }
 
+/// An object that is stored, and whose value is not what its key says it is.
+///
+/// It is not absent: what it said before may still hold, and its key is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The name.
+    pub key: Key,
+    /// What is wrong with the value.
+    pub reason: String,
+}
+
 /// What a watcher is told: a snapshot between `Init` and `InitDone`, then changes.
 ///
 /// After a lost watch the sequence starts again with `Init`; what the new snapshot does not name is gone.
@@ -110,4 +121,6 @@ pub enum Event {
     Apply(Entry),
     /// An object is gone.
     Delete(Key),
+    /// An object is there and cannot be read, in a snapshot or after one. A snapshot names it by this.
+    Unreadable(Unreadable),
 }

@@ -16,7 +16,7 @@ pub mod resource;
 pub mod selector;
 pub mod validate;
 
-pub use event::{Entry, Event, Key, Object, Revision};
+pub use event::{Entry, Event, Key, Object, Revision, Unreadable};
 pub use invalid::Invalid;
 pub use meta::ObjectMeta;
 pub use resource::{Kind, Resource, Typed};

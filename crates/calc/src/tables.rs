@@ -75,6 +75,13 @@ impl Tables {
             }
             Event::Apply(entry) => self.put(entry, node),
             Event::Delete(key) => self.remove(&key),
+            Event::Unreadable(unreadable) => {
+                // what was known of it still holds
+                if let Some(named) = &mut self.resync {
+                    named.insert(unreadable.key);
+                }
+                false
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The etcd v3 client, for etcd itself and for `tortie store` (control reference §2.2).
 
 use crate::config::{Config, TlsFiles};
-use crate::{Change, Error, Query, Scope, Store, Watch, Write, layout};
+use crate::{Change, Error, Listing, Query, Scope, Store, Watch, Write, layout};
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use etcd_client::{
@@ -119,14 +119,15 @@ fn ranges((index, query): (usize, &Query)) -> Vec<(usize, String, GetOptions)> {
     }
 }
 
-fn entry(key: &Key, found: &KeyValue) -> Result<Entry, Error> {
-    let revision = Revision(found.mod_revision().to_string());
-    Ok(Entry { key: key.clone(), object: layout::decode(key, found.value(), &revision)?, revision })
+fn revision(found: &KeyValue) -> Revision {
+    Revision(found.mod_revision().to_string())
 }
 
-fn listed(found: &KeyValue) -> Option<Entry> {
-    let path = String::from_utf8_lossy(found.key());
-    crate::listed(&path, found.value(), Revision(found.mod_revision().to_string()))
+/// Adds what a range of keys found; nothing where the key is not one of ours.
+fn listed(listing: &mut Listing, found: &KeyValue) {
+    if let Some(key) = layout::parse(&String::from_utf8_lossy(found.key())) {
+        listing.add(key, found.value(), revision(found));
+    }
 }
 
 #[async_trait]
@@ -135,12 +136,14 @@ impl Store for Etcd {
         let mut kv = self.kv();
         let answer = self.timed(kv.get(layout::path(key), None)).await?;
         let found = answer.kvs().first().ok_or_else(|| Error::NotFound(layout::describe(key)))?;
-        entry(key, found)
+        let mut listing = Listing::default();
+        listing.add(key.clone(), found.value(), revision(found));
+        listing.one()?.ok_or_else(|| Error::NotFound(layout::describe(key)))
     }
 
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error> {
         let mut kv = self.kv();
-        let mut entries = Vec::new();
+        let mut listing = Listing::default();
         let mut at = 0;
         for prefix in layout::prefixes(scope) {
             let options = GetOptions::new().with_prefix().with_revision(at);
@@ -148,14 +151,14 @@ impl Store for Etcd {
             if at == 0 {
                 at = answer.header().map_or(0, |header| header.revision());
             }
-            entries.extend(answer.kvs().iter().filter_map(listed));
+            answer.kvs().iter().for_each(|found| listed(&mut listing, found));
         }
-        Ok((entries, Revision(at.to_string())))
+        Ok((listing, Revision(at.to_string())))
     }
 
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         let ranges: Vec<(usize, String, GetOptions)> = queries.iter().enumerate().flat_map(ranges).collect();
-        let mut found = vec![Vec::new(); queries.len()];
+        let mut found = vec![Listing::default(); queries.len()];
         let mut at = 0;
         for part in ranges.chunks(OPERATIONS_PER_TRANSACTION) {
             // a read too large for one transaction goes on at the revision it began at
@@ -170,8 +173,8 @@ impl Store for Etcd {
                 let TxnOpResponse::Get(response) = response else { continue };
                 for value in response.kvs() {
                     match &queries[*index] {
-                        Query::Get(key) => found[*index].push(entry(key, value)?),
-                        Query::List(_) => found[*index].extend(listed(value)),
+                        Query::Get(key) => found[*index].add(key.clone(), value.value(), revision(value)),
+                        Query::List(_) => listed(&mut found[*index], value),
                     }
                 }
             }

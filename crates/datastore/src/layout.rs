@@ -1,6 +1,6 @@
 //! Calico's etcd v3 layout: keys as paths, objects as bytes (control reference §2.2, §2.3).
 
-use crate::{Error, Scope};
+use crate::Scope;
 use api::event::{Key, Object, OwnerType, Revision};
 use api::resource::{Kind, Resource};
 use ipnet::IpNet;
@@ -90,9 +90,9 @@ pub fn encode(object: &Object) -> Vec<u8> {
     encoded.expect("resources have string keys and finite numbers, which JSON can hold")
 }
 
-/// Decodes a stored object; a resource gets `revision` as its resourceVersion.
-pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, Error> {
-    let corrupt = |error: serde_json::Error| Error::Corrupt { key: path(key), reason: error.to_string() };
+/// Decodes a stored object, or says what is wrong with it; a resource gets `revision` as its resourceVersion.
+pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, String> {
+    let corrupt = |error: serde_json::Error| error.to_string();
     Ok(match key {
         Key::Resource { kind, .. } => {
             let mut resource = Resource::decode_slice(*kind, bytes).map_err(corrupt)?;

@@ -10,7 +10,7 @@ pub mod layout;
 pub mod memory;
 pub mod syncer;
 
-use api::{Entry, Key, Object, Revision};
+use api::{Entry, Key, Object, Revision, Unreadable};
 use async_trait::async_trait;
 
 /// Why an operation on the datastore failed.
@@ -36,6 +36,12 @@ pub enum Error {
     /// The datastore cannot be reached, or refused.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl From<Unreadable> for Error {
+    fn from(Unreadable { key, reason }: Unreadable) -> Error {
+        Error::Corrupt { key: layout::path(&key), reason }
+    }
 }
 
 impl Error {
@@ -93,8 +99,42 @@ pub enum Change {
     Put(Entry),
     /// Deleted.
     Deleted(Key),
-    /// A value that cannot be read: to be treated as absent, and worth a warning.
-    Unreadable(Key, String),
+    /// Created or updated, with a value that cannot be read.
+    Unreadable(Unreadable),
+}
+
+/// What a list found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listing {
+    /// The objects that can be read, ordered by key.
+    pub entries: Vec<Entry>,
+    /// The objects that cannot, ordered by key.
+    ///
+    /// Whoever concludes something from an object's absence has to look here first.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Listing {
+    /// The objects, or an error that names one that cannot be read.
+    pub fn whole(self) -> Result<Vec<Entry>, Error> {
+        match self.unreadable.into_iter().next() {
+            Some(unreadable) => Err(unreadable.into()),
+            None => Ok(self.entries),
+        }
+    }
+
+    /// The one object of a [`Query::Get`], or none, or why it cannot be read.
+    pub fn one(self) -> Result<Option<Entry>, Error> {
+        Ok(self.whole()?.pop())
+    }
+
+    /// Adds what is stored under a key.
+    fn add(&mut self, key: Key, value: &[u8], revision: Revision) {
+        match layout::decode(&key, value, &revision) {
+            Ok(object) => self.entries.push(Entry { key, object, revision }),
+            Err(reason) => self.unreadable.push(Unreadable { key, reason }),
+        }
+    }
 }
 
 /// A running watch. Dropping it ends it.
@@ -111,13 +151,11 @@ pub trait Watch: Send {
 pub trait Store: Send + Sync {
     /// Reads one object.
     async fn get(&self, key: &Key) -> Result<Entry, Error>;
-    /// Reads many objects, ordered by key, and the revision to watch from. Unreadable ones are skipped with a warning.
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error>;
+    /// Reads many objects, and the revision to watch from.
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error>;
     /// Answers several queries as of one moment, in one round trip where the datastore can: each with what it found,
     /// and the revision of that moment.
-    ///
-    /// An object of a [`Query::Get`] that cannot be read is an error; others are skipped with a warning.
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error>;
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error>;
     /// Creates an object; [`Error::Exists`] if its key is taken.
     async fn create(&self, key: &Key, object: &Object) -> Result<Entry, Error> {
         let revision = self.transact(&[Write::Create(key.clone(), object.clone())]).await?;
@@ -163,25 +201,11 @@ fn stamped(object: &Object, revision: &Revision) -> Object {
     object
 }
 
-/// What a listing says of a stored value: nothing if it is not one of ours, or cannot be read.
-fn listed(path: &str, value: &[u8], revision: Revision) -> Option<Entry> {
-    let key = layout::parse(path)?;
-    match layout::decode(&key, value, &revision) {
-        Ok(object) => Some(Entry { key, object, revision }),
-        Err(error) => {
-            tracing::warn!(%error, "skipping an unreadable object");
-            None
-        }
-    }
-}
-
 /// What a watch says of a key whose stored value is now `value`.
 fn change(key: Key, value: Option<&[u8]>, revision: Revision) -> Change {
-    match value {
+    match value.map(|bytes| layout::decode(&key, bytes, &revision)) {
         None => Change::Deleted(key),
-        Some(bytes) => match layout::decode(&key, bytes, &revision) {
-            Ok(object) => Change::Put(Entry { key, object, revision }),
-            Err(error) => Change::Unreadable(key, error.to_string()),
-        },
+        Some(Ok(object)) => Change::Put(Entry { key, object, revision }),
+        Some(Err(reason)) => Change::Unreadable(Unreadable { key, reason }),
     }
 }

@@ -1,6 +1,6 @@
 //! A datastore in memory, for tests: the stored bytes are those of the etcd layout.
 
-use crate::{Change, Error, Query, Scope, Store, Watch, Write, layout};
+use crate::{Change, Error, Listing, Query, Scope, Store, Watch, Write, layout};
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -56,21 +56,26 @@ impl Memory {
 }
 
 impl Content {
-    fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
-        let Some((bytes, revision)) = self.values.get(&layout::path(key)) else { return Ok(None) };
-        let revision = Revision(revision.to_string());
-        Ok(Some(Entry { key: key.clone(), object: layout::decode(key, bytes, &revision)?, revision }))
+    fn get(&self, key: &Key) -> Listing {
+        let mut found = Listing::default();
+        if let Some((bytes, revision)) = self.values.get(&layout::path(key)) {
+            found.add(key.clone(), bytes, Revision(revision.to_string()));
+        }
+        found
     }
 
-    fn list(&self, scope: &Scope) -> Vec<Entry> {
+    fn list(&self, scope: &Scope) -> Listing {
         let of_prefix = |prefix: String| {
             let from = self.values.range(prefix.clone()..);
             from.take_while(move |(path, _)| path.starts_with(&prefix))
         };
-        let values = layout::prefixes(scope).into_iter().flat_map(of_prefix);
-        values
-            .filter_map(|(path, (bytes, revision))| crate::listed(path, bytes, Revision(revision.to_string())))
-            .collect()
+        let mut found = Listing::default();
+        for (path, (bytes, revision)) in layout::prefixes(scope).into_iter().flat_map(of_prefix) {
+            if let Some(key) = layout::parse(path) {
+                found.add(key, bytes, Revision(revision.to_string()));
+            }
+        }
+        found
     }
 
     fn check(&self, write: &Write) -> Result<(), Error> {
@@ -103,22 +108,21 @@ impl Content {
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &Key) -> Result<Entry, Error> {
-        self.content().get(key)?.ok_or_else(|| Error::NotFound(layout::describe(key)))
+        self.content().get(key).one()?.ok_or_else(|| Error::NotFound(layout::describe(key)))
     }
 
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error> {
         let content = self.content();
         Ok((content.list(scope), Revision(content.revision.to_string())))
     }
 
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         let content = self.content();
         let answer = |query: &Query| match query {
-            Query::Get(key) => Ok(content.get(key)?.into_iter().collect()),
-            Query::List(scope) => Ok(content.list(scope)),
+            Query::Get(key) => content.get(key),
+            Query::List(scope) => content.list(scope),
         };
-        let found: Result<_, Error> = queries.iter().map(answer).collect();
-        Ok((found?, Revision(content.revision.to_string())))
+        Ok((queries.iter().map(answer).collect(), Revision(content.revision.to_string())))
     }
 
     async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), Error> {

@@ -38,8 +38,9 @@ async fn follow(
     let mut snapshot = vec![Event::Init];
     let mut watches = FuturesUnordered::new();
     for scope in scopes {
-        let (entries, revision) = store.list(scope).await?;
-        snapshot.extend(entries.into_iter().map(Event::InitApply));
+        let (listing, revision) = store.list(scope).await?;
+        snapshot.extend(listing.entries.into_iter().map(Event::InitApply));
+        snapshot.extend(listing.unreadable.into_iter().map(Event::Unreadable));
         watches.push(wait(store.watch(scope, &revision).await?));
     }
     snapshot.push(Event::InitDone);
@@ -72,9 +73,6 @@ fn event(change: Change) -> Event {
     match change {
         Change::Put(entry) => Event::Apply(entry),
         Change::Deleted(key) => Event::Delete(key),
-        Change::Unreadable(key, reason) => {
-            tracing::warn!(key = %crate::layout::path(&key), reason, "an unreadable object counts as absent");
-            Event::Delete(key)
-        }
+        Change::Unreadable(unreadable) => Event::Unreadable(unreadable),
     }
 }

@@ -5,7 +5,7 @@ use api::kind::IpPoolSpec;
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use datastore::config::Config;
-use datastore::{Change, Error, Query, Scope, Store, Write};
+use datastore::{Change, Error, Listing, Query, Scope, Store, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ fn kind_of<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
 async fn exercise(store: &dyn Store) {
     let scope = Scope::Kind(Kind::IPPool);
     let (none, start) = store.list(&scope).await.expect("an empty list");
-    assert!(none.is_empty());
+    assert_eq!(none, Listing::default());
     let mut watch = store.watch(&scope, &start).await.expect("a watch");
 
     let (key, object) = pool("a", "10.0.0.0/16");
@@ -101,7 +101,7 @@ async fn exercise(store: &dyn Store) {
     let absent = [Write::Delete(other.clone(), store.get(&other).await.expect("there").revision)];
     let absent = [absent.as_slice(), &[Write::Expect(key.clone(), None)]].concat();
     let (left, _) = store.list(&scope).await.expect("a list");
-    assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&other]);
+    assert_eq!(left.entries.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&other]);
 
     let mut seen = Vec::new();
     while seen.len() < 4 {
@@ -130,11 +130,40 @@ async fn read_many(store: &dyn Store) {
     let (mut found, revision) = store.read(&queries).await.expect("answers");
     let (listed, now) = store.list(&Scope::Kind(Kind::IPPool)).await.expect("a list");
     assert_eq!((found.len(), revision), (queries.len(), now));
-    assert_eq!(found.pop(), Some(Vec::new()));
+    assert_eq!(found.pop(), Some(Listing::default()));
     assert_eq!(found.pop(), Some(listed));
-    assert_eq!(found.remove(1), Vec::new());
-    assert_eq!(found.concat(), entries);
-    assert_eq!(store.read(&[]).await.expect("no answers").0, Vec::<Vec<api::Entry>>::new());
+    assert_eq!(found.remove(1), Listing::default());
+    assert_eq!(found.into_iter().flat_map(|listing| listing.entries).collect::<Vec<_>>(), entries);
+    assert_eq!(store.read(&[]).await.expect("no answers").0, Vec::<Listing>::new());
+}
+
+/// What is stored and cannot be read is told by each way of reading, with its key and the reason, beside the rest.
+async fn unreadable(store: &dyn Store, spoil: impl AsyncFn(&str, &str)) {
+    let scope = Scope::Kind(Kind::IPPool);
+    let (good, object) = pool("good", "10.11.0.0/16");
+    store.create(&good, &object).await.expect("created");
+    let (_, start) = store.list(&scope).await.expect("a list");
+    let mut watch = store.watch(&scope, &start).await.expect("a watch");
+    let key = Key::global(Kind::IPPool, "spoilt");
+    spoil(&datastore::layout::path(&key), r#"{"spec":{"cidr":"#).await;
+
+    let (listing, _) = store.list(&scope).await.expect("a list");
+    assert!(listing.entries.iter().any(|entry| entry.key == good), "the others are listed");
+    let [found] = listing.unreadable.as_slice() else { panic!("one is unreadable: {:?}", listing.unreadable) };
+    assert_eq!(found.key, key);
+    assert!(found.reason.contains("EOF"), "{}", found.reason);
+    let queries = [Query::Get(key.clone()), Query::Get(good), Query::List(scope)];
+    let (answers, _) = store.read(&queries).await.expect("answers");
+    assert_eq!(answers[0], Listing { entries: Vec::new(), unreadable: vec![found.clone()] });
+    assert_eq!((answers[1].entries.len(), &answers[2]), (1, &listing));
+    let seen = watch.next().await.expect("changes");
+    assert_eq!(seen, [Change::Unreadable(found.clone())]);
+
+    let error = store.get(&key).await.expect_err("it cannot be read");
+    let path = "/calico/resources/v3/projectcalico.org/ippools/spoilt";
+    assert_eq!(error.to_string(), format!("{path}: stored value cannot be read: {}", found.reason));
+    assert_eq!(kind_of(listing.whole()), "corrupt");
+    store.delete(&key, None).await.expect("it can be deleted");
 }
 
 /// An answer of more than 4 MiB, which is all that a gRPC client takes unless told otherwise.
@@ -148,13 +177,15 @@ async fn read_much(store: &dyn Store) {
         keys.push(key);
     }
     let (listed, _) = store.list(&Scope::Kind(Kind::IPPool)).await.expect("a list");
-    assert!(keys.iter().all(|key| listed.iter().any(|entry| entry.key == *key)));
+    assert!(keys.iter().all(|key| listed.entries.iter().any(|entry| entry.key == *key)));
 }
 
 #[tokio::test]
 async fn memory() {
     exercise(&datastore::memory::Memory::new()).await;
     read_many(&datastore::memory::Memory::new()).await;
+    let store = datastore::memory::Memory::new();
+    unreadable(&store, async |path, value| store.put_raw(path, value.as_bytes())).await;
 }
 
 #[tokio::test]
@@ -164,6 +195,11 @@ async fn etcd() {
     let store = datastore::connect(&config).await.expect("a client");
     exercise(store.as_ref()).await;
     read_many(store.as_ref()).await;
+    let kv = etcd_client::Client::connect([&etcd.endpoint], None).await.expect("a client").kv_client();
+    unreadable(store.as_ref(), async |path, value| {
+        kv.clone().put(path, value, None).await.expect("stored");
+    })
+    .await;
     read_much(store.as_ref()).await;
 }
 

@@ -7,17 +7,17 @@ use crate::stored::{Stored, as_affinity, as_block, as_config, as_handle};
 use api::event::{Entry, Key, Object};
 use api::ipam::{Affinity, Block, Config, Handle};
 use api::{Kind, Resource};
-use datastore::{Error, Query, Scope};
+use datastore::{Error, Listing, Query, Scope};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
 /// The answers to a list of queries, to be taken in the queries' order.
-pub(crate) struct Answers(std::vec::IntoIter<Vec<Entry>>);
+pub(crate) struct Answers(std::vec::IntoIter<Listing>);
 
 impl Answers {
     /// The next answer as it came.
     pub(crate) fn next(&mut self) -> Vec<Entry> {
-        self.0.next().expect("as many answers are taken as queries were asked")
+        self.0.next().expect("as many answers are taken as queries were asked").entries
     }
 
     fn only<T>(&mut self, read: impl FnOnce(Entry) -> Option<T>) -> Option<T> {
@@ -132,6 +132,11 @@ impl Ipam<'_> {
     /// Reads what is asked for, in one round trip.
     pub(crate) async fn ask(&self, queries: &[Query]) -> Result<Answers, Error> {
         let (found, _) = self.store.read(queries).await?;
+        for (query, listing) in queries.iter().zip(&found) {
+            if let (Query::Get(_), Some(unreadable)) = (query, listing.unreadable.first()) {
+                return Err(unreadable.clone().into());
+            }
+        }
         Ok(Answers(found.into_iter()))
     }
 }

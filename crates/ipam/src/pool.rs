@@ -187,7 +187,7 @@ impl Chooser<'_> {
 impl Ipam<'_> {
     /// Every readable pool, in the order of their names.
     pub(crate) async fn read_pools(&self) -> Result<Vec<Pool>, Error> {
-        let (entries, _) = self.store.list(&Scope::Kind(Kind::IPPool)).await?;
-        Ok(Pool::all(entries))
+        let (listing, _) = self.store.list(&Scope::Kind(Kind::IPPool)).await?;
+        Ok(Pool::all(listing.entries))
     }
 }

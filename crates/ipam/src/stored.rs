@@ -36,20 +36,20 @@ impl Ipam<'_> {
 
     /// Every block, in key order.
     pub(crate) async fn read_blocks(&self) -> Result<Vec<Stored<Block>>, Error> {
-        let (entries, _) = self.store.list(&Scope::Blocks).await?;
-        Ok(entries.into_iter().filter_map(as_block).collect())
+        let (listing, _) = self.store.list(&Scope::Blocks).await?;
+        Ok(listing.entries.into_iter().filter_map(as_block).collect())
     }
 
     /// The owner's affinities, in key order.
     pub(crate) async fn read_affinities(&self, owner: &Owner) -> Result<Vec<(IpNet, Stored<Affinity>)>, Error> {
-        let (entries, _) = self.store.list(&Scope::AffinitiesOf(owner.kind, owner.name.clone())).await?;
-        Ok(entries.into_iter().filter_map(as_affinity).map(|(_, block, affinity)| (block, affinity)).collect())
+        let (listing, _) = self.store.list(&Scope::AffinitiesOf(owner.kind, owner.name.clone())).await?;
+        Ok(listing.entries.into_iter().filter_map(as_affinity).map(|(_, block, affinity)| (block, affinity)).collect())
     }
 
     /// Everybody's affinities, in key order.
     pub(crate) async fn read_all_affinities(&self) -> Result<Vec<(Owner, IpNet)>, Error> {
-        let (entries, _) = self.store.list(&Scope::Affinities).await?;
-        Ok(entries.into_iter().filter_map(as_affinity).map(|(owner, block, _)| (owner, block)).collect())
+        let (listing, _) = self.store.list(&Scope::Affinities).await?;
+        Ok(listing.entries.into_iter().filter_map(as_affinity).map(|(owner, block, _)| (owner, block)).collect())
     }
 
     pub(crate) async fn read_handle(&self, id: &str) -> Result<Option<Stored<Handle>>, Error> {

@@ -6,7 +6,7 @@ use api::kind::{IpPoolSpec, NodeSpec};
 use api::{ObjectMeta, Resource, Typed};
 use async_trait::async_trait;
 use datastore::config::Config;
-use datastore::{Error, Query, Scope, Store, Watch, Write};
+use datastore::{Error, Listing, Query, Scope, Store, Watch, Write};
 use ipam::{AutoAssign, Ipam, SystemClock};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -252,12 +252,12 @@ impl Store for Counting {
         self.inner.get(key).await
     }
 
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.list(scope).await
     }
 
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.read(queries).await
     }

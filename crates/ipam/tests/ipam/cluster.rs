@@ -6,7 +6,7 @@ use api::kind::{IpPoolSpec, IpReservationSpec, NodeSpec};
 use api::{ObjectMeta, Resource, Typed};
 use async_trait::async_trait;
 use datastore::memory::Memory;
-use datastore::{Error, Query, Scope, Store, Watch, Write};
+use datastore::{Error, Listing, Query, Scope, Store, Watch, Write};
 use ipam::{AutoAssign, Clock, Ipam};
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -119,8 +119,8 @@ impl Cluster {
     }
 
     pub(crate) async fn blocks(&self) -> Vec<Block> {
-        let (entries, _) = self.store.memory.list(&Scope::Blocks).await.unwrap();
-        let blocks = entries.into_iter().filter_map(|entry| {
+        let (listing, _) = self.store.memory.list(&Scope::Blocks).await.unwrap();
+        let blocks = listing.entries.into_iter().filter_map(|entry| {
             let Object::Block(block) = entry.object else { return None };
             Some(block)
         });
@@ -182,12 +182,12 @@ impl Store for Probe {
         self.memory.get(key).await
     }
 
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error> {
         self.turn(&self.reads).await;
         self.memory.list(scope).await
     }
 
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         self.turn(&self.reads).await;
         self.memory.read(queries).await
     }

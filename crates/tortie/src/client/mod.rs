@@ -130,8 +130,9 @@ impl Client {
         namespace: &str,
     ) -> Result<(Vec<Resource>, String), ClientError> {
         let scope = if namespace.is_empty() { Scope::Kind(kind) } else { Scope::Namespace(kind, namespace.to_owned()) };
-        let (entries, revision) = self.store.list(&scope).await?;
-        let mut resources: Vec<Resource> = entries.into_iter().map(|e| resource(e.object)).collect::<Result<_, _>>()?;
+        let (listing, revision) = self.store.list(&scope).await?;
+        let mut resources: Vec<Resource> =
+            listing.entries.into_iter().map(|e| resource(e.object)).collect::<Result<_, _>>()?;
         if kind == Kind::Profile {
             resources.push(default_allow_profile());
             resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));

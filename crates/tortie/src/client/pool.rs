@@ -29,8 +29,8 @@ impl Client {
         }
         let size = pool.spec.block_size.unwrap_or_default();
         let (blocks, _) = self.store().list(&Scope::Blocks).await?;
-        for block in blocks {
-            let Key::Block(block) = block.key else { continue };
+        for key in blocks.entries.into_iter().map(|entry| entry.key) {
+            let Key::Block(block) = key else { continue };
             if cidr.contains(&block) && block.prefix_len() != size {
                 let reason = format!(
                     "IPPool blocksSize conflicts with existing allocations that use a different blockSize: {block}"

@@ -62,14 +62,14 @@ pub(crate) async fn find(client: &Client, namespace: &str, name: &str, network: 
         Query::Get(Key::global(Kind::Profile, network)),
     ];
     let (answers, _) = client.store().read(&queries).await?;
-    let mut found = answers.into_iter().map(|entries| match entries.into_iter().next().map(|entry| entry.object) {
-        Some(Object::Resource(resource)) => Some(resource),
-        _ => None,
-    });
-    let mut next = || found.next().flatten();
-    demand_ready(next().as_ref())?;
-    let endpoint = next().map(as_endpoint).transpose()?;
-    Ok(Found { endpoint, profile: next().is_some() || network == api::initial::DEFAULT_ALLOW })
+    let mut answers = answers.into_iter();
+    let mut next = || match answers.next().unwrap_or_default().one()?.map(|entry| entry.object) {
+        Some(Object::Resource(resource)) => Ok::<_, CniError>(Some(resource)),
+        _ => Ok(None),
+    };
+    demand_ready(next()?.as_ref())?;
+    let endpoint = next()?.map(as_endpoint).transpose()?;
+    Ok(Found { endpoint, profile: next()?.is_some() || network == api::initial::DEFAULT_ALLOW })
 }
 
 /// Reads an endpoint; none is no error.

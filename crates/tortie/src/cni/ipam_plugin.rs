@@ -185,9 +185,9 @@ async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec
     if asked.iter().all(|(words, _)| words.is_empty()) {
         return Ok(None);
     }
-    let (entries, _) = store.list(&Scope::Kind(Kind::IPPool)).await?;
+    let (listing, _) = store.list(&Scope::Kind(Kind::IPPool)).await?;
     let named = |word: &str| {
-        entries.iter().find_map(|entry| {
+        listing.entries.iter().find_map(|entry| {
             let Object::Resource(Resource::IPPool(pool)) = &entry.object else { return None };
             (pool.metadata.name == word).then(|| pool.spec.cidr.parse().ok()).flatten()
         })

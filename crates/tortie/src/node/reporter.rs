@@ -60,7 +60,7 @@ impl Reporter {
                     metrics::resync(Resync::InSync);
                     self.health.borrow_mut().report(Part::Graph, true, "", Instant::now());
                 }
-                Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) => {}
+                Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) | Event::Unreadable(_) => {}
             }
         }
     }

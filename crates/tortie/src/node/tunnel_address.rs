@@ -20,6 +20,7 @@ pub(crate) fn is_concerned(event: &Event, node: &str) -> bool {
         Event::InitDone => return true,
         Event::Apply(entry) => &entry.key,
         Event::Delete(key) => key,
+        Event::Unreadable(unreadable) => &unreadable.key,
     };
     matches!(key, Key::Resource { kind: Kind::IPPool, .. }) || *key == Key::global(Kind::Node, node)
 }

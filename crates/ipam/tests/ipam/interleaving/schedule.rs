@@ -10,7 +10,7 @@ use super::judge::Judge;
 use api::event::{Entry, Key, Object, Revision};
 use async_trait::async_trait;
 use datastore::memory::Memory;
-use datastore::{Error, Query, Scope, Store, Watch, Write};
+use datastore::{Error, Listing, Query, Scope, Store, Watch, Write};
 use futures::future::LocalBoxFuture;
 use futures::task::noop_waker;
 use std::collections::BTreeSet;
@@ -281,11 +281,11 @@ impl Store for Stepped {
         self.step(self.memory.get(key), false).await
     }
 
-    async fn list(&self, scope: &Scope) -> Result<(Vec<Entry>, Revision), Error> {
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error> {
         self.step(self.memory.list(scope), false).await
     }
 
-    async fn read(&self, queries: &[Query]) -> Result<(Vec<Vec<Entry>>, Revision), Error> {
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         self.step(self.memory.read(queries), false).await
     }
 
