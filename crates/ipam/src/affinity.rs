@@ -2,7 +2,7 @@
 
 use crate::block;
 use crate::owner::Owner;
-use crate::stored::put_block;
+use crate::stored::{block_of, put_block};
 use crate::{ATTEMPTS, Ipam, answers};
 use api::event::Key;
 use datastore::{Error, Write};
@@ -64,11 +64,11 @@ impl Ipam<'_> {
     ) -> Result<(), LetGoError> {
         for _ in 0..ATTEMPTS {
             let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
-            let affinity = answers.affinity();
+            let affinity = answers.affinity()?;
             let mut writes: Vec<Write> = Vec::new();
             writes.extend(affinity.map(|affinity| Write::Delete(owner.key(cidr), affinity.revision)));
             let mut problem = None;
-            let stored = answers.block();
+            let stored = answers.block()?;
             if !writes.is_empty() {
                 // somebody of the same owner may be claiming the block, in several steps
                 let seen = stored.as_ref().map(|stored| stored.revision.clone());
@@ -103,7 +103,7 @@ impl Ipam<'_> {
     /// Releases all affinities of a host; returns the blocks that [`Condition::Empty`] let it keep.
     pub async fn release_host_affinities(&self, owner: &Owner, condition: Condition) -> Result<Vec<IpNet>, LetGoError> {
         let mut kept = Vec::new();
-        for (block, _) in self.read_affinities(owner).await? {
+        for block in self.read_affinities(owner).await? {
             match self.let_go(owner, block, condition, None).await {
                 Ok(()) | Err(LetGoError::Claimed { .. }) => {}
                 Err(LetGoError::NotEmpty(block)) => kept.push(block),
@@ -114,9 +114,16 @@ impl Ipam<'_> {
     }
 
     /// Releases everybody's affinities for blocks of a pool, again until there are none.
+    ///
+    /// Does nothing where a block or an affinity of the pool cannot be read: the error names it.
     pub async fn release_pool_affinities(&self, pool: IpNet) -> Result<(), LetGoError> {
         for _ in 0..ATTEMPTS {
-            let mut affinities = self.read_all_affinities().await?;
+            let affinities = self.read_all_affinities().await?;
+            let unreadable = affinities.unreadable.into_iter().chain(self.read_blocks().await?.unreadable);
+            if let Some(one) = unreadable.into_iter().find(|one| is_within(&one.key, pool)) {
+                return Err(Error::from(one).into());
+            }
+            let mut affinities = affinities.found;
             affinities.retain(|(_, block)| pool.contains(block));
             if affinities.is_empty() {
                 return Ok(());
@@ -130,4 +137,8 @@ impl Ipam<'_> {
         }
         Err(LetGoError::Contended(pool))
     }
+}
+
+fn is_within(key: &Key, pool: IpNet) -> bool {
+    block_of(key).is_some_and(|block| pool.contains(&block))
 }

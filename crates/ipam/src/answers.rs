@@ -3,11 +3,11 @@
 use crate::Ipam;
 use crate::owner::Owner;
 use crate::pool::Pool;
-use crate::stored::{Stored, as_affinity, as_block, as_config, as_handle};
-use api::event::{Entry, Key, Object};
+use crate::stored::{Partial, Stored, as_affinity, as_block, as_config, as_handle};
+use api::event::{Entry, Key, Object, Unreadable};
 use api::ipam::{Affinity, Block, Config, Handle};
 use api::{Kind, Resource};
-use datastore::{Error, Listing, Query, Scope};
+use datastore::{Error, Listing, Query, Scope, layout};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -16,53 +16,57 @@ pub(crate) struct Answers(std::vec::IntoIter<Listing>);
 
 impl Answers {
     /// The next answer as it came.
-    pub(crate) fn next(&mut self) -> Vec<Entry> {
-        self.0.next().expect("as many answers are taken as queries were asked").entries
+    pub(crate) fn next(&mut self) -> Listing {
+        self.0.next().expect("as many answers are taken as queries were asked")
     }
 
-    fn only<T>(&mut self, read: impl FnOnce(Entry) -> Option<T>) -> Option<T> {
-        self.next().pop().and_then(read)
+    fn only<T>(&mut self, read: impl FnOnce(Entry) -> Option<T>) -> Result<Option<T>, Error> {
+        Ok(self.next().one()?.and_then(read))
     }
 
     /// Answers [`block`].
-    pub(crate) fn block(&mut self) -> Option<Stored<Block>> {
+    pub(crate) fn block(&mut self) -> Result<Option<Stored<Block>>, Error> {
         self.only(as_block)
     }
 
-    /// Answers [`blocks`], in key order.
-    pub(crate) fn blocks(&mut self) -> Vec<Stored<Block>> {
-        self.next().into_iter().filter_map(as_block).collect()
+    /// Answers [`blocks`].
+    pub(crate) fn blocks(&mut self) -> Partial<Stored<Block>> {
+        Partial::of(self.next(), as_block)
     }
 
     /// Answers [`affinity`].
-    pub(crate) fn affinity(&mut self) -> Option<Stored<Affinity>> {
-        self.only(as_affinity).map(|(_, _, affinity)| affinity)
+    pub(crate) fn affinity(&mut self) -> Result<Option<Stored<Affinity>>, Error> {
+        self.only(|entry| as_affinity(entry).map(|(_, _, affinity)| affinity))
     }
 
-    /// Answers [`affinities`], in key order.
-    pub(crate) fn affinities(&mut self) -> Vec<(IpNet, Stored<Affinity>)> {
-        self.next().into_iter().filter_map(as_affinity).map(|(_, block, affinity)| (block, affinity)).collect()
+    /// Answers [`affinities`].
+    pub(crate) fn affinities(&mut self) -> Partial<(IpNet, Stored<Affinity>)> {
+        Partial::of(self.next(), |entry| as_affinity(entry).map(|(_, block, affinity)| (block, affinity)))
     }
 
     /// Answers [`handle`].
-    pub(crate) fn handle(&mut self) -> Option<Stored<Handle>> {
+    pub(crate) fn handle(&mut self) -> Result<Option<Stored<Handle>>, Error> {
         self.only(as_handle)
     }
 
     /// Answers [`config`].
-    pub(crate) fn config(&mut self) -> Option<Stored<Config>> {
+    pub(crate) fn config(&mut self) -> Result<Option<Stored<Config>>, Error> {
         self.only(as_config)
     }
 
-    /// Answers [`pools`]: the readable ones, in the order of their names.
-    pub(crate) fn pools(&mut self) -> Vec<Pool> {
+    /// Answers [`pools`], in the order of their names.
+    pub(crate) fn pools(&mut self) -> Partial<Pool> {
         Pool::all(self.next())
     }
 
     /// Answers [`reservations`] with their ranges; what cannot be read reserves nothing.
     pub(crate) fn reservations(&mut self) -> Vec<IpNet> {
         let mut reserved = Vec::new();
-        for entry in self.next() {
+        let listing = self.next();
+        for Unreadable { key, reason } in &listing.unreadable {
+            tracing::warn!(key = %layout::path(key), reason, "a reservation that cannot be read reserves nothing");
+        }
+        for entry in listing.entries {
             let Object::Resource(Resource::IPReservation(reservation)) = entry.object else { continue };
             let (name, cidrs) = (&reservation.metadata.name, &reservation.spec.reserved_cidrs);
             let ranges: Vec<IpNet> = reservation.spec.ranges().collect();
@@ -75,7 +79,7 @@ impl Answers {
     }
 
     /// Answers [`node`] with the node's labels; none if there is no such node.
-    pub(crate) fn node_labels(&mut self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn node_labels(&mut self) -> Result<Option<BTreeMap<String, String>>, Error> {
         self.only(|entry| {
             let Object::Resource(Resource::Node(node)) = entry.object else { return None };
             Some(node.metadata.labels)
@@ -132,11 +136,6 @@ impl Ipam<'_> {
     /// Reads what is asked for, in one round trip.
     pub(crate) async fn ask(&self, queries: &[Query]) -> Result<Answers, Error> {
         let (found, _) = self.store.read(queries).await?;
-        for (query, listing) in queries.iter().zip(&found) {
-            if let (Query::Get(_), Some(unreadable)) = (query, listing.unreadable.first()) {
-                return Err(unreadable.clone().into());
-            }
-        }
         Ok(Answers(found.into_iter()))
     }
 }

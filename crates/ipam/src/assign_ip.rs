@@ -51,8 +51,8 @@ impl Ipam<'_> {
     pub async fn assign_ip(&self, request: &AssignIp) -> Result<(), AssignIpError> {
         let address = request.address;
         let mut answers = self.ask(&[answers::config(), answers::pools()]).await?;
-        let config = self.config_or_default(answers.config()).await?;
-        let pools = answers.pools();
+        let config = self.config_or_default(answers.config()?).await?;
+        let pools = answers.pools().found;
         let cidr = pools.iter().filter(|pool| pool.enabled).find_map(|pool| pool.blocks().containing(address));
         let cidr = cidr.ok_or(AssignIpError::NotInPool(address))?;
         let owner = Owner::host(&request.host);
@@ -63,8 +63,8 @@ impl Ipam<'_> {
             let mut queries = vec![answers::block(cidr), answers::affinity(&owner, cidr)];
             queries.extend(cursor.query());
             let mut answers = self.ask(&queries).await?;
-            let (stored, affinity) = (answers.block(), answers.affinity());
-            cursor.learn(&mut answers);
+            let (stored, affinity) = (answers.block()?, answers.affinity()?);
+            cursor.learn(&mut answers)?;
             let mut writes: Vec<Write> = Vec::new();
             let (mut block, revision) = match stored {
                 Some(stored) => (stored.value, Some(stored.revision)),

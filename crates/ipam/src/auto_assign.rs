@@ -183,12 +183,12 @@ impl Ipam<'_> {
             queries.push(answers::node(&request.host));
         }
         let mut answers = self.ask(&queries).await?;
-        let config = answers.config();
-        let (pools, reserved, affinities) = (answers.pools(), answers.reservations(), answers.affinities());
+        let config = answers.config()?;
+        let (pools, reserved, affinities) = (answers.pools().found, answers.reservations(), answers.affinities().found);
         let node_labels = match request.use_ {
             Use::Workload | Use::Tunnel => {
                 let key = Key::global(Kind::Node, &request.host);
-                answers.node_labels().ok_or_else(|| Error::NotFound(layout::describe(&key)))?
+                answers.node_labels()?.ok_or_else(|| Error::NotFound(layout::describe(&key)))?
             }
             Use::LoadBalancer => BTreeMap::new(),
         };

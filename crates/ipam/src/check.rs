@@ -8,6 +8,7 @@
 pub(crate) mod allocation;
 mod books;
 mod snapshot;
+mod unknown;
 mod user;
 
 pub use allocation::Allocation;
@@ -15,9 +16,11 @@ pub use books::Miscount;
 pub use snapshot::{HandleRecord, Snapshot};
 pub use user::{User, UserKind};
 
+use api::Unreadable;
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use unknown::Unknown;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +31,8 @@ pub struct Findings {
     pub users: BTreeMap<IpAddr, Vec<User>>,
     /// Allocated, but used by nobody.
     pub leaked: Vec<IpAddr>,
+    /// Allocated, and used by nobody who can be read; there is somebody who cannot.
+    pub undecided: Vec<IpAddr>,
     /// Used without an allocation, in no enabled pool.
     pub outside_pools: Vec<IpAddr>,
     /// Used without an allocation, in an enabled pool.
@@ -52,6 +57,8 @@ pub struct Findings {
     pub affinity_faults: Vec<String>,
     /// Addresses of nodes and endpoints that cannot be read, one sentence each.
     pub unreadable: Vec<String>,
+    /// Objects that cannot be read. Nothing is judged by what they may say.
+    pub unread: Vec<Unreadable>,
 }
 
 impl Findings {
@@ -70,6 +77,7 @@ impl Findings {
             self.block_faults.len(),
             self.affinity_faults.len(),
             self.unreadable.len(),
+            self.unread.len(),
         ]
         .iter()
         .sum()
@@ -92,20 +100,24 @@ pub fn check(snapshot: &Snapshot) -> Findings {
         findings.users.entry(user.address).or_default().push(user);
     }
     findings.unreadable = unreadable;
-    compare(&mut findings, &snapshot.active_pools());
-    books::handles(snapshot, &mut findings);
+    findings.unread = snapshot.unreadable.clone();
+    let unknown = Unknown::of(snapshot);
+    compare(&mut findings, &snapshot.active_pools(), &unknown);
+    books::handles(snapshot, &unknown, &mut findings);
     findings.block_faults = books::blocks(&snapshot.blocks);
-    let nodes: BTreeSet<&str> = snapshot.nodes.iter().map(|node| node.metadata.name.as_str()).collect();
-    findings.affinity_faults = books::affinities(&snapshot.blocks, &snapshot.affinities, &nodes);
+    findings.affinity_faults = books::affinities(snapshot, &unknown);
     findings
 }
 
 /// Compares allocations with users.
-fn compare(findings: &mut Findings, pools: &[IpNet]) {
+fn compare(findings: &mut Findings, pools: &[IpNet], unknown: &Unknown<'_>) {
+    let more_users = unknown.users() || !findings.unreadable.is_empty();
     for (address, allocations) in &findings.allocations {
         let users = findings.users.get(address).map(Vec::as_slice).unwrap_or_default();
-        if users.is_empty() {
-            findings.leaked.push(*address);
+        match users {
+            [] if more_users => findings.undecided.push(*address),
+            [] => findings.leaked.push(*address),
+            [_, ..] => {}
         }
         if allocations.len() > 1 {
             findings.doubled.push(*address);
@@ -117,12 +129,12 @@ fn compare(findings: &mut Findings, pools: &[IpNet]) {
         if users.len() > 1 {
             findings.shared.push(*address);
         }
-        if findings.allocations.contains_key(address) {
+        if findings.allocations.contains_key(address) || unknown.holder(*address) {
             continue;
         }
         if pools.iter().any(|pool| pool.contains(address)) {
             findings.unallocated.push(*address);
-        } else {
+        } else if !unknown.pools() {
             findings.outside_pools.push(*address);
         }
     }

@@ -8,8 +8,9 @@ use crate::owner::Owner;
 use crate::pool::Pool;
 use crate::search::Search;
 use crate::start::PoolBlocks;
-use crate::stored::{Ownership, Stored, confirm, put_block};
+use crate::stored::{Ownership, Partial, Stored, block_of, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, clock};
+use api::Unreadable;
 use api::ipam::{Affinity, Block};
 use datastore::{Error, Write};
 use ipnet::IpNet;
@@ -54,6 +55,29 @@ pub(crate) enum Claimed {
     AtLimit,
 }
 
+/// Every block there is.
+pub(crate) struct Blocks {
+    pub(crate) found: BTreeMap<IpNet, Stored<Block>>,
+    /// Blocks that cannot be read, or whose affinity for the owner cannot: nothing of them is touched.
+    barred: Vec<IpNet>,
+}
+
+impl Blocks {
+    /// Blocks as read, and the owner's affinities that cannot be read.
+    pub(crate) fn of(blocks: Partial<Stored<Block>>, affinities: &[Unreadable]) -> Self {
+        let unreadable = blocks.unreadable.iter().chain(affinities);
+        Blocks {
+            barred: unreadable.filter_map(|unreadable| block_of(&unreadable.key)).collect(),
+            found: blocks.found.into_iter().map(|stored| (stored.value.cidr, stored)).collect(),
+        }
+    }
+
+    /// Whether any address of a range may be of a block that is not to be touched.
+    pub(crate) fn is_barred(&self, range: IpNet) -> bool {
+        self.barred.iter().any(|barred| barred.contains(&range) || range.contains(barred))
+    }
+}
+
 /// A block that an owner may take.
 pub(crate) enum Candidate<'b> {
     /// Does not exist yet.
@@ -74,9 +98,9 @@ impl Search<'_, '_> {
         for _ in 0..ATTEMPTS {
             let queries = vec![answers::blocks(), answers::affinities(self.owner)];
             let mut answers = self.ask_with_handle(queries).await?;
-            let blocks: BTreeMap<IpNet, Stored<Block>> =
-                answers.blocks().into_iter().map(|stored| (stored.value.cidr, stored)).collect();
-            let affinities: BTreeMap<IpNet, Stored<Affinity>> = answers.affinities().into_iter().collect();
+            let (blocks, affinities) = (answers.blocks(), answers.affinities());
+            let blocks = Blocks::of(blocks, &affinities.unreadable);
+            let affinities: BTreeMap<IpNet, Stored<Affinity>> = affinities.found.into_iter().collect();
             let candidate = self.candidate(pools, &blocks, &passed_over);
             let is_own = matches!(candidate, Some(Candidate::Open(stored)) if self.owns(&stored.value));
             if !is_own && self.count_owned(pools, &blocks, &affinities) >= limit {
@@ -109,15 +133,10 @@ impl Search<'_, '_> {
     }
 
     /// How many blocks of the pools are the owner's, or would be if its claim were finished.
-    fn count_owned(
-        &self,
-        pools: &[&Pool],
-        blocks: &BTreeMap<IpNet, Stored<Block>>,
-        affinities: &BTreeMap<IpNet, Stored<Affinity>>,
-    ) -> usize {
+    fn count_owned(&self, pools: &[&Pool], blocks: &Blocks, affinities: &BTreeMap<IpNet, Stored<Affinity>>) -> usize {
         let is_owned = |cidr: &&IpNet| {
             pools.iter().any(|pool| pool.cidr.contains(*cidr))
-                && blocks.get(*cidr).is_none_or(|stored| self.owns(&stored.value))
+                && blocks.found.get(*cidr).is_none_or(|stored| self.owns(&stored.value))
         };
         affinities.keys().filter(is_owned).count()
     }
@@ -125,7 +144,7 @@ impl Search<'_, '_> {
     pub(crate) fn candidate<'b>(
         &self,
         pools: &[&Pool],
-        blocks: &'b BTreeMap<IpNet, Stored<Block>>,
+        blocks: &'b Blocks,
         passed_over: &BTreeSet<IpNet>,
     ) -> Option<Candidate<'b>> {
         let mut idle = None;
@@ -139,8 +158,8 @@ impl Search<'_, '_> {
                     continue;
                 }
                 place += 1;
-                match blocks.get(&cidr) {
-                    _ if passed_over.contains(&cidr) => {}
+                match blocks.found.get(&cidr) {
+                    _ if passed_over.contains(&cidr) || blocks.is_barred(cidr) => {}
                     None => return Some(Candidate::Absent(cidr)),
                     Some(stored) if self.is_open(&stored.value) => return Some(Candidate::Open(stored)),
                     Some(stored) if idle.is_none() && self.is_idle(&stored.value) => idle = Some(stored),
@@ -194,7 +213,7 @@ impl Ipam<'_> {
     pub async fn claim_affinity(&self, cidr: IpNet, owner: &Owner) -> Result<Claims, ClaimError> {
         let cidr = cidr.trunc();
         self.config().await?;
-        let pools = self.read_pools().await?;
+        let pools = self.read_pools().await?.found;
         let pool = pools.iter().find(|pool| pool.enabled && pool.cidr.contains(&cidr));
         let pool = pool.ok_or(ClaimError::NotInPool(cidr))?;
         let blocks = PoolBlocks::new(cidr, pool.block_size);
@@ -214,7 +233,7 @@ impl Ipam<'_> {
     async fn claim_block(&self, cidr: IpNet, owner: &Owner) -> Result<bool, ClaimError> {
         for _ in 0..ATTEMPTS {
             let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
-            let (affinity, stored) = (answers.affinity(), answers.block());
+            let (affinity, stored) = (answers.affinity()?, answers.block()?);
             let ownership = if stored.is_some() { Ownership::Kept } else { Ownership::Taken };
             let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref(), ownership).into_iter().collect();
             match stored {

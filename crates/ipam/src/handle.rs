@@ -4,7 +4,7 @@ use crate::answers::{self, Answers};
 use crate::stored::{Commit, Stored};
 use api::event::{Key, Object};
 use api::ipam::Handle;
-use datastore::{Query, Write};
+use datastore::{Error, Query, Write};
 use ipnet::IpNet;
 
 /// A handle to which one operation adds addresses.
@@ -33,10 +33,11 @@ impl<'r> HandleCursor<'r> {
     }
 
     /// Takes the answer to [`HandleCursor::query`], if that asked.
-    pub(crate) fn learn(&mut self, answers: &mut Answers) {
+    pub(crate) fn learn(&mut self, answers: &mut Answers) -> Result<(), Error> {
         if self.query().is_some() {
-            self.state = State::Known(answers.handle());
+            self.state = State::Known(answers.handle()?);
         }
+        Ok(())
     }
 
     /// The write that adds `count` addresses of a block; none without a handle.

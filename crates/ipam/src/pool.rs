@@ -3,12 +3,13 @@
 use crate::Ipam;
 use crate::auto_assign::{AutoAssignError, Family};
 use crate::start::PoolBlocks;
+use crate::stored::Partial;
 use crate::tunnel::Tunnel;
-use api::event::{Entry, Object};
+use api::event::{Entry, Object, Unreadable};
 use api::kind::IpPoolSpec;
 use api::selector::Selector;
 use api::{Kind, Resource, Typed};
-use datastore::{Error, Scope};
+use datastore::{Error, Listing, Scope, layout};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -66,17 +67,20 @@ impl Pool {
         })
     }
 
-    /// Every readable pool of a list, in the order of their names.
-    pub(crate) fn all(entries: Vec<Entry>) -> Vec<Pool> {
-        let mut pools = Vec::new();
-        for entry in entries {
-            let Object::Resource(Resource::IPPool(resource)) = entry.object else { continue };
+    /// The pools of a list, in the order of their names. One whose CIDR cannot be read counts as unreadable.
+    pub(crate) fn all(listing: Listing) -> Partial<Pool> {
+        let mut pools = Partial { found: Vec::new(), unreadable: listing.unreadable };
+        for Entry { key, object, .. } in listing.entries {
+            let Object::Resource(Resource::IPPool(resource)) = object else { continue };
             match Pool::new(&resource) {
-                Ok(pool) => pools.push(pool),
-                Err(error) => tracing::warn!(pool = resource.metadata.name, error, "ignoring a pool"),
+                Ok(pool) => pools.found.push(pool),
+                Err(reason) => pools.unreadable.push(Unreadable { key, reason }),
             }
         }
-        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        pools.found.sort_by(|a, b| a.name.cmp(&b.name));
+        for Unreadable { key, reason } in &pools.unreadable {
+            tracing::warn!(key = %layout::path(key), reason, "a pool that cannot be read gives out no address");
+        }
         pools
     }
 
@@ -185,9 +189,9 @@ impl Chooser<'_> {
 }
 
 impl Ipam<'_> {
-    /// Every readable pool, in the order of their names.
-    pub(crate) async fn read_pools(&self) -> Result<Vec<Pool>, Error> {
+    /// Every pool, in the order of their names.
+    pub(crate) async fn read_pools(&self) -> Result<Partial<Pool>, Error> {
         let (listing, _) = self.store.list(&Scope::Kind(Kind::IPPool)).await?;
-        Ok(Pool::all(listing.entries))
+        Ok(Pool::all(listing))
     }
 }

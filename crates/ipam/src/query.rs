@@ -3,7 +3,8 @@
 use crate::check::{Allocation, allocation};
 use crate::start::with_prefix;
 use crate::{Ipam, answers, block};
-use api::ipam::{Attribute, Block};
+use api::Unreadable;
+use api::ipam::Attribute;
 use datastore::Error;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -23,10 +24,10 @@ pub enum LookupError {
 }
 
 impl Ipam<'_> {
-    /// Every address that is given out, block by block.
-    pub async fn allocations(&self) -> Result<Vec<Allocation>, Error> {
-        let blocks: Vec<Block> = self.read_blocks().await?.into_iter().map(|stored| stored.value).collect();
-        Ok(allocation::all(&blocks).collect())
+    /// Every address that is given out, block by block, and the blocks that cannot be read.
+    pub async fn allocations(&self) -> Result<(Vec<Allocation>, Vec<Unreadable>), Error> {
+        let (blocks, unreadable) = self.blocks().await?;
+        Ok((allocation::all(&blocks).collect(), unreadable))
     }
 
     /// The addresses that a handle holds, each with its block's prefix length.
@@ -38,7 +39,7 @@ impl Ipam<'_> {
         let queries: Vec<_> = cidrs.iter().map(|cidr| answers::block(*cidr)).collect();
         let mut answers = self.ask(&queries).await?;
         for cidr in cidrs {
-            let Some(stored) = answers.block() else { continue };
+            let Some(stored) = answers.block()? else { continue };
             addresses.extend(
                 block::held_by(&stored.value, id)
                     .into_iter()
@@ -50,7 +51,7 @@ impl Ipam<'_> {
 
     /// Who holds an address.
     pub async fn attributes_of(&self, address: IpAddr) -> Result<Attribute, LookupError> {
-        let pools = self.read_pools().await?;
+        let pools = self.read_pools().await?.found;
         let stored = match self.locate(&pools, address).await? {
             Some(cidr) => self.read_block(cidr).await?,
             None => None,

@@ -6,7 +6,7 @@
 use crate::block::{self, Sequence};
 use crate::owner::Owner;
 use crate::pool::Pool;
-use crate::stored::{Stored, put_block};
+use crate::stored::{Stored, block_of, put_block};
 use crate::{ATTEMPTS, Ipam, answers, handle};
 use api::event::{Key, OwnerType, Revision};
 use api::ipam::{Block, Handle};
@@ -76,7 +76,7 @@ impl Ipam<'_> {
     /// A mismatch of handle or sequence number leaves that whole block as it is; the other blocks are done all
     /// the same, and the first problem is returned.
     pub async fn release_ips(&self, releases: &[Release]) -> Result<Vec<IpAddr>, ReleaseError> {
-        let pools = self.read_pools().await?;
+        let pools = self.read_pools().await?.found;
         let mut by_block: BTreeMap<IpNet, Vec<&Release>> = BTreeMap::new();
         let mut unassigned = Vec::new();
         for release in releases {
@@ -107,12 +107,14 @@ impl Ipam<'_> {
             let mut queries = vec![answers::block(cidr)];
             queries.extend(named.iter().map(|id| answers::handle(block::trim_handle(id))));
             let mut answers = self.ask(&queries).await?;
-            let Some(stored) = answers.block() else {
+            let Some(stored) = answers.block()? else {
                 let unassigned = releases.iter().map(|release| release.address).collect();
                 return Ok(Outcome { unassigned, emptied: None });
             };
-            let mut stored_handles: BTreeMap<&str, Option<Stored<Handle>>> =
-                named.iter().map(|id| (block::trim_handle(id), answers.handle())).collect();
+            let mut stored_handles: BTreeMap<&str, Option<Stored<Handle>>> = BTreeMap::new();
+            for id in &named {
+                stored_handles.insert(block::trim_handle(id), answers.handle()?);
+            }
             let mut block = stored.value;
             let mut unassigned = Vec::new();
             let mut ordinals = Vec::new();
@@ -151,23 +153,26 @@ impl Ipam<'_> {
 
     /// Releases every address of a handle; returns them.
     ///
-    /// What the handle names without holding it is left: another writer may be between its two steps.
+    /// What the handle names without holding it is left: another writer may be between its two steps. Blocks that
+    /// cannot be read keep their addresses, and the handle what it counts there; the error names the first of them.
     pub async fn release_by_handle(&self, handle: &str) -> Result<Vec<IpAddr>, ReleaseError> {
         let id = block::trim_handle(handle);
         let no_such = || ReleaseError::NoSuchHandle(id.to_owned());
         let mut stored = self.read_handle(id).await?.ok_or_else(no_such)?;
         let mut released = Vec::new();
         let mut settled = BTreeSet::new();
+        let mut unread = None;
         let mut overtaken = 0;
         loop {
             let named = stored.value.block.keys().filter_map(|block| block.parse::<IpNet>().ok());
             let open: Vec<IpNet> = named.filter(|cidr| !settled.contains(cidr)).collect();
             let some = &open[..open.len().min(BLOCKS_PER_TRANSACTION)];
             if some.is_empty() {
-                return Ok(released);
+                break;
             }
             let batch = self.batch(id, some).await?;
             settled.extend(batch.without.iter().copied());
+            unread = unread.or(batch.unread);
             if batch.taken.is_empty() {
                 continue;
             }
@@ -180,7 +185,7 @@ impl Ipam<'_> {
                     self.let_go_after_release(cidr, &owner, None).await;
                 }
                 if some.len() == open.len() {
-                    return Ok(released);
+                    break;
                 }
             } else {
                 overtaken += 1;
@@ -190,9 +195,10 @@ impl Ipam<'_> {
             }
             match self.read_handle(id).await? {
                 Some(read) => stored = read,
-                None => return Ok(released),
+                None => break,
             }
         }
+        unread.map_or(Ok(released), |error| Err(error.into()))
     }
 
     /// Deletes a handle that holds nothing, if it is still at a revision; returns whether it was.
@@ -210,7 +216,15 @@ impl Ipam<'_> {
         let mut answers = self.ask(&queries).await?;
         let mut batch = Batch::default();
         for cidr in cidrs {
-            let held = answers.block().map(|stored| (block::held_by(&stored.value, id), stored));
+            let stored = match answers.block() {
+                Ok(stored) => stored,
+                Err(error) => {
+                    batch.without.push(*cidr);
+                    batch.unread.get_or_insert(error);
+                    continue;
+                }
+            };
+            let held = stored.map(|stored| (block::held_by(&stored.value, id), stored));
             let Some((ordinals, stored)) = held.filter(|(ordinals, _)| !ordinals.is_empty()) else {
                 batch.without.push(*cidr);
                 continue;
@@ -231,7 +245,9 @@ impl Ipam<'_> {
             return Ok(Some(block));
         }
         let blocks = self.read_blocks().await?;
-        Ok(blocks.into_iter().map(|stored| stored.value.cidr).find(|cidr| cidr.contains(&address)))
+        let readable = blocks.found.into_iter().map(|stored| stored.value.cidr);
+        let mut all = readable.chain(blocks.unreadable.iter().filter_map(|unreadable| block_of(&unreadable.key)));
+        Ok(all.find(|cidr| cidr.contains(&address)))
     }
 
     async fn let_go_after_release(&self, block: IpNet, owner: &Owner, pools: Option<&[Pool]>) {
@@ -239,18 +255,17 @@ impl Ipam<'_> {
         if pools.is_none() {
             queries.push(answers::pools());
         }
-        let mut answers = match self.ask(&queries).await {
-            Ok(answers) => answers,
+        let answers = self.ask(&queries).await;
+        let (mut answers, labels) = match answers.and_then(|mut answers| Ok((answers.node_labels()?, answers))) {
+            Ok((Some(labels), answers)) => (answers, labels),
+            Ok((None, _)) => return tracing::debug!(%block, %owner, "keeping an empty block: its owner is not there"),
             Err(error) => return tracing::debug!(%block, %error, "keeping an empty block"),
-        };
-        let Some(labels) = answers.node_labels() else {
-            return tracing::debug!(%block, %owner, "keeping an empty block: its owner is not there");
         };
         let read;
         let pools = match pools {
             Some(pools) => pools,
             None => {
-                read = answers.pools();
+                read = answers.pools().found;
                 &read
             }
         };
@@ -267,8 +282,10 @@ struct Batch {
     addresses: Vec<IpAddr>,
     /// Blocks that become empty, and their owners.
     emptied: Vec<(IpNet, Owner)>,
-    /// Blocks in which the handle holds nothing.
+    /// Blocks in which the handle holds nothing, or that cannot be read.
     without: Vec<IpNet>,
+    /// Why one of them cannot be read.
+    unread: Option<Error>,
 }
 
 /// What became of the addresses of one block.

@@ -12,9 +12,9 @@ use crate::handle::HandleCursor;
 use crate::owner::Owner;
 use crate::pool::{Chooser, Pool};
 use crate::start::{Seed, Walk};
-use crate::stored::{Commit, Ownership, Stored, confirm, put_block};
+use crate::stored::{Commit, Ownership, Partial, Stored, block_of, confirm, put_block};
 use crate::{ATTEMPTS, Condition, Ipam, clock};
-use api::event::{Key, Revision};
+use api::event::{Key, Revision, Unreadable};
 use api::ipam::{Affinity, AffinityState, Block};
 use datastore::{Error, Query, Write};
 use ipnet::IpNet;
@@ -101,13 +101,16 @@ impl<'s> Search<'s, '_> {
     async fn take_from_own(&mut self, own: &[(IpNet, Stored<Affinity>)]) -> Result<usize, AutoAssignError> {
         let queries = own.iter().map(|(cidr, _)| answers::block(*cidr)).collect();
         let mut answers = self.ask_with_handle(queries).await?;
-        let blocks: Vec<Option<Stored<Block>>> = own.iter().map(|_| answers.block()).collect();
+        let blocks: Vec<_> = own.iter().map(|_| answers.block()).collect();
         let mut owned = 0;
         for ((cidr, affinity), stored) in own.iter().zip(blocks) {
             if self.missing() == 0 {
                 break;
             }
-            owned += usize::from(self.take_from(*cidr, affinity.clone(), stored).await?);
+            match stored {
+                Ok(stored) => owned += usize::from(self.take_from(*cidr, affinity.clone(), stored).await?),
+                Err(error) => tracing::warn!(owner = %self.owner, %error, "going round a block"),
+            }
         }
         Ok(owned)
     }
@@ -148,10 +151,13 @@ impl<'s> Search<'s, '_> {
             }
             let queries = vec![answers::block(cidr), answers::affinity(self.owner, cidr)];
             let mut answers = self.ask_with_handle(queries).await?;
-            stored = answers.block();
-            match answers.affinity() {
-                Some(read) => affinity = read,
-                None => return Ok(false),
+            match (answers.block(), answers.affinity()) {
+                (Ok(read), Ok(Some(also))) => (stored, affinity) = (read, also),
+                (_, Ok(None)) => return Ok(false),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(owner = %self.owner, %error, "going round a block");
+                    return Ok(false);
+                }
             }
         }
         Err(self.contended())
@@ -159,7 +165,7 @@ impl<'s> Search<'s, '_> {
 
     /// Assigns from existing blocks whoever owns them, in the order in which the owner would claim them.
     async fn borrow(&mut self, pools: &[&Pool]) -> Result<(), AutoAssignError> {
-        let blocks = self.ask_with_handle(vec![answers::blocks()]).await?.blocks();
+        let blocks = self.ask_with_handle(vec![answers::blocks()]).await?.blocks().found;
         for pool in pools {
             let walk = self.walk(pool);
             let placed = blocks.iter().filter_map(|stored| Some((walk.place_of(stored.value.cidr)?, stored)));
@@ -183,8 +189,12 @@ impl<'s> Search<'s, '_> {
                 return Ok(());
             }
             match self.ask_with_handle(vec![answers::block(cidr)]).await?.block() {
-                Some(read) => stored = read,
-                None => return Ok(()),
+                Ok(Some(read)) => stored = read,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(owner = %self.owner, %error, "going round a block");
+                    return Ok(());
+                }
             }
         }
         Err(self.contended())
@@ -196,7 +206,7 @@ impl<'s> Search<'s, '_> {
         let handle = self.cursor.query();
         queries.splice(0..0, handle);
         let mut answers = self.ipam.ask(&queries).await?;
-        self.cursor.learn(&mut answers);
+        self.cursor.learn(&mut answers)?;
         Ok(answers)
     }
 
@@ -261,7 +271,7 @@ impl<'s> Search<'s, '_> {
 
     /// Says for each pool why it has no more.
     pub(crate) async fn explain(&self, pools: &[&Pool]) -> Result<Vec<String>, AutoAssignError> {
-        let blocks = self.ipam.read_blocks().await?;
+        let Partial { found: blocks, unreadable } = self.ipam.read_blocks().await?;
         let config = &self.cluster.config;
         let mut reasons = Vec::new();
         if config.strict_affinity {
@@ -269,6 +279,10 @@ impl<'s> Search<'s, '_> {
         }
         if !config.auto_allocate_blocks {
             reasons.push("automatic allocation of blocks is disabled".to_owned());
+        }
+        for Unreadable { key, reason } in unreadable {
+            let block = block_of(&key).filter(|block| pools.iter().any(|pool| pool.cidr.contains(block)));
+            reasons.extend(block.map(|block| format!("block {block} cannot be read: {reason}")));
         }
         for pool in pools {
             let of_pool = blocks.iter().filter(|stored| pool.blocks().index_of(stored.value.cidr).is_some());

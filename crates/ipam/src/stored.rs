@@ -2,9 +2,9 @@
 
 use crate::Ipam;
 use crate::owner::Owner;
-use api::event::{Entry, Key, Object, Revision};
+use api::event::{Entry, Key, Object, Revision, Unreadable};
 use api::ipam::{Affinity, AffinityState, Block, Config, Handle};
-use datastore::{Error, Retry, Scope, Write};
+use datastore::{Error, Listing, Retry, Scope, Write};
 use ipnet::IpNet;
 
 /// A value and the revision it was read at.
@@ -12,6 +12,27 @@ use ipnet::IpNet;
 pub(crate) struct Stored<T> {
     pub(crate) value: T,
     pub(crate) revision: Revision,
+}
+
+/// What of a list can be read, in key order, and what cannot.
+#[derive(Clone, Debug)]
+pub(crate) struct Partial<T> {
+    pub(crate) found: Vec<T>,
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+impl<T> Partial<T> {
+    pub(crate) fn of(listing: Listing, read: impl FnMut(Entry) -> Option<T>) -> Self {
+        Partial { found: listing.entries.into_iter().filter_map(read).collect(), unreadable: listing.unreadable }
+    }
+}
+
+/// The block that a key is about: a block's own, or the one an affinity claims.
+pub(crate) fn block_of(key: &Key) -> Option<IpNet> {
+    match key {
+        Key::Block(block) | Key::Affinity { block, .. } => Some(*block),
+        Key::Resource { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => None,
+    }
 }
 
 /// What became of a transaction.
@@ -34,22 +55,22 @@ impl Ipam<'_> {
         Ok(self.read(&Key::Block(cidr)).await?.and_then(as_block))
     }
 
-    /// Every block, in key order.
-    pub(crate) async fn read_blocks(&self) -> Result<Vec<Stored<Block>>, Error> {
+    /// Every block.
+    pub(crate) async fn read_blocks(&self) -> Result<Partial<Stored<Block>>, Error> {
         let (listing, _) = self.store.list(&Scope::Blocks).await?;
-        Ok(listing.entries.into_iter().filter_map(as_block).collect())
+        Ok(Partial::of(listing, as_block))
     }
 
-    /// The owner's affinities, in key order.
-    pub(crate) async fn read_affinities(&self, owner: &Owner) -> Result<Vec<(IpNet, Stored<Affinity>)>, Error> {
+    /// The owner's affinities, in key order; an error names one that cannot be read.
+    pub(crate) async fn read_affinities(&self, owner: &Owner) -> Result<Vec<IpNet>, Error> {
         let (listing, _) = self.store.list(&Scope::AffinitiesOf(owner.kind, owner.name.clone())).await?;
-        Ok(listing.entries.into_iter().filter_map(as_affinity).map(|(_, block, affinity)| (block, affinity)).collect())
+        Ok(listing.whole()?.into_iter().filter_map(as_affinity).map(|(_, block, _)| block).collect())
     }
 
-    /// Everybody's affinities, in key order.
-    pub(crate) async fn read_all_affinities(&self) -> Result<Vec<(Owner, IpNet)>, Error> {
+    /// Everybody's affinities.
+    pub(crate) async fn read_all_affinities(&self) -> Result<Partial<(Owner, IpNet)>, Error> {
         let (listing, _) = self.store.list(&Scope::Affinities).await?;
-        Ok(listing.entries.into_iter().filter_map(as_affinity).map(|(owner, block, _)| (owner, block)).collect())
+        Ok(Partial::of(listing, |entry| as_affinity(entry).map(|(owner, block, _)| (owner, block))))
     }
 
     pub(crate) async fn read_handle(&self, id: &str) -> Result<Option<Stored<Handle>>, Error> {

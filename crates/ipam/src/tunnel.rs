@@ -9,6 +9,7 @@ use crate::auto_assign::{AutoAssign, AutoAssignError, Family, Shortage};
 use crate::pool::{Pool, Use};
 use crate::query::LookupError;
 use crate::release::{Release, ReleaseError};
+use crate::stored::Partial;
 use api::event::{Key, Object};
 use api::kind::NodeSpec;
 use api::{Kind, Resource, Typed};
@@ -89,10 +90,10 @@ pub enum TunnelError {
 /// Makes sure that a node has exactly one address for a tunnel, or none where no pool asks for the tunnel.
 ///
 /// Returns the address to be noted in the Node. The one it has is kept while it is the node's and inside an
-/// eligible pool.
+/// eligible pool, or may be inside one that cannot be read.
 pub async fn ensure_tunnel_address(ipam: &Ipam<'_>, node: &str, tunnel: Tunnel) -> Result<Option<IpAddr>, TunnelError> {
     let resource = ipam.read_node(node).await?;
-    let pools = ipam.read_pools().await?;
+    let Partial { found: pools, unreadable } = ipam.read_pools().await?;
     let eligible: Vec<IpNet> =
         pools.iter().filter(|pool| is_eligible(pool, &resource, tunnel)).map(|pool| pool.cidr).collect();
     let handle = tunnel.handle(node);
@@ -108,10 +109,11 @@ pub async fn ensure_tunnel_address(ipam: &Ipam<'_>, node: &str, tunnel: Tunnel) 
     let mut kept = None;
     let candidates = noted.iter().chain(held.iter().filter(|address| Some(**address) != noted));
     for address in candidates {
-        if kept.is_none()
-            && eligible.iter().any(|pool| pool.contains(address))
-            && ipam.is_held_with(*address, &attrs).await?
-        {
+        let may_stay = || {
+            let readable = pools.iter().find(|pool| pool.cidr.contains(address)).map(|pool| pool.cidr);
+            readable.map_or(!unreadable.is_empty(), |pool| eligible.contains(&pool))
+        };
+        if kept.is_none() && may_stay() && ipam.is_held_with(*address, &attrs).await? {
             kept = Some(*address);
         }
     }

@@ -1,6 +1,8 @@
 //! How full pools and blocks are, and which addresses come from another node's block.
 
+use crate::stored::Partial;
 use crate::{Ipam, answers, block};
+use api::Unreadable;
 use api::ipam::{Attribute, Block};
 use datastore::Error;
 use ipnet::IpNet;
@@ -101,17 +103,19 @@ pub fn borrowed(blocks: &[Block]) -> (Vec<Borrowed>, usize) {
 }
 
 impl Ipam<'_> {
-    /// The usage of every pool, by name, and of the blocks of no pool.
-    pub async fn usage(&self) -> Result<Vec<PoolUsage>, Error> {
+    /// The usage of every pool, by name, and of the blocks of no pool; and what of both cannot be read.
+    pub async fn usage(&self) -> Result<(Vec<PoolUsage>, Vec<Unreadable>), Error> {
         let mut answers = self.ask(&[answers::pools(), answers::blocks()]).await?;
-        let pools: Vec<IpNet> = answers.pools().into_iter().map(|pool| pool.cidr).collect();
-        let blocks: Vec<Block> = answers.blocks().into_iter().map(|stored| stored.value).collect();
-        Ok(by_pool(&pools, &blocks))
+        let (pools, blocks) = (answers.pools(), answers.blocks());
+        let cidrs: Vec<IpNet> = pools.found.into_iter().map(|pool| pool.cidr).collect();
+        let readable: Vec<Block> = blocks.found.into_iter().map(|stored| stored.value).collect();
+        Ok((by_pool(&cidrs, &readable), [pools.unreadable, blocks.unreadable].concat()))
     }
 
-    /// Every block, in key order.
-    pub async fn blocks(&self) -> Result<Vec<Block>, Error> {
-        Ok(self.read_blocks().await?.into_iter().map(|stored| stored.value).collect())
+    /// Every block, in key order, and those that cannot be read.
+    pub async fn blocks(&self) -> Result<(Vec<Block>, Vec<Unreadable>), Error> {
+        let Partial { found, unreadable } = self.read_blocks().await?;
+        Ok((found.into_iter().map(|stored| stored.value).collect(), unreadable))
     }
 }
 

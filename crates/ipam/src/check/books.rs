@@ -1,5 +1,6 @@
 //! Whether handles, blocks and affinities agree with each other.
 
+use super::unknown::Unknown;
 use super::user::WINDOWS_HANDLE;
 use super::{Findings, Snapshot};
 use crate::block::{self, trim_handle};
@@ -31,7 +32,9 @@ impl fmt::Display for Miscount {
 }
 
 /// Judges the handles.
-pub(super) fn handles(snapshot: &Snapshot, findings: &mut Findings) {
+///
+/// What a handle counts in a block that cannot be read is not judged.
+pub(super) fn handles(snapshot: &Snapshot, unknown: &Unknown<'_>, findings: &mut Findings) {
     let mut held: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
     for allocation in findings.allocations.values().flatten() {
         let Some(handle) = allocation.handle.as_deref().map(trim_handle) else { continue };
@@ -41,13 +44,18 @@ pub(super) fn handles(snapshot: &Snapshot, findings: &mut Findings) {
     for record in &snapshot.handles {
         let id = trim_handle(&record.id);
         known.insert(id);
+        let is_unknown = |block: &str| block.parse().is_ok_and(|block| unknown.block(block));
+        if !held.contains_key(id) && record.handle.block.keys().any(|block| is_unknown(block)) {
+            findings.good_handles += 1;
+            continue;
+        }
         let Some(held) = held.get(id) else {
             findings.idle_handles.push(record.clone());
             continue;
         };
         findings.good_handles += 1;
         let blocks: BTreeSet<&String> = held.keys().chain(record.handle.block.keys()).collect();
-        for block in blocks {
+        for block in blocks.into_iter().filter(|block| !is_unknown(block)) {
             let count = |counts: &BTreeMap<String, u64>| counts.get(block).copied().unwrap_or_default();
             let (counted, held) = (count(&record.handle.block), count(held));
             if counted != held {
@@ -56,7 +64,8 @@ pub(super) fn handles(snapshot: &Snapshot, findings: &mut Findings) {
             }
         }
     }
-    findings.missing_handles = held.keys().filter(|id| !known.contains(*id)).map(|id| (*id).to_owned()).collect();
+    let missing = held.keys().filter(|id| !known.contains(*id) && !unknown.handle(id));
+    findings.missing_handles = missing.map(|id| (*id).to_owned()).collect();
 }
 
 /// Judges each block by itself, and whether blocks overlap.
@@ -114,22 +123,23 @@ fn inside(block: &Block) -> Vec<String> {
 /// Compares the blocks' owners with the affinities.
 ///
 /// An affinity that is pending, or pending deletion, is a step of another writer's and right either way.
-pub(super) fn affinities(
-    blocks: &[Block],
-    affinities: &[(Owner, IpNet, AffinityState)],
-    nodes: &BTreeSet<&str>,
-) -> Vec<String> {
+pub(super) fn affinities(snapshot: &Snapshot, unknown: &Unknown<'_>) -> Vec<String> {
+    let Snapshot { blocks, affinities, .. } = snapshot;
+    let nodes: BTreeSet<&str> = snapshot.nodes.iter().map(|node| node.metadata.name.as_str()).collect();
     let owners: BTreeMap<IpNet, Option<&str>> = blocks.iter().map(|block| (block.cidr, block::owner(block))).collect();
     let claims: BTreeSet<(String, IpNet)> =
         affinities.iter().map(|(owner, block, _)| (owner.to_string(), *block)).collect();
     let mut faults = Vec::new();
     for (block, owner) in &owners {
-        if let Some(owner) = owner.filter(|owner| !claims.contains(&((*owner).to_owned(), *block))) {
+        let is_unknown = |owner: &str| Owner::parse(owner).is_some_and(|owner| unknown.affinity(&owner, *block));
+        let claimless = owner.filter(|owner| !claims.contains(&((*owner).to_owned(), *block)) && !is_unknown(owner));
+        if let Some(owner) = claimless {
             faults.push(format!("block {block} names {owner} as its owner, who has no affinity for it"));
         }
     }
     for (owner, block, state) in affinities {
-        if owner.kind == OwnerType::Host && !nodes.contains(owner.name.as_str()) {
+        let name = owner.name.as_str();
+        if owner.kind == OwnerType::Host && !nodes.contains(name) && !unknown.node(name) {
             faults.push(format!("{owner} has an affinity for block {block}, but there is no such node"));
         }
         let settled = match state {
@@ -137,7 +147,7 @@ pub(super) fn affinities(
             AffinityState::Pending | AffinityState::PendingDeletion => false,
         };
         match owners.get(block) {
-            _ if !settled => {}
+            _ if !settled || unknown.block(*block) => {}
             None => faults.push(format!("{owner} has an affinity for block {block}, which does not exist")),
             Some(named) if *named != Some(owner.to_string().as_str()) => {
                 let named = named.unwrap_or("nobody");

@@ -4,7 +4,7 @@ use crate::owner::Owner;
 use crate::pool::Pool;
 use crate::stored::as_affinity;
 use crate::{Ipam, answers};
-use api::event::{Key, Object, Revision};
+use api::event::{Key, Object, Revision, Unreadable};
 use api::ipam::{AffinityState, Block, Handle};
 use api::kind::{NodeSpec, WorkloadEndpointSpec};
 use api::{Kind, Resource, Typed};
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub nodes: Vec<Typed<NodeSpec>>,
     /// Every workload endpoint.
     pub endpoints: Vec<Typed<WorkloadEndpointSpec>>,
+    /// What of all that cannot be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl Snapshot {
@@ -62,23 +64,30 @@ impl Ipam<'_> {
                 all(Scope::Kind(Kind::WorkloadEndpoint)),
             ])
             .await?;
-        let pools = answers.pools();
-        let blocks = answers.blocks().into_iter().map(|stored| stored.value).collect();
-        let mut snapshot = Snapshot { pools, blocks, ..Snapshot::default() };
-        let affinities = answers.next().into_iter().filter_map(as_affinity);
+        let (pools, blocks) = (answers.pools(), answers.blocks());
+        let mut unreadable = [pools.unreadable, blocks.unreadable].concat();
+        let blocks = blocks.found.into_iter().map(|stored| stored.value).collect();
+        let mut snapshot = Snapshot { pools: pools.found, blocks, ..Snapshot::default() };
+        let mut entries = || {
+            let listing = answers.next();
+            unreadable.extend(listing.unreadable);
+            listing.entries
+        };
+        let affinities = entries().into_iter().filter_map(as_affinity);
         snapshot.affinities.extend(affinities.map(|(owner, block, affinity)| (owner, block, affinity.value.state)));
-        for entry in answers.next() {
+        for entry in entries() {
             let (Key::Handle(id), Object::Handle(handle)) = (entry.key, entry.object) else { continue };
             snapshot.handles.push(HandleRecord { id, revision: entry.revision, handle });
         }
-        for entry in answers.next() {
+        for entry in entries() {
             let Object::Resource(Resource::Node(node)) = entry.object else { continue };
             snapshot.nodes.push(*node);
         }
-        for entry in answers.next() {
+        for entry in entries() {
             let Object::Resource(Resource::WorkloadEndpoint(endpoint)) = entry.object else { continue };
             snapshot.endpoints.push(*endpoint);
         }
+        snapshot.unreadable = unreadable;
         Ok(snapshot)
     }
 }

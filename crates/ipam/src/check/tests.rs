@@ -78,6 +78,7 @@ fn right() -> Snapshot {
             endpoint("n1", "", "c2", "10.0.0.2/32"),
             endpoint("n2", "db", "c3", "10.0.0.3/32"),
         ],
+        unreadable: Vec::new(),
     }
 }
 
@@ -250,4 +251,40 @@ fn what_is_taken_at_its_word() {
             set(&mut it.nodes[1].spec);
         });
     }
+}
+
+/// What cannot be read is named, and what it may say is not judged.
+#[test]
+fn nothing_is_judged_by_what_cannot_be_read() {
+    use api::event::{Key, OwnerType, Unreadable};
+    use api::resource::Kind;
+    let endpoint = Key::namespaced(Kind::WorkloadEndpoint, "ns", "web");
+    let affinity = Key::Affinity { owner_type: OwnerType::Host, owner: "n1".to_owned(), block: net("10.0.0.0/30") };
+    type Lose = fn(&mut Snapshot);
+    let cases: [(Key, Lose, usize); 6] = [
+        (endpoint, |it| it.endpoints.retain(|endpoint| endpoint.metadata.name != "web"), 1),
+        (Key::global(Kind::Node, "n1"), |it| it.nodes.retain(|node| node.metadata.name != "n1"), 1),
+        (Key::global(Kind::IPPool, "pool"), |it| it.pools.clear(), 0),
+        (Key::Block(net("10.0.0.0/30")), |it| it.blocks.retain(|block| block.cidr != net("10.0.0.0/30")), 0),
+        (Key::Handle("net1.c2".to_owned()), |it| it.handles.retain(|handle| handle.id != "net1.c2"), 0),
+        (affinity, |it| it.affinities.retain(|(_, block, _)| *block != net("10.0.0.0/30")), 0),
+    ];
+    for (key, lose, undecided) in cases {
+        let mut snapshot = right();
+        lose(&mut snapshot);
+        snapshot.unreadable.push(Unreadable { key: key.clone(), reason: "spoilt".to_owned() });
+        let findings = check(&snapshot);
+        assert_eq!(findings.unread, snapshot.unreadable);
+        assert_eq!(findings.problems(), 1, "{key:?}: {findings:#?}");
+        assert_eq!(findings.undecided.len(), undecided, "{key:?}");
+    }
+}
+
+/// Somebody whose address cannot be read may be the one who uses what seems to leak.
+#[test]
+fn nothing_leaks_while_a_users_address_cannot_be_read() {
+    let mut snapshot = right();
+    snapshot.endpoints[0].spec.ip_networks = vec!["10.0.0.1/3x".to_owned()];
+    let findings = check(&snapshot);
+    assert_eq!((findings.leaked.len(), findings.undecided.len(), findings.problems()), (0, 1, 1));
 }

@@ -14,3 +14,4 @@ mod release;
 mod reservation;
 mod room;
 mod tunnel;
+mod unreadable;

@@ -77,6 +77,7 @@ async fn what_is_given_out_can_be_listed() {
         .allocations()
         .await
         .unwrap()
+        .0
         .into_iter()
         .map(|it| {
             assert!(it.sequence.is_some());

@@ -8,7 +8,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use api::event::{Key, Object};
+use api::event::{Key, Object, Unreadable};
 use api::kind::{ProfileSpec, Rule};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
@@ -87,6 +87,16 @@ impl From<datastore::Error> for ClientError {
     }
 }
 
+/// What a list of a kind found.
+pub struct Listed {
+    /// What can be read.
+    pub resources: Vec<Resource>,
+    /// What is there and cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// The revision of the list.
+    pub revision: String,
+}
+
 /// A datastore seen as resources.
 #[derive(Clone)]
 pub struct Client {
@@ -119,20 +129,22 @@ impl Client {
     }
 
     /// Reads every object of a kind, of one namespace or of all when it is empty, ordered by name.
+    ///
+    /// An error names one that cannot be read.
     pub async fn list(&self, kind: Kind, namespace: &str) -> Result<Vec<Resource>, ClientError> {
-        Ok(self.list_with_revision(kind, namespace).await?.0)
+        let listed = self.list_readable(kind, namespace).await?;
+        match listed.unreadable.into_iter().next() {
+            Some(unreadable) => Err(datastore::Error::from(unreadable).into()),
+            None => Ok(listed.resources),
+        }
     }
 
-    /// As [`Client::list`], with the revision of the list.
-    pub async fn list_with_revision(
-        &self,
-        kind: Kind,
-        namespace: &str,
-    ) -> Result<(Vec<Resource>, String), ClientError> {
+    /// As [`Client::list`], with what cannot be read beside what can.
+    pub async fn list_readable(&self, kind: Kind, namespace: &str) -> Result<Listed, ClientError> {
         let scope = if namespace.is_empty() { Scope::Kind(kind) } else { Scope::Namespace(kind, namespace.to_owned()) };
         let (listing, revision) = self.store.list(&scope).await?;
-        let mut resources: Vec<Resource> =
-            listing.entries.into_iter().map(|e| resource(e.object)).collect::<Result<_, _>>()?;
+        let entries = listing.entries.into_iter();
+        let mut resources: Vec<Resource> = entries.map(|e| resource(e.object)).collect::<Result<_, _>>()?;
         if kind == Kind::Profile {
             resources.push(default_allow_profile());
             resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
@@ -140,7 +152,7 @@ impl Client {
         if kind == Kind::Tier {
             resources.sort_by(|a, b| tier_order(a).total_cmp(&tier_order(b)));
         }
-        Ok((resources, revision.0))
+        Ok(Listed { resources, unreadable: listing.unreadable, revision: revision.0 })
     }
 
     /// Creates an object: applies defaults, validates, gives it an identity.

@@ -1,6 +1,8 @@
 //! What deleting a node takes along (control reference §1.7).
 
 use super::{Client, ClientError};
+use api::event::Key;
+use api::kind::WorkloadEndpointName;
 use api::resource::{Kind, Resource};
 use ipam::{Condition, Ipam, Owner, Release, ReleaseError, SystemClock};
 
@@ -9,7 +11,12 @@ impl Client {
     pub(super) async fn release_node(&self, node: &str) -> Result<(), ClientError> {
         let ipam = Ipam::new(self.store(), &SystemClock);
         let failed = |error: &dyn std::fmt::Display| ClientError::Ipam(error.to_string());
-        for endpoint in self.list(Kind::WorkloadEndpoint, "").await? {
+        let endpoints = self.list_readable(Kind::WorkloadEndpoint, "").await?;
+        // nobody could tell later whose addresses these were
+        if let Some(unreadable) = endpoints.unreadable.into_iter().find(|it| may_be_on(&it.key, node)) {
+            return Err(datastore::Error::from(unreadable).into());
+        }
+        for endpoint in endpoints.resources {
             let Resource::WorkloadEndpoint(endpoint) = endpoint else { continue };
             if endpoint.spec.node != node {
                 continue;
@@ -29,7 +36,7 @@ impl Client {
             }
         }
         ipam.release_host_affinities(&Owner::host(node), Condition::Any).await.map_err(|error| failed(&error))?;
-        for peer in self.list(Kind::BGPPeer, "").await? {
+        for peer in self.list_readable(Kind::BGPPeer, "").await?.resources {
             let Resource::BGPPeer(peer) = peer else { continue };
             if peer.spec.node == node {
                 self.gone(Kind::BGPPeer, "", &peer.metadata.name).await?;
@@ -41,9 +48,15 @@ impl Client {
     }
 
     async fn gone(&self, kind: Kind, namespace: &str, name: &str) -> Result<(), ClientError> {
-        match self.store().delete(&api::Key::namespaced(kind, namespace, name), None).await {
+        match self.store().delete(&Key::namespaced(kind, namespace, name), None).await {
             Ok(()) | Err(datastore::Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether an endpoint may be a node's, as far as its name tells.
+fn may_be_on(key: &Key, node: &str) -> bool {
+    let Key::Resource { name, .. } = key else { return false };
+    WorkloadEndpointName::parse(name).map_or(true, |name| name.node == node)
 }

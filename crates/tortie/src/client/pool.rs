@@ -14,6 +14,8 @@ const GRACE: Duration = Duration::from_millis(500);
 
 impl Client {
     /// Refuses a pool that overlaps another, or that existing blocks of another size lie in.
+    ///
+    /// A block's key says where it lies, whether its value can be read or not; of a pool only the value does.
     pub(super) async fn check_new_pool(&self, pool: &Typed<IpPoolSpec>) -> Result<(), ClientError> {
         let Some(cidr) = cidr(pool) else { return Ok(()) };
         for other in self.list(Kind::IPPool, "").await? {
@@ -29,7 +31,8 @@ impl Client {
         }
         let size = pool.spec.block_size.unwrap_or_default();
         let (blocks, _) = self.store().list(&Scope::Blocks).await?;
-        for key in blocks.entries.into_iter().map(|entry| entry.key) {
+        let unreadable = blocks.unreadable.into_iter().map(|unreadable| unreadable.key);
+        for key in blocks.entries.into_iter().map(|entry| entry.key).chain(unreadable) {
             let Key::Block(block) = key else { continue };
             if cidr.contains(&block) && block.prefix_len() != size {
                 let reason = format!(

@@ -2,7 +2,7 @@
 //!
 //! Only of the configuration's network and of this node: endpoints with their interfaces on the host, and addresses.
 //! A container that another call is busy with is passed over. Where something cannot be taken back, the rest is, and
-//! the error names it.
+//! the error names it. So it is with what an endpoint or a block that cannot be read may say: who may be meant stays.
 
 mod holdings;
 
@@ -13,7 +13,8 @@ use super::netconf::{Attachment, NetConf};
 use super::turn::Turn;
 use super::{Role, call::Call, delegate, ipam_plugin};
 use crate::client::Client;
-use api::kind::WorkloadEndpointSpec;
+use api::event::{Key, Unreadable};
+use api::kind::{WorkloadEndpointName, WorkloadEndpointSpec};
 use api::resource::{Kind, Resource, Typed};
 use dataplane::podnet;
 use holdings::Holdings;
@@ -34,13 +35,15 @@ pub(crate) async fn collect(role: Role, call: &Call, conf: &NetConf, input: &[u8
     let node = conf.node()?;
     let client = cluster::connect(conf).await?;
     cluster::require_ready(&client).await?;
-    let endpoints = endpoints(&client, &node).await?;
+    let (endpoints, unreadable) = endpoints(&client, &node).await?;
     let holdings = match conf.ipam.plugin.as_str() {
         ipam_plugin::NAME => Holdings::read(&client, conf, &node, &endpoints, log).await?,
         _ => Holdings::default(),
     };
-    let gc = Gc { role, client: &client, conf, log, valid, endpoints, holdings };
+    let gc = Gc { role, client: &client, conf, log, valid, endpoints, unreadable, holdings };
     let mut problems = gc.run().await;
+    let unreadable = gc.unreadable.iter().chain(gc.holdings.unreadable());
+    problems.extend(unreadable.map(|one| datastore::Error::from(one.clone()).to_string()));
     if role == Role::Main && conf.ipam.plugin != ipam_plugin::NAME {
         problems.extend(delegate::collect(&conf.ipam.plugin, call, input).err().map(|error| error.msg));
     }
@@ -50,11 +53,19 @@ pub(crate) async fn collect(role: Role, call: &Call, conf: &NetConf, input: &[u8
     Err(CniError::failed(format!("network {:?}: not all could be taken back: {}", conf.name, problems.join("; "))))
 }
 
-/// The node's endpoints, of whatever network.
-async fn endpoints(client: &Client, node: &str) -> Result<Vec<Endpoint>, CniError> {
-    let resources = client.list(Kind::WorkloadEndpoint, "").await?;
-    let endpoints = resources.into_iter().filter_map(|resource| Endpoint::try_from(resource).ok());
-    Ok(endpoints.filter(|endpoint| endpoint.spec.node == node && !endpoint.spec.container_id.is_empty()).collect())
+/// The node's endpoints, of whatever network, and those that cannot be read and may be the node's.
+async fn endpoints(client: &Client, node: &str) -> Result<(Vec<Endpoint>, Vec<Unreadable>), CniError> {
+    let listed = client.list_readable(Kind::WorkloadEndpoint, "").await?;
+    let endpoints = listed.resources.into_iter().filter_map(|resource| Endpoint::try_from(resource).ok());
+    let endpoints = endpoints.filter(|it| it.spec.node == node && !it.spec.container_id.is_empty()).collect();
+    let of_node = |it: &Unreadable| name_of(it).is_none_or(|name| name.node == node);
+    Ok((endpoints, listed.unreadable.into_iter().filter(of_node).collect()))
+}
+
+/// What the name of an endpoint that cannot be read tells.
+fn name_of(unreadable: &Unreadable) -> Option<WorkloadEndpointName> {
+    let Key::Resource { name, .. } = &unreadable.key else { return None };
+    WorkloadEndpointName::parse(name).ok()
 }
 
 /// One GC under way.
@@ -65,6 +76,8 @@ struct Gc<'a> {
     log: &'a Log,
     valid: BTreeSet<Attachment>,
     endpoints: Vec<Endpoint>,
+    /// The node's endpoints that cannot be read.
+    unreadable: Vec<Unreadable>,
     holdings: Holdings,
 }
 
@@ -81,6 +94,10 @@ impl Gc<'_> {
             stale.iter().map(|endpoint| endpoint.spec.container_id.as_str()).chain(holders.iter().copied()).collect();
         let mut problems = Vec::new();
         for id in containers {
+            if self.unreadable.iter().any(|it| self.may_be_of(it, id)) {
+                self.log.write(Level::Warning, &format!("container {id} stays: its endpoint cannot be read"));
+                continue;
+            }
             let turn = Turn::take_if_free(&self.conf.calls_lock_file(), self.role, id);
             if matches!(turn, Ok(None)) {
                 self.log.write(Level::Info, &format!("container {id} stays: another call is busy with it"));
@@ -93,6 +110,20 @@ impl Gc<'_> {
             }
         }
         problems
+    }
+
+    /// Whether an endpoint that cannot be read may be a container's: by the container's ID in its name, or its pod's.
+    fn may_be_of(&self, unreadable: &Unreadable, id: &str) -> bool {
+        let (Some(name), Key::Resource { namespace, .. }) = (name_of(unreadable), &unreadable.key) else { return true };
+        match name.orchestrator.as_str() {
+            "cni" => name.workload == id,
+            "k8s" => {
+                let known = self.endpoints.iter().filter(|it| it.spec.container_id == id);
+                let pods = known.map(|it| (it.metadata.namespace.as_str(), it.spec.pod.as_str()));
+                pods.chain(self.holdings.pod(id)).any(|pod| pod == (namespace.as_str(), name.workload.as_str()))
+            }
+            _ => true,
+        }
     }
 
     /// Whether an endpoint is the network's and its attachment is gone.
@@ -150,7 +181,8 @@ impl Gc<'_> {
                 self.holdings.has(&attachment.container_id)
                     && self.holdings.interface(&attachment.container_id) == *interface
             });
-        if is_used || !interface.0.starts_with(WORKLOAD_PREFIX) {
+        // a block that cannot be read may hold the address of whoever has the interface now
+        if is_used || !interface.0.starts_with(WORKLOAD_PREFIX) || !self.holdings.unreadable().is_empty() {
             return Ok(());
         }
         podnet::delete_host_end(interface).map_err(|error| CniError::failed(error.to_string()))

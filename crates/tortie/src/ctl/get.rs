@@ -52,7 +52,7 @@ pub(super) async fn run(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Outp
     if args.all_namespaces && args.common.namespace.is_some() {
         return Err(Failed("cannot use both --namespace and --all-namespaces flags at the same time".to_owned()));
     }
-    let (found, errors, client) = find(cli, args, world).await?;
+    let Search { found, errors, unreadable, client } = find(cli, args, world).await?;
     let mut stdout = String::new();
     if !found.is_empty() {
         stdout = match format {
@@ -61,8 +61,8 @@ pub(super) async fn run(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Outp
             Format::Json => json(&found)?,
         };
     }
-    let stderr: String = errors.iter().map(|error| format!("{error}\n")).collect();
-    Ok(Output { stdout, code: u8::from(!stderr.is_empty()), stderr })
+    let stderr = errors.iter().chain(&unreadable).map(|error| format!("{error}\n")).collect();
+    Ok(Output { stdout, code: u8::from(!errors.is_empty()), stderr })
 }
 
 fn format(text: &str) -> Result<Format, Failed> {
@@ -82,8 +82,18 @@ fn format(text: &str) -> Result<Format, Failed> {
     })
 }
 
-/// Reads what was asked for; with it, why the rest was not found.
-async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, Vec<String>, Client), Failed> {
+/// What came of a search.
+struct Search {
+    found: Vec<Found>,
+    /// Why something that was named is not among it.
+    errors: Vec<String>,
+    /// What of a list is there and cannot be read.
+    unreadable: Vec<String>,
+    client: Client,
+}
+
+/// Reads what was asked for.
+async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Search, Failed> {
     let mut targets = Vec::new();
     let mut errors = Vec::new();
     let mut whole = None;
@@ -116,9 +126,11 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, V
         targets.extend(args.names.iter().map(|name| (kind, namespace.clone(), name.clone())));
     }
     let client = world.client(cli, &args.common).await?;
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     if let Some((kind, namespace)) = whole {
-        let (mut items, resource_version) = client.list_with_revision(kind, &namespace).await?;
+        let listed = client.list_readable(kind, &namespace).await?;
+        unreadable.extend(listed.unreadable.into_iter().map(|one| datastore::Error::from(one).to_string()));
+        let (mut items, resource_version) = (listed.resources, listed.revision);
         items.iter_mut().for_each(Resource::leave_out_defaults);
         let metadata = ListMetadata { resource_version };
         found.push(Found::List(List {
@@ -142,7 +154,7 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<(Vec<Found>, V
             Err(error) => errors.push(error.to_string()),
         }
     }
-    Ok((found, errors, client))
+    Ok(Search { found, errors, unreadable, client })
 }
 
 /// Leaves out what belongs to one cluster alone.

@@ -515,3 +515,50 @@ fn a_cluster_of_another_version() {
     assert!(shell.run("get ippools", "").stderr.starts_with("version mismatch.\n"));
     assert_eq!(shell.run("get ippools --allow-version-mismatch", "").code, 0);
 }
+
+/// Better than calicoctl, which leaves out of a list what it cannot read, without a word.
+#[test]
+fn what_cannot_be_read_is_named_beside_the_rest() {
+    let shell = Shell::new();
+    shell.run("create -f -", &pool("good", "10.244.0.0/16"));
+    let path = "/calico/resources/v3/projectcalico.org/ippools/spoilt";
+    shell.store.put_raw(path, br#"{"kind":"IPPool","spec":{"cidr":7}}"#);
+    let reason = format!(
+        "{path}: stored value cannot be read: invalid type: integer `7`, expected a string at line 1 column 33\n"
+    );
+    let table = "NAME   CIDR            SELECTOR   \ngood   10.244.0.0/16   all()      \n\n";
+    let expect = Output { stdout: table.to_owned(), stderr: reason.clone(), code: 0 };
+    assert_eq!(shell.run("get ippools", ""), expect);
+    let listed = shell.run("get ippools -o yaml", "");
+    assert_eq!((listed.code, &listed.stderr), (0, &reason));
+    assert!(listed.stdout.contains("name: good"), "{}", listed.stdout);
+    assert_eq!(shell.run("get ippool good spoilt", ""), Output { code: 1, ..expect });
+    shell.fails("get ippool spoilt", "", &reason);
+    // whether another pool overlaps it cannot be told
+    let output = shell.run("create -f -", &pool("other", "10.9.0.0/16"));
+    assert!(output.code == 1 && output.stderr.contains(reason.trim()), "{output:?}");
+}
+
+/// What is to be freed with a pool or a node is not known while it cannot be read.
+#[test]
+fn pools_and_nodes_stay_while_what_they_hold_cannot_be_read() {
+    let shell = Shell::new();
+    shell.run("create -f -", &pool("p", "10.244.0.0/16"));
+    shell.run("create -f -", &object("Node", "node1", "{}"));
+    shell.run("create -f -", &object("Node", "node2", "{}"));
+    let weps = "/calico/resources/v3/projectcalico.org/workloadendpoints/default/";
+    for path in
+        ["/calico/ipam/v2/assignment/ipv4/block/10.244.7.0-26", "/calico/ipam/v2/host/node1/ipv4/block/10.244.8.0-26"]
+    {
+        shell.store.put_raw(path, b"x");
+        let output = shell.run("delete ippool p", "");
+        assert!(output.code == 1 && output.stderr.contains(path), "{output:?}");
+        shell.stored("ippools/p");
+    }
+    let output = shell.run("delete node node1", "");
+    assert!(output.code == 1 && output.stderr.contains("host/node1/ipv4"), "{output:?}");
+    shell.store.put_raw(&format!("{weps}node2-cni-c1-eth0"), b"x");
+    let output = shell.run("delete node node2", "");
+    assert!(output.code == 1 && output.stderr.contains("node2-cni-c1-eth0"), "{output:?}");
+    shell.stored("nodes/node2");
+}

@@ -5,6 +5,7 @@ use super::detect::{candidates, detect};
 use super::options::{Options, truthy};
 use crate::client::Client;
 use anyhow::{Context, bail};
+use api::event::Unreadable;
 use api::kind::{BgpConfigurationSpec, FelixConfigurationSpec, IpPoolSpec, NodeBgpSpec, NodeInterface, NodeSpec};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
@@ -103,7 +104,12 @@ fn wanted_address(options: &Options, before: &NodeBgpSpec) -> anyhow::Result<Opt
 
 async fn refuse_conflict(client: &Client, name: &str, address: &str) -> anyhow::Result<()> {
     let host = |text: &str| text.split('/').next().unwrap_or("").to_owned();
-    for resource in client.list(Kind::Node, "").await.context("list nodes")? {
+    let nodes = client.list_readable(Kind::Node, "").await.context("list nodes")?;
+    for Unreadable { key, reason } in nodes.unreadable {
+        let key = datastore::layout::path(&key);
+        tracing::warn!(key, reason, "a node cannot be read; whether it has this node's address is not known");
+    }
+    for resource in nodes.resources {
         let Resource::Node(other) = resource else { continue };
         let theirs = other.spec.bgp.as_ref().map(|bgp| host(&bgp.ipv4_address)).unwrap_or_default();
         if other.metadata.name != name && !theirs.is_empty() && theirs == host(address) {
@@ -137,9 +143,14 @@ async fn ensure_default_pool(client: &Client, options: &Options) -> anyhow::Resu
         }
         return Ok(());
     }
-    let pools = client.list(Kind::IPPool, "").await.context("list pools")?;
+    let pools = client.list_readable(Kind::IPPool, "").await.context("list pools")?;
     let ipv4 = |resource: &Resource| matches!(resource, Resource::IPPool(pool) if !pool.spec.cidr.contains(':'));
-    if options.ipv4pool_cidr == "none" || pools.iter().any(ipv4) {
+    if options.ipv4pool_cidr == "none" || pools.resources.iter().any(ipv4) {
+        return Ok(());
+    }
+    if let Some(Unreadable { key, reason }) = pools.unreadable.first() {
+        let key = datastore::layout::path(key);
+        tracing::warn!(key, reason, "a pool cannot be read and may be an IPv4 pool; no default pool is created");
         return Ok(());
     }
     let cidr = if options.ipv4pool_cidr.is_empty() { free_range()? } else { options.ipv4pool_cidr.clone() };

@@ -172,3 +172,33 @@ fn what_cannot_be_collected_is_told_and_the_rest_is() {
     assert_eq!(outcome.stderr.lines().next(), Some("GC"));
     assert_eq!(node.namespace.links(), ["calicid2", "lo"]);
 }
+
+/// Whoever an endpoint or a block that cannot be read may speak of stays; the error names it, and the rest is done.
+#[test]
+fn what_cannot_be_read_stays_and_is_named() {
+    let node = Node::new();
+    let containers = ["cid1", "cid2", "sandbox1"].map(|id| node.container(id));
+    for container in &containers[..2] {
+        node.add(container);
+    }
+    node.call("ADD", &containers[2]).pod("ns1", "my-pod").run().success();
+    let endpoints = ["default/node1-cni-cid1-eth0", "ns1/node1-k8s-my--pod-eth0"];
+    for endpoint in endpoints {
+        node.datastore.put(&format!("{ENDPOINTS}{endpoint}"), &json!([7]));
+    }
+    let (code, message) = gc(&node, &[]).run().failure();
+    assert_eq!(code, 999);
+    for endpoint in endpoints {
+        assert!(message.contains(&format!("{endpoint}: stored value cannot be read: ")), "{message}");
+    }
+    assert_eq!(holders(&node.block(BLOCK)), [(0, "net1.cid1".to_owned()), (2, "net1.sandbox1".to_owned())]);
+    assert_eq!(node.namespace.links().len(), 3, "only the second container's interface is gone");
+
+    let node = Node::new();
+    let container = node.container("cid1");
+    node.add(&container);
+    let key = node.datastore.keys(BLOCK).remove(0);
+    node.datastore.put(&key, &json!([7]));
+    let (code, message) = gc(&node, &[]).run().failure();
+    assert!(code == 999 && message.contains(&format!("{BLOCK}: stored value cannot be read: ")), "{message}");
+}

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::cni::error::CniError;
 use crate::cni::log::{Level, Log};
 use crate::cni::netconf::NetConf;
+use api::Unreadable;
 use ipam::check::Allocation;
 use ipam::{Ipam, Release, SystemClock};
 use ipnet::IpNet;
@@ -19,6 +20,8 @@ pub(super) struct Holdings {
     network: BTreeMap<String, Vec<Allocation>>,
     /// All of them.
     node: Vec<Allocation>,
+    /// Blocks that cannot be read.
+    unreadable: Vec<Unreadable>,
 }
 
 impl Holdings {
@@ -30,7 +33,7 @@ impl Holdings {
         endpoints: &[Endpoint],
         log: &Log,
     ) -> Result<Holdings, CniError> {
-        let mut allocations = Ipam::new(client.store(), &SystemClock).allocations().await?;
+        let (mut allocations, unreadable) = Ipam::new(client.store(), &SystemClock).allocations().await?;
         allocations.retain(|it| it.attribute("node") == Some(node) && it.attribute("type").is_none());
         let mut network: BTreeMap<String, Vec<Allocation>> = BTreeMap::new();
         for allocation in &allocations {
@@ -45,7 +48,7 @@ impl Holdings {
             }
             network.entry(id.to_owned()).or_default().push(allocation.clone());
         }
-        Ok(Holdings { network, node: allocations })
+        Ok(Holdings { network, node: allocations, unreadable })
     }
 
     /// The containers of the network that hold addresses.
@@ -60,9 +63,18 @@ impl Holdings {
 
     /// The name of a container's interface on the host, from what IPAM knows of it.
     pub(super) fn interface(&self, id: &str) -> IfName {
-        let first = self.network.get(id).and_then(|allocations| allocations.first());
-        let pod = first.and_then(|it| it.attribute("namespace").zip(it.attribute("pod")));
-        pod.map_or_else(|| container_interface(id), |(namespace, pod)| pod_interface(namespace, pod))
+        self.pod(id).map_or_else(|| container_interface(id), |(namespace, pod)| pod_interface(namespace, pod))
+    }
+
+    /// The namespace and name of a container's pod, from what IPAM knows of it.
+    pub(super) fn pod(&self, id: &str) -> Option<(&str, &str)> {
+        let first = self.network.get(id).and_then(|allocations| allocations.first())?;
+        first.attribute("namespace").zip(first.attribute("pod"))
+    }
+
+    /// The blocks that cannot be read, of whatever node.
+    pub(super) fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// Releases the addresses of a container's endpoints and, if it is gone, all of the network's that it holds.

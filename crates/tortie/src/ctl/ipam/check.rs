@@ -1,10 +1,11 @@
 //! ipam check: what the check found, section by section. The first sections are calicoctl's.
 
 use super::args::Check;
-use super::failed;
 use super::report::{Cluster, Report};
+use super::{failed, unreadable_lines};
 use crate::ctl::args::Cli;
 use crate::ctl::{Failed, Output, World};
+use datastore::layout;
 use ipam::check::{Findings, Snapshot, UserKind, check};
 use ipam::{Ipam, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,12 @@ pub(super) async fn run(cli: &Cli, args: &Check, world: &World<'_>) -> Result<Ou
     text.scanned(&findings);
     text.judged_further(&findings);
     text.line(format!("Check complete; found {} problems.", findings.problems()));
+    if !findings.unread.is_empty() {
+        let mut stderr = stderr + &unreadable_lines(&findings.unread);
+        stderr += "The check could not judge what these objects say: repair or delete them and check again.";
+        stderr += if args.output.is_some() { " No report is written.\n" } else { "\n" };
+        return Ok(Output { stdout: text.text, stderr, code: 1 });
+    }
     if let Some(path) = &args.output {
         let report = Report::new(&cluster, &findings).to_json();
         std::fs::write(path, report).map_err(|error| Failed(format!("write report {}: {error}", path.display())))?;
@@ -164,6 +171,13 @@ impl Text {
             }
         }
         self.line(format!("Found {} IPs that are allocated in IPAM but not actually in use.", findings.leaked.len()));
+        if !findings.undecided.is_empty() {
+            for address in &findings.undecided {
+                self.detail(Detail::Problems, format!("{address} could not be judged"));
+            }
+            let count = findings.undecided.len();
+            self.line(format!("Could not judge {count} IPs: somebody who may use them cannot be read."));
+        }
 
         self.line("Scanning for IPs that are in use by a workload or node but not allocated in IPAM...");
         let (outside, inside) = (&findings.outside_pools, &findings.unallocated);
@@ -227,6 +241,10 @@ impl Text {
         self.problems(&findings.block_faults, "faults in blocks.");
         self.problems(&findings.affinity_faults, "affinities that do not match their blocks.");
         self.problems(&findings.unreadable, "addresses that cannot be read.");
+        if !findings.unread.is_empty() {
+            let unread = findings.unread.iter().map(|one| format!("{} cannot be read.", layout::path(&one.key)));
+            self.problems(unread, "objects that cannot be read.");
+        }
     }
 
     fn problems<T: Display>(&mut self, problems: impl IntoIterator<Item = T>, what: &str) {

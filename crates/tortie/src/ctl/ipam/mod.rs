@@ -17,6 +17,7 @@ pub(super) use args::{IpamVerb, usage};
 
 use super::args::Cli;
 use super::{Failed, Output, World};
+use api::Unreadable;
 use std::net::IpAddr;
 
 pub(super) async fn run(cli: &Cli, verb: &IpamVerb, world: &World<'_>) -> Result<Output, Failed> {
@@ -37,4 +38,9 @@ fn address(text: &str) -> Result<IpAddr, Failed> {
 /// What a datastore's or IPAM's error reads like.
 fn failed(error: impl std::fmt::Display) -> Failed {
     Failed(format!("error: {error}"))
+}
+
+/// What is stored and cannot be read, a line each.
+fn unreadable_lines(unreadable: &[Unreadable]) -> String {
+    unreadable.iter().map(|one| format!("{}\n", datastore::Error::from(one.clone()))).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::args::Release;
 use super::report::{Cluster, LeakedHandle, Report};
-use super::{address, failed};
+use super::{address, failed, unreadable_lines};
 use crate::ctl::args::Cli;
 use crate::ctl::{CALICO_VERSION, Failed, Output, World};
 use ipam::{Ipam, SystemClock};
@@ -17,6 +17,7 @@ pub(super) async fn run(cli: &Cli, args: &Release, world: &World<'_>) -> Result<
     let Some(address) = address else {
         let cluster = Cluster::read(&client).await?;
         let (leaks, mut output) = Leaks::read(&args.from_report, &cluster, args.force)?;
+        refuse_unreadable(&ipam).await?;
         leaks.release(&ipam, &mut output).await?;
         if output.code == 0 {
             output.stdout += "You may now unlock the data store.\n";
@@ -32,6 +33,16 @@ pub(super) async fn run(cli: &Cli, args: &Release, world: &World<'_>) -> Result<
         output.stderr = "warning: --force changes nothing with --ip\n".to_owned();
     }
     Ok(output)
+}
+
+/// Refuses where something of IPAM, a node or an endpoint cannot be read: a report may say leaked of what it holds.
+async fn refuse_unreadable(ipam: &Ipam<'_>) -> Result<(), Failed> {
+    let unreadable = ipam.snapshot().await.map_err(failed)?.unreadable;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let lines = unreadable_lines(&unreadable);
+    Err(Failed(format!("{lines}What these objects hold is not known. Refusing to release")))
 }
 
 /// What all reports agree is leaked.

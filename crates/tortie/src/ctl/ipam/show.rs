@@ -2,7 +2,7 @@
 
 use super::args::Show;
 use super::number::{count, share};
-use super::{address, failed};
+use super::{address, failed, unreadable_lines};
 use crate::ctl::args::Cli;
 use crate::ctl::{Failed, Output, World, table};
 use api::ipam::Attribute;
@@ -15,17 +15,19 @@ pub(super) async fn run(cli: &Cli, args: &Show, world: &World<'_>) -> Result<Out
     let wanted = args.which.ip.as_deref().map(address).transpose()?;
     let client = world.client_at(cli, &args.datastore.config).await?;
     let ipam = Ipam::new(client.store(), &SystemClock);
-    let text = if let Some(wanted) = wanted {
-        holder(&ipam, wanted).await?
+    let (text, unreadable) = if let Some(wanted) = wanted {
+        (holder(&ipam, wanted).await?, Vec::new())
     } else if args.which.show_borrowed {
-        let (found, untold) = borrowed(&ipam.blocks().await.map_err(failed)?);
-        borrowed_table(&found, untold)
+        let (blocks, unreadable) = ipam.blocks().await.map_err(failed)?;
+        let (found, untold) = borrowed(&blocks);
+        (borrowed_table(&found, untold), unreadable)
     } else if args.which.show_configuration {
-        configuration(&ipam.config().await.map_err(failed)?)
+        (configuration(&ipam.config().await.map_err(failed)?), Vec::new())
     } else {
-        usage_table(&ipam.usage().await.map_err(failed)?, args.which.show_blocks)
+        let (usage, unreadable) = ipam.usage().await.map_err(failed)?;
+        (usage_table(&usage, args.which.show_blocks), unreadable)
     };
-    Ok(Output::success(text))
+    Ok(Output { stderr: unreadable_lines(&unreadable), ..Output::success(text) })
 }
 
 async fn holder(ipam: &Ipam<'_>, address: IpAddr) -> Result<String, Failed> {

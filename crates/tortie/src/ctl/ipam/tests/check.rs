@@ -342,3 +342,60 @@ fn reports_that_do_not_fit() {
     let text = "WARNING: Report was produced using a different version of calicoctl. Ignoring due to --force option\n";
     assert!(output.code == 0 && output.stdout.starts_with(text), "{output:?}");
 }
+
+const WEP: &str = "/calico/resources/v3/projectcalico.org/workloadendpoints/default/node1-cni-cid2-eth0";
+const STORED_BLOCK: &str = "/calico/ipam/v2/assignment/ipv4/block/10.244.7.0-26";
+
+/// Better than calicoctl, which passes over what it cannot read and calls the address leaked.
+#[test]
+fn what_cannot_be_read_is_neither_judged_nor_released() {
+    for (path, undecided) in [(WEP, 1), (STORED_BLOCK, 0)] {
+        let shell = right();
+        shell.store.put_raw(path, b"{");
+        let output = shell.run("ipam check --show-problem-ips -o @/r.json", "");
+        assert_eq!(output.code, 1);
+        let reason = format!("{path}: stored value cannot be read: EOF while parsing an object at line 1 column 1\n");
+        let text = format!(
+            "{reason}The check could not judge what these objects say: repair or delete them and check again. No \
+             report is written.\n"
+        );
+        assert_eq!(output.stderr, text);
+        assert!(!shell.folder.path().join("r.json").exists());
+        let judged = format!("Could not judge {undecided} IPs: somebody who may use them cannot be read.\n");
+        assert_eq!(output.stdout.contains(&judged), undecided > 0, "{}", output.stdout);
+        assert!(output.stdout.contains("Found 0 IPs that are allocated in IPAM but not actually"), "{}", output.stdout);
+        assert!(output.stdout.contains(&format!("  {path} cannot be read.\nFound 1 objects")), "{}", output.stdout);
+        assert!(output.stdout.ends_with("found 1 problems.\n"), "{}", output.stdout);
+    }
+}
+
+/// A report from before, and an object that is spoilt since.
+#[test]
+fn a_report_is_refused_while_something_cannot_be_read() {
+    for (path, last) in [(WEP.replace("cid2", "cid1"), "cid1-eth0"), (STORED_BLOCK.to_owned(), "10.244.7.0-26")] {
+        let shell = leaky();
+        report(&shell, "r.json");
+        shell.store.put_raw(&path, b"[]");
+        let before = shell.store.dump();
+        let output = shell.run("ipam release --from-report=@/r.json --force", "");
+        assert_eq!((output.code, output.stdout.as_str()), (1, ""));
+        assert!(output.stderr.contains(&format!("{last}: stored value cannot be read: ")), "{}", output.stderr);
+        assert!(output.stderr.ends_with("is not known. Refusing to release\n"), "{}", output.stderr);
+        assert_eq!(shell.store.dump(), before);
+    }
+}
+
+#[test]
+fn show_names_what_it_could_not_count() {
+    let shell = right();
+    shell.store.put_raw(STORED_BLOCK, b"{");
+    for command in ["ipam show", "ipam show --show-blocks", "ipam show --show-borrowed"] {
+        let output = shell.run(command, "");
+        assert_eq!(output.code, 0, "{command}");
+        assert!(output.stderr.starts_with(&format!("{STORED_BLOCK}: stored value cannot be read: ")), "{output:?}");
+        assert!(output.stdout.starts_with("+--"), "{command}");
+    }
+    let output = shell.run("ipam show --ip 10.244.7.1", "");
+    assert_eq!((output.code, output.stdout.as_str()), (1, ""));
+    assert!(output.stderr.contains(STORED_BLOCK), "{}", output.stderr);
+}
