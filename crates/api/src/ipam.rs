@@ -34,6 +34,43 @@ pub struct Block {
     pub host_affinity: Option<String>,
 }
 
+impl Block {
+    /// Fails where the block contradicts its key or itself, and says how: nobody may work with such numbers.
+    ///
+    /// An address that is neither allocated nor free does no harm and is no contradiction.
+    pub fn agree(&self, key: &IpNet) -> Result<(), String> {
+        if *key != key.trunc() {
+            return Err(format!("{key} has bits beyond its prefix length"));
+        }
+        if self.cidr != *key {
+            return Err(format!("cidr {} is not the key's", self.cidr));
+        }
+        let count = self.allocations.len();
+        let size = 1_u128.checked_shl(u32::from(key.max_prefix_len() - key.prefix_len()));
+        if size != Some(count as u128) {
+            let size = size.map_or("2^128".to_owned(), |size| size.to_string());
+            return Err(format!("allocations has {count} entries instead of {size}"));
+        }
+        let holders = self.attributes.len();
+        for (ordinal, slot) in self.allocations.iter().enumerate() {
+            if let Some(index) = slot.filter(|index| *index >= holders) {
+                return Err(format!("allocations[{ordinal}] is {index}, and there are {holders} attributes"));
+            }
+        }
+        let mut offered = vec![false; count];
+        for &ordinal in &self.unallocated {
+            let named = |what: &str| Err(format!("unallocated names address {ordinal}{what}"));
+            match offered.get_mut(ordinal) {
+                None => return named(&format!(", and there are {count}")),
+                Some(_) if self.allocations[ordinal].is_some() => return named(", which is allocated"),
+                Some(offered) if *offered => return named(" twice"),
+                Some(offered) => *offered = true,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The holder of one or more addresses of a block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attribute {

@@ -2,6 +2,7 @@
 
 use crate::Scope;
 use api::event::{Key, Object, OwnerType, Revision};
+use api::ipam::Block;
 use api::resource::{Kind, Resource};
 use ipnet::IpNet;
 
@@ -99,7 +100,11 @@ pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, St
             resource.metadata_mut().resource_version.clone_from(&revision.0);
             Object::Resource(resource)
         }
-        Key::Block(_) => Object::Block(serde_json::from_slice(bytes).map_err(corrupt)?),
+        Key::Block(cidr) => {
+            let block: Block = serde_json::from_slice(bytes).map_err(corrupt)?;
+            block.agree(cidr)?;
+            Object::Block(block)
+        }
         Key::Affinity { .. } if bytes.is_empty() => Object::Affinity(api::ipam::Affinity::default()),
         Key::Affinity { .. } => Object::Affinity(serde_json::from_slice(bytes).map_err(corrupt)?),
         Key::Handle(_) => Object::Handle(serde_json::from_slice(bytes).map_err(corrupt)?),

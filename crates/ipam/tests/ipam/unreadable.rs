@@ -112,3 +112,50 @@ async fn a_tunnel_address_stays_while_a_pool_cannot_be_read() {
     assert_eq!(ensure().await.unwrap(), first);
     assert_eq!(cluster.stored(), before);
 }
+
+/// A block whose numbers contradict each other counts as unreadable: nothing is given out of it or freed in it.
+#[tokio::test]
+async fn contradictions_inside_a_block_are_named() {
+    let cases = [
+        ("allocations[0] is 7, and there are 1 attributes", r#""allocations":[0,"#, r#""allocations":[7,"#),
+        ("unallocated names address 64, and there are 64", r#""unallocated":[1,"#, r#""unallocated":[64,"#),
+        ("unallocated names address 2 twice", r#""unallocated":[1,2,"#, r#""unallocated":[1,2,2,"#),
+        ("unallocated names address 0, which is allocated", r#""unallocated":[1,"#, r#""unallocated":[1,0,"#),
+        ("allocations has 63 entries instead of 64", r#""allocations":[0,null,"#, r#""allocations":[0,"#),
+        ("allocations has 65 entries instead of 64", r#""allocations":[0,"#, r#""allocations":[0,null,"#),
+        ("cidr 10.9.0.0/26 is not the key's", r#""cidr":"10.0.0.0/26""#, r#""cidr":"10.9.0.0/26""#),
+        ("cidr 10.0.0.1/26 is not the key's", r#""cidr":"10.0.0.0/26""#, r#""cidr":"10.0.0.1/26""#),
+    ];
+    for (reason, from, to) in cases {
+        let cluster = Cluster::with_pool("10.0.0.0/26").await;
+        let got = cluster.assign("n1", "h", 1).await;
+        let stored = cluster.stored()[&path(net(&got[0]).trunc())].clone();
+        let spoilt = stored.replace(from, to);
+        assert_ne!(spoilt, stored, "{reason}");
+        cluster.put_raw(&path(net(&got[0]).trunc()), &spoilt);
+        let errors = [
+            cluster.ipam().release_ips(&[Release::of(address(&got[0]))]).await.unwrap_err().to_string(),
+            cluster.ipam().release_by_handle("h").await.unwrap_err().to_string(),
+            cluster.ipam().attributes_of(address(&got[0])).await.unwrap_err().to_string(),
+            cluster.ipam().release_host_affinities(&Owner::host("n1"), Condition::Any).await.unwrap_err().to_string(),
+        ];
+        for error in errors {
+            assert!(error.ends_with(reason), "{error}");
+        }
+        assert_eq!(cluster.ipam().auto_assign(&request("n1", "i", 1)).await.unwrap().v4, [], "{reason}");
+        assert_eq!(cluster.stored()[&path(net(&got[0]).trunc())], spoilt, "{reason}");
+    }
+}
+
+/// A key of a block with host bits is no block's.
+#[tokio::test]
+async fn a_key_with_host_bits_is_named() {
+    let cluster = Cluster::with_pool("10.0.0.0/26").await;
+    let got = cluster.assign("n1", "h", 1).await;
+    let value = cluster.stored()[&path(net(&got[0]).trunc())].clone();
+    cluster.put_raw("assignment/ipv4/block/10.0.0.5-26", &value.replace("10.0.0.0/26", "10.0.0.5/26"));
+    let snapshot = cluster.ipam().snapshot().await.unwrap();
+    assert_eq!(snapshot.blocks.len(), 1);
+    assert_eq!(snapshot.unreadable.len(), 1);
+    assert_eq!(snapshot.unreadable[0].reason, "10.0.0.5/26 has bits beyond its prefix length");
+}
