@@ -14,14 +14,22 @@ pub struct Links {
     by_index: BTreeMap<u32, Link>,
     /// Looked up for every workload in every apply, and never gone through.
     indices: HashMap<IfName, u32>,
+    /// Whether all could be read.
+    complete: bool,
 }
 
 impl Links {
     /// Lists the namespace's links.
     pub fn read(netlink: &mut Netlink) -> Result<Links, Error> {
-        let by_index: BTreeMap<u32, Link> = netlink.links()?.into_iter().map(|link| (link.index, link)).collect();
+        let listing = netlink.list_links()?;
+        let by_index: BTreeMap<u32, Link> = listing.objects.into_iter().map(|link| (link.index, link)).collect();
         let indices = by_index.values().map(|link| (link.name.clone(), link.index)).collect();
-        Ok(Links { by_index, indices })
+        Ok(Links { by_index, indices, complete: listing.complete })
+    }
+
+    /// Tells whether what is not here is not there: no link was unreadable.
+    pub fn are_complete(&self) -> bool {
+        self.complete
     }
 
     /// Finds a link by name.

@@ -194,7 +194,12 @@ impl Routes {
                 }
             }
         }
-        desired.extend(self.route_to_pod_gateway(links).map(|route| (route.key, route)));
+        match self.route_to_pod_gateway(links) {
+            Some(route) => desired.push((route.key, route)),
+            // the loopback may be what could not be read
+            None if !links.are_complete() => drop(waiting.insert(IpNet::from(IpAddr::V4(GATEWAY)))),
+            None => {}
+        }
         (desired.into_iter().collect(), waiting)
     }
 

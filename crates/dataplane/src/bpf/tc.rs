@@ -76,9 +76,10 @@ pub(super) fn remove_if_empty(netlink: &mut Netlink, link: u32) -> Result<(), Er
     for parent in [INGRESS, EGRESS] {
         let request = RouteNetlinkMessage::GetTrafficFilter(message(link, TcHandle::UNSPEC, parent));
         let filters = netlink
-            .dump(request, |_| Some(()))
+            // one that cannot be read is a filter too
+            .list(request, |_| Ok(Some(())))
             .map_err(|cause| cause.during(format!("list the filters of link {link}")))?;
-        if !filters.is_empty() {
+        if !filters.objects.is_empty() {
             return Ok(());
         }
     }

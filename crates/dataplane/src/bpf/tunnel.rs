@@ -11,8 +11,6 @@ use crate::bpf::tc;
 use crate::netlink::Netlink;
 use crate::tunnel::{Heard, Tunnel, TunnelError, TunnelSpec};
 use model::Mtu;
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkLayerType, LinkMessage};
 use nix::sched::{CloneFlags, unshare};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
@@ -194,17 +192,13 @@ fn pair_of(netlink: &mut Netlink, mtu: Mtu) -> Result<Pair, TunnelError> {
 
 /// The programs move Ethernet headers.
 fn require_ethernet(netlink: &mut Netlink, uplink: u32) -> Result<(), TunnelError> {
-    let what = || format!("use link {uplink} as the BPF tunnel's uplink");
-    let mut request = LinkMessage::default();
-    request.header.index = uplink;
-    match netlink.query(RouteNetlinkMessage::GetLink(request)) {
-        Ok(RouteNetlinkMessage::NewLink(link)) if link.header.link_layer_type == LinkLayerType::Ether => Ok(()),
-        Ok(_) => Err(TunnelError::Program {
-            what: what(),
-            reason: "it is not an Ethernet link, and only the kernel's ipip sends over others".to_owned(),
-        }),
-        Err(cause) => Err(cause.during(what()).into()),
+    if netlink.is_ethernet(uplink)? {
+        return Ok(());
     }
+    Err(TunnelError::Program {
+        what: format!("use link {uplink} as the BPF tunnel's uplink"),
+        reason: "it is not an Ethernet link, and only the kernel's ipip sends over others".to_owned(),
+    })
 }
 
 /// Brings both maps to the wanted entries; one that fails does not stop the others, and the first is reported.

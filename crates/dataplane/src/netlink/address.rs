@@ -1,11 +1,10 @@
 //! Interface addresses.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
-
+use super::message::{Message, Unread, address, attributes, head};
 use super::{Cause, Error, Link, Netlink};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// An address on a link.
@@ -20,23 +19,29 @@ pub struct Address {
 }
 
 impl Address {
-    fn parse(message: &AddressMessage) -> Option<Address> {
-        let mut address = None;
-        let mut local = None;
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Address(ip) => address = Some(*ip),
-                AddressAttribute::Local(ip) => local = Some(*ip),
+    /// Reads an address out of what the kernel says of it; nothing if the message is of something else.
+    fn read(message: &Message<'_>) -> Result<Option<Address>, Unread> {
+        if message.kind != libc::RTM_NEWADDR {
+            return Ok(None);
+        }
+        // struct ifaddrmsg: family, prefix length, flags, scope, index
+        let (header, rest) = head::<8>(message.body).map_err(|why| why.of("an address"))?;
+        let [_, prefix_length, _, scope, a, b, c, d] = header;
+        let link = u32::from_ne_bytes([a, b, c, d]);
+        let of_link = |why: Unread| why.of(format_args!("an address of link {link}"));
+        let (mut remote, mut local) = (None, None);
+        for attribute in attributes(rest) {
+            let (kind, value) = attribute.map_err(of_link)?;
+            match kind {
+                libc::IFA_ADDRESS => remote = Some(address(kind, value).map_err(of_link)?),
+                libc::IFA_LOCAL => local = Some(address(kind, value).map_err(of_link)?),
                 _ => {}
             }
         }
         // on a point-to-point link IFA_ADDRESS is the other end
-        let ip = local.or(address)?;
-        Some(Address {
-            link: message.header.index,
-            net: IpNet::new(ip, message.header.prefix_len).ok()?,
-            link_scope: message.header.scope == AddressScope::Link,
-        })
+        let ip = local.or(remote).ok_or_else(|| of_link(Unread("none in it".to_owned())))?;
+        let net = IpNet::new(ip, prefix_length).map_err(|error| of_link(Unread(error.to_string())))?;
+        Ok(Some(Address { link, net, link_scope: scope == libc::RT_SCOPE_LINK }))
     }
 }
 
@@ -55,10 +60,7 @@ impl Netlink {
     }
 
     fn list_addresses(&mut self, filter: AddressMessage) -> Result<Vec<Address>, Cause> {
-        self.dump(RouteNetlinkMessage::GetAddress(filter), |reply| match reply {
-            RouteNetlinkMessage::NewAddress(message) => Address::parse(message),
-            _ => None,
-        })
+        self.list(RouteNetlinkMessage::GetAddress(filter), Address::read).map(|listing| listing.objects)
     }
 
     /// Adds an address to a link.

@@ -1,8 +1,7 @@
 //! Links: listing, the veth pair born with each end in its place, and the few changes we make.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
-
-use super::{Cause, Error, Netlink};
+use super::message::{Message, Unread, attributes, head, number, text};
+use super::{Cause, Error, Listing, Netlink};
 use model::Mtu;
 use model::name::IfName;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -63,35 +62,49 @@ impl Link {
         self.admin_up && self.running
     }
 
-    pub(super) fn parse(message: &LinkMessage) -> Option<Link> {
-        let flags = message.header.flags;
-        let mut link = Link {
-            index: message.header.index,
-            name: IfName(String::new()),
-            mtu: Mtu(0),
-            mac: None,
-            other_end: None,
-            kind: String::new(),
-            admin_up: flags.contains(LinkFlags::Up),
-            running: flags.contains(LinkFlags::Running),
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = IfName(name.clone()),
-                LinkAttribute::Mtu(mtu) => link.mtu = Mtu(*mtu),
-                LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok().map(MacAddress),
-                LinkAttribute::Link(index) => link.other_end = Some(*index),
-                LinkAttribute::LinkInfo(parts) => {
-                    for part in parts {
-                        if let LinkInfo::Kind(kind) = part {
-                            link.kind = kind.to_string();
+    /// Reads a link out of what the kernel says of it; nothing if the message is of something else.
+    fn read(message: &Message<'_>) -> Result<Option<Link>, Unread> {
+        if message.kind != libc::RTM_NEWLINK {
+            return Ok(None);
+        }
+        // struct ifinfomsg: family, type, index, flags, change
+        let (header, rest) = head::<16>(message.body).map_err(|why| why.of("a link"))?;
+        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (index, flags) = (word(4), LinkFlags::from_bits_retain(word(8)));
+        Link::of(index, flags, rest).map(Some).map_err(|why| why.of(format_args!("link {index}")))
+    }
+
+    fn of(index: u32, flags: LinkFlags, rest: &[u8]) -> Result<Link, Unread> {
+        let (mut name, mut mtu, mut mac, mut other_end, mut kind) = (None, None, None, None, String::new());
+        for attribute in attributes(rest) {
+            let (number_of, value) = attribute?;
+            match number_of {
+                libc::IFLA_IFNAME => name = Some(text(number_of, value)?).filter(|name| !name.is_empty()),
+                libc::IFLA_MTU => mtu = Some(number(number_of, value)?),
+                libc::IFLA_ADDRESS => mac = value.try_into().ok().map(MacAddress),
+                libc::IFLA_LINK => other_end = Some(number(number_of, value)?),
+                libc::IFLA_LINKINFO => {
+                    for part in attributes(value) {
+                        let (number_of, value) = part?;
+                        if number_of == libc::IFLA_INFO_KIND {
+                            kind = text(number_of, value)?;
                         }
                     }
                 }
                 _ => {}
             }
         }
-        (!link.name.0.is_empty()).then_some(link)
+        let missing = |what: &str| Unread(format!("no {what}"));
+        Ok(Link {
+            index,
+            name: IfName(name.ok_or_else(|| missing("name"))?),
+            mtu: Mtu(mtu.ok_or_else(|| missing("mtu"))?),
+            mac,
+            other_end,
+            kind,
+            admin_up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Running),
+        })
     }
 }
 
@@ -115,28 +128,44 @@ pub struct Veth {
 }
 
 impl Netlink {
-    /// Lists the links of the namespace.
+    /// Lists the links of the namespace that can be read.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        Ok(self.list_links()?.objects)
+    }
+
+    /// Lists the links of the namespace, and tells whether all could be read.
+    pub fn list_links(&mut self) -> Result<Listing<Link>, Error> {
         let mut request = LinkMessage::default();
         // counters are most of a link's attributes, and nobody here reads them
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        self.dump(RouteNetlinkMessage::GetLink(request), |reply| match reply {
-            RouteNetlinkMessage::NewLink(message) => Link::parse(message),
-            _ => None,
-        })
-        .map_err(|cause| cause.during("list links"))
+        self.list(RouteNetlinkMessage::GetLink(request), Link::read).map_err(|cause| cause.during("list links"))
     }
 
     /// Finds a link by name.
+    ///
+    /// # Errors
+    ///
+    /// Also one that is there and cannot be read: it is not absent.
     pub fn link(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.0.clone()));
-        match self.query(RouteNetlinkMessage::GetLink(message)) {
-            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Link::parse(&message)),
-            Ok(_) => Ok(None),
+        match self.ask(RouteNetlinkMessage::GetLink(message), Link::read) {
+            Ok(link) => Ok(Some(link)),
             Err(Cause::Refused { errno: Errno::ENODEV, .. }) => Ok(None),
             Err(cause) => Err(cause.during(format!("find link {name}"))),
         }
+    }
+
+    /// Tells whether a link carries Ethernet frames.
+    pub fn is_ethernet(&mut self, index: u32) -> Result<bool, Error> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        let read = |message: &Message<'_>| {
+            let ([_, _, a, b], _) = head(message.body)?;
+            Ok((message.kind == libc::RTM_NEWLINK).then_some(u16::from_ne_bytes([a, b]) == libc::ARPHRD_ETHER))
+        };
+        let asked = self.ask(RouteNetlinkMessage::GetLink(request), read);
+        asked.map_err(|cause| cause.during(format!("read link {index}")))
     }
 
     /// Creates a veth pair; the other end is born in the namespace `peer_namespace`, or in this one.

@@ -2,6 +2,7 @@
 //!
 //! The kernel drops announcements when nobody reads them in time; that is told, and no error.
 
+use super::message::{Message, messages};
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use std::io;
@@ -13,8 +14,6 @@ pub const MONITOR_BUFFER: usize = 8 << 20;
 const DATAGRAM: usize = 64 << 10;
 /// How many datagrams are read in one go: in a flood, something else must get its turn.
 const AT_ONCE: usize = 10_000;
-/// Length of a message's header.
-const HEADER: usize = 16;
 
 /// Which kernel interface announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +38,6 @@ pub(crate) struct Listener {
     buffer: Vec<u8>,
 }
 
-/// One message as far as listeners look: its kind, who caused it, and the rest.
-pub(crate) struct Announcement<'a> {
-    pub(crate) kind: u16,
-    pub(crate) port: u32,
-    pub(crate) body: &'a [u8],
-}
-
 impl Listener {
     /// Joins `groups` in the calling thread's network namespace; what is not read waits in a buffer of this size.
     pub(crate) fn open(protocol: Protocol, groups: &[u32], buffer: usize) -> io::Result<Listener> {
@@ -64,12 +56,12 @@ impl Listener {
     }
 
     /// Hands over what was announced since the last call, without waiting.
-    pub(crate) fn read(&mut self, mut each: impl FnMut(&Announcement<'_>)) -> io::Result<Heard> {
+    pub(crate) fn read(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<Heard> {
         let mut heard = Heard::Everything;
         for _ in 0..AT_ONCE {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => announcements(&self.buffer).for_each(|one| each(&one)),
+                Ok(_) => messages(&self.buffer).for_each(|one| each(&one)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => heard = Heard::NotAll,
@@ -84,18 +76,4 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Takes a datagram apart; stops at what does not fit.
-pub(super) fn announcements(mut datagram: &[u8]) -> impl Iterator<Item = Announcement<'_>> {
-    std::iter::from_fn(move || {
-        let header = datagram.first_chunk::<HEADER>()?;
-        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let length = word(0) as usize;
-        let body = datagram.get(HEADER..length)?;
-        let kind = u16::from_ne_bytes([header[4], header[5]]);
-        let port = word(12);
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Announcement { kind, port, body })
-    })
 }

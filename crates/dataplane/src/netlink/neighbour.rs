@@ -1,11 +1,10 @@
 //! Neighbour entries of IPv4.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
-
+use super::message::{Message, Unread, address, attributes, head};
 use super::{Error, MacAddress, Netlink};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// An IPv4 neighbour entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +20,27 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    fn parse(message: &NeighbourMessage) -> Option<Neighbour> {
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(*ip),
-            _ => None,
-        })?;
-        let permanent = message.header.state == NeighbourState::Permanent;
-        let mac = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(MacAddress),
-            _ => None,
-        });
-        Some(Neighbour { link: message.header.ifindex, address, mac, permanent })
+    /// Reads a neighbour out of what the kernel says of it; nothing if it is of no IPv4 address.
+    fn read(message: &Message<'_>) -> Result<Option<Neighbour>, Unread> {
+        if message.kind != libc::RTM_NEWNEIGH {
+            return Ok(None);
+        }
+        // struct ndmsg: family and padding, index, state, flags, type
+        let (header, rest) = head::<12>(message.body).map_err(|why| why.of("a neighbour"))?;
+        let [_, _, _, _, a, b, c, d, e, f, _, _] = header;
+        let (link, state) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        let of_link = |why: Unread| why.of(format_args!("a neighbour on link {link}"));
+        let (mut ip, mut mac) = (None, None);
+        for attribute in attributes(rest) {
+            let (kind, value) = attribute.map_err(of_link)?;
+            match kind {
+                libc::NDA_DST => ip = Some(address(kind, value).map_err(of_link)?),
+                libc::NDA_LLADDR => mac = value.try_into().ok().map(MacAddress),
+                _ => {}
+            }
+        }
+        let Some(IpAddr::V4(address)) = ip else { return Ok(None) };
+        Ok(Some(Neighbour { link, address, mac, permanent: state == libc::NUD_PERMANENT }))
     }
 }
 
@@ -40,11 +49,8 @@ impl Netlink {
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
         let mut request = NeighbourMessage::default();
         request.header.family = AddressFamily::Inet;
-        self.dump(RouteNetlinkMessage::GetNeighbour(request), |reply| match reply {
-            RouteNetlinkMessage::NewNeighbour(message) => Neighbour::parse(message),
-            _ => None,
-        })
-        .map_err(|cause| cause.during("list neighbours"))
+        let listed = self.list(RouteNetlinkMessage::GetNeighbour(request), Neighbour::read);
+        listed.map(|listing| listing.objects).map_err(|cause| cause.during("list neighbours"))
     }
 
     /// Deletes a neighbour entry; the kernel asks anew when it next needs the neighbour.

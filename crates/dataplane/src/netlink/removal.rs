@@ -6,17 +6,21 @@
 //! child process asks and stays, and the caller goes on with the announcement. From then on nothing can fail any more,
 //! whatever becomes of either process.
 
-use super::socket::messages;
+use super::message::{ERROR, failure, messages};
 use super::{Cause, Error, Link, Netlink};
-use netlink_packet_core::{NLM_F_ACK, NetlinkPayload};
+use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, fork, pipe2};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
+/// How long a removal may take: others may hold the kernel's lock (RTNL) for long, one after the other.
+const LONGEST: Duration = Duration::from_secs(60);
 /// `RTNLGRP_LINK`, in which links are announced.
 const LINKS: u32 = 1;
 
@@ -55,8 +59,8 @@ impl Netlink {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         let mut request = Vec::new();
+        let deletion = self.begin();
         self.encode(RouteNetlinkMessage::DelLink(message.clone()), NLM_F_ACK, &mut request);
-        let deletion = self.sequence;
         let mut question = Vec::new();
         self.encode(RouteNetlinkMessage::GetLink(message), NLM_F_ACK, &mut question);
         let outcome = match send_in_child(self.socket.as_raw_fd(), &request) {
@@ -73,8 +77,9 @@ impl Netlink {
     /// The ends of a pair are announced one after the other, while the kernel is at work. The question waits until it
     /// has let go of its lock (RTNL), and so for both.
     fn follow(&mut self, index: u32, deletion: u32, question: &[u8], child: &OwnedFd) -> Result<Removal, Cause> {
-        let asked = deletion.wrapping_add(1);
-        while self.readable_before_end(child)? {
+        let asked = deletion + 1;
+        let end = Instant::now() + LONGEST;
+        while self.readable_before_end(child, end)? {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
                 Ok(_) => {}
@@ -88,19 +93,18 @@ impl Netlink {
             }
             let mut announced = false;
             for message in messages(&self.buffer) {
-                let message = message?;
-                match (message.payload, message.header.sequence_number) {
-                    (NetlinkPayload::Error(error), sequence) if sequence == deletion => {
-                        return Ok(super::socket::failure(&error).map_or(Removal::Done, Removal::Refused));
+                match message.kind {
+                    ERROR if message.sequence == deletion => {
+                        return Ok(failure(&message).map_or(Removal::Done, Removal::Refused));
                     }
-                    (NetlinkPayload::Error(error), sequence)
-                        if sequence == asked && error.raw_code() == -libc::ENODEV =>
+                    ERROR
+                        if message.sequence == asked
+                            && failure(&message).and_then(|cause| cause.errno()) == Some(Errno::ENODEV) =>
                     {
                         return Ok(Removal::Done);
                     }
-                    (NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(gone)), _) => {
-                        announced |= gone.header.index == index;
-                    }
+                    // struct ifinfomsg has the index behind four other octets
+                    libc::RTM_DELLINK => announced |= message.body.get(4..8) == Some(index.to_ne_bytes().as_slice()),
                     _ => {}
                 }
             }
@@ -112,15 +116,18 @@ impl Netlink {
     }
 
     /// Waits for the socket; false when the child has ended and there is nothing to read.
-    fn readable_before_end(&self, child: &OwnedFd) -> Result<bool, Cause> {
+    fn readable_before_end(&self, child: &OwnedFd, end: Instant) -> Result<bool, Cause> {
         let mut ready =
             [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(child.as_fd(), PollFlags::POLLIN)];
-        while let Err(errno) = poll(&mut ready, PollTimeout::NONE) {
-            if errno != nix::errno::Errno::EINTR {
-                return Err(Cause::Socket(errno.into()));
+        loop {
+            let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            match poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Ok(0) => return Err(Cause::Silent(LONGEST)),
+                Ok(_) => return Ok(ready[0].any() == Some(true)),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Cause::Socket(errno.into())),
             }
         }
-        Ok(ready[0].any() == Some(true))
     }
 }
 

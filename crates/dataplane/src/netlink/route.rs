@@ -3,14 +3,13 @@
 //! [`RouteEntry`] says as much of a route as is needed to tell two apart and to decide whose it is. What it cannot
 //! say (several next hops, next-hop objects, lightweight tunnels) reads as [`NextHop::Other`] and is never written.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
-
+use super::message::{Message, Unread, address, attributes, head, number, odd};
 use super::{Error, Link, Netlink};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use model::{Mtu, RouteProtocol};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::fmt;
@@ -123,56 +122,31 @@ impl RouteEntry {
         format!("{kind}{}{next_hop} proto {}{metric}{mtu}", self.key.prefix, self.protocol.0)
     }
 
-    fn parse(message: &RouteMessage) -> Option<RouteEntry> {
-        let header = &message.header;
-        let any = match header.address_family {
-            AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            _ => return None,
-        };
-        let (mut destination, mut gateway, mut link, mut source) = (any, None, None, None);
-        let (mut metric, mut table, mut other) = (0, u32::from(header.table), header.tos != 0);
-        let mtu = mtu(&message.attributes);
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Destination(address) => destination = ip(address)?,
-                RouteAttribute::Gateway(address) => gateway = ip(address),
-                RouteAttribute::PrefSource(address) => source = ip(address),
-                RouteAttribute::Oif(index) => link = Some(*index),
-                RouteAttribute::Priority(value) => metric = *value,
-                RouteAttribute::Table(value) => table = *value,
-                RouteAttribute::MultiPath(_)
-                | RouteAttribute::NhId(_)
-                | RouteAttribute::Encap(_)
-                | RouteAttribute::Via(_) => other = true,
-                _ => {}
-            }
+    /// Reads a route out of what the kernel says of it; nothing if the main table does not have it.
+    fn read(message: &Message<'_>) -> Result<Option<RouteEntry>, Unread> {
+        let Some(parts) = Parts::read(message)? else { return Ok(None) };
+        if parts.table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+            return Ok(None);
         }
-        if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-            return None;
-        }
-        let kind = match header.kind {
-            RouteType::Unicast => RouteKind::Unicast,
-            RouteType::BlackHole => RouteKind::Blackhole,
-            kind => RouteKind::Other(kind.into()),
+        let kind = match parts.kind {
+            libc::RTN_UNICAST => RouteKind::Unicast,
+            libc::RTN_BLACKHOLE => RouteKind::Blackhole,
+            number => RouteKind::Other(number),
         };
-        let next_hop = match (gateway, link) {
-            _ if other => NextHop::Other,
+        let next_hop = match (parts.gateway, parts.link) {
+            _ if parts.is_other => NextHop::Other,
             // IPv6 hangs every dropping route on the loopback
             _ if kind != RouteKind::Unicast => NextHop::None,
             (None, None) => NextHop::None,
             (None, Some(link)) => NextHop::Link(link),
             (Some(gateway), Some(link)) => {
-                NextHop::Gateway { gateway, link, onlink: header.flags.contains(RouteFlags::Onlink) }
+                NextHop::Gateway { gateway, link, onlink: parts.flags.contains(RouteFlags::Onlink) }
             }
             (Some(_), None) => NextHop::Other,
         };
-        let prefix = match destination {
-            IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new(ip, header.destination_prefix_length).ok()?),
-            IpAddr::V6(ip) => IpNet::V6(Ipv6Net::new(ip, header.destination_prefix_length).ok()?),
-        };
-        let protocol = RouteProtocol(header.protocol.into());
-        Some(RouteEntry { key: RouteKey { prefix, metric }, protocol, kind, next_hop, source, mtu })
+        let key = RouteKey { prefix: parts.prefix, metric: parts.metric };
+        let (protocol, source, mtu) = (parts.protocol, parts.source, parts.mtu);
+        Ok(Some(RouteEntry { key, protocol, kind, next_hop, source, mtu }))
     }
 
     fn message(&self) -> RouteMessage {
@@ -257,11 +231,8 @@ impl Netlink {
         request.header.address_family = family;
         request.header.table = RouteHeader::RT_TABLE_MAIN;
         request.attributes.extend(link.map(RouteAttribute::Oif));
-        self.dump(RouteNetlinkMessage::GetRoute(request), |reply| match reply {
-            RouteNetlinkMessage::NewRoute(message) => RouteEntry::parse(message),
-            _ => None,
-        })
-        .map_err(|cause| cause.during("list routes of table main"))
+        let listed = self.list(RouteNetlinkMessage::GetRoute(request), RouteEntry::read);
+        listed.map(|listing| listing.objects).map_err(|cause| cause.during("list routes of table main"))
     }
 
     /// Adds a route; refused with EEXIST if there is one of the same destination and metric.
@@ -283,23 +254,98 @@ impl Netlink {
     }
 }
 
-/// Finds the MTU among a route's metrics.
-pub(super) fn mtu(attributes: &[RouteAttribute]) -> Option<Mtu> {
-    let metrics = attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Metrics(metrics) => Some(metrics),
-        _ => None,
-    })?;
-    metrics.iter().find_map(|metric| match metric {
-        RouteMetric::Mtu(mtu) => Some(Mtu(*mtu)),
-        _ => None,
-    })
+/// `RTA_VIA`: a gateway of another family.
+const VIA: u16 = 18;
+/// `RTA_ENCAP`: a lightweight tunnel.
+const ENCAPSULATION: u16 = 22;
+/// `RTA_NH_ID`: a next-hop object.
+const NEXT_HOP_OBJECT: u16 = 30;
+/// `RTAX_MTU`, among the metrics.
+const MTU: u16 = 2;
+/// Where `struct rta_cacheinfo` has the time left.
+const EXPIRES: usize = 8;
+
+/// What the kernel says of a route, as far as anybody here looks.
+pub(super) struct Parts {
+    prefix: IpNet,
+    table: u32,
+    protocol: RouteProtocol,
+    /// The number of its type.
+    pub(super) kind: u8,
+    flags: RouteFlags,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) link: Option<u32>,
+    source: Option<IpAddr>,
+    metric: u32,
+    pub(super) mtu: Option<Mtu>,
+    /// In ticks; zero for good.
+    pub(super) expires: u32,
+    /// Whether it has something that [`NextHop`] cannot say.
+    is_other: bool,
 }
 
-pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
+impl Parts {
+    /// Nothing if the message is of something else than a route of IPv4 or IPv6.
+    pub(super) fn read(message: &Message<'_>) -> Result<Option<Parts>, Unread> {
+        if message.kind != libc::RTM_NEWROUTE {
+            return Ok(None);
+        }
+        // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags
+        let (header, rest) = head::<12>(message.body).map_err(|why| why.of("a route"))?;
+        let [family, length, _, tos, table, protocol, _, kind, a, b, c, d] = header;
+        let any = match i32::from(family) {
+            libc::AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => return Ok(None),
+        };
+        let of_route = |why: Unread| why.of(format_args!("a route of table {table} and protocol {protocol}"));
+        let mut parts = Parts {
+            prefix: IpNet::new(any, length).map_err(|error| of_route(Unread(error.to_string())))?,
+            table: table.into(),
+            protocol: RouteProtocol(protocol),
+            kind,
+            flags: RouteFlags::from_bits_retain(u32::from_ne_bytes([a, b, c, d])),
+            gateway: None,
+            link: None,
+            source: None,
+            metric: 0,
+            mtu: None,
+            expires: 0,
+            is_other: tos != 0,
+        };
+        for attribute in attributes(rest) {
+            attribute.and_then(|(kind, value)| parts.take(kind, value)).map_err(of_route)?;
+        }
+        Ok(Some(parts))
+    }
+
+    fn take(&mut self, kind: u16, value: &[u8]) -> Result<(), Unread> {
+        match kind {
+            libc::RTA_DST => {
+                let prefix = IpNet::new(address(kind, value)?, self.prefix.prefix_len());
+                self.prefix = prefix.map_err(|error| Unread(error.to_string()))?;
+            }
+            libc::RTA_GATEWAY => self.gateway = Some(address(kind, value)?),
+            libc::RTA_PREFSRC => self.source = Some(address(kind, value)?),
+            libc::RTA_OIF => self.link = Some(number(kind, value)?),
+            libc::RTA_PRIORITY => self.metric = number(kind, value)?,
+            libc::RTA_TABLE => self.table = number(kind, value)?,
+            libc::RTA_METRICS => {
+                for metric in attributes(value) {
+                    let (kind, value) = metric?;
+                    if kind == MTU {
+                        self.mtu = Some(Mtu(number(kind, value)?));
+                    }
+                }
+            }
+            libc::RTA_CACHEINFO => {
+                let time = value.get(EXPIRES..).and_then(<[u8]>::first_chunk);
+                self.expires = u32::from_ne_bytes(*time.ok_or_else(|| odd(kind, value))?);
+            }
+            libc::RTA_MULTIPATH | NEXT_HOP_OBJECT | ENCAPSULATION | VIA => self.is_other = true,
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -312,7 +358,31 @@ fn family(prefix: &IpNet) -> AddressFamily {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::messages;
+    use super::super::message::tests::{attribute, raw};
     use super::*;
+    use netlink_packet_core::Emitable;
+
+    /// Reads a message of a body.
+    fn read(body: &[u8]) -> Result<Option<RouteEntry>, Unread> {
+        let datagram = raw(libc::RTM_NEWROUTE, 2, 1, 0, body);
+        RouteEntry::read(&messages(&datagram).next().expect("a message"))
+    }
+
+    #[test]
+    fn what_nobody_looks_at_may_have_any_form() {
+        // struct rtmsg of 10.1.2.0/26, table main, protocol bird, unicast
+        let header = [2, 26, 0, 0, 254, 12, 0, 1, 0, 0, 0, 0];
+        let parts = [attribute(1, &[10, 1, 2, 0]), attribute(5, &[192, 0, 2, 7]), attribute(4, &[3, 0, 0, 0])].concat();
+        // RTA_PREF (20) of four octets, RTA_FLOW (11) of two, and one of a kernel to come
+        let odd = [attribute(20, &[0; 4]), attribute(11, &[0; 2]), attribute(77, &[1; 3])].concat();
+        let route = read(&[&header[..], &parts, &odd].concat()).expect("read").expect("of table main");
+        assert_eq!(route.to_string(), "10.1.2.0/26 via 192.0.2.7 dev if3 proto 12");
+        let cut = read(&[&header[..], &attribute(1, &[10, 1, 2]), &parts].concat());
+        let told = "a route of table 254 and protocol 12: attribute 1 of 3 octets has an unknown form";
+        assert_eq!(cut, Err(Unread(told.to_owned())));
+        assert_eq!(read(&header[..7]), Err(Unread("a route: 7 octets where 12 begin it".to_owned())));
+    }
 
     #[test]
     fn what_is_written_reads_back_the_same() {
@@ -332,7 +402,10 @@ mod tests {
             ] {
                 let key = RouteKey { prefix: prefix(cidr), metric };
                 let route = RouteEntry { key, protocol: RouteProtocol(80), kind, next_hop, source, mtu };
-                assert_eq!(RouteEntry::parse(&route.message()), Some(route));
+                let message = route.message();
+                let mut body = vec![0; message.buffer_len()];
+                message.emit(&mut body);
+                assert_eq!(read(&body), Ok(Some(route)));
             }
         }
     }
