@@ -132,6 +132,7 @@ impl<'a> Parameters<'a> {
             (rules, &mut settings.rules_refresh),
             ("ipsetsRefreshInterval", &mut settings.sets_refresh),
             ("interfaceRefreshInterval", &mut settings.interface_refresh),
+            ("netlinkTimeout", &mut settings.netlink_timeout),
         ] {
             *field = self.duration(name).unwrap_or(*field);
         }

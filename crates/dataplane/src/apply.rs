@@ -7,7 +7,7 @@
 use crate::ipip::{self, IpipDevice, TunnelChoice, TunnelStatus};
 use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu;
-use crate::netlink::{Address, Change, Error, Netlink};
+use crate::netlink::{Address, Change, Error, Netlink, set_patience};
 use crate::routes::{self, Bgp, Routes, Wanted};
 use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
 use crate::tunnel::{Heard, Tunnel};
@@ -161,6 +161,7 @@ impl Dataplane {
     /// Makes the kernel agree with what is wanted.
     pub fn apply(&mut self, now: Instant) -> Outcome {
         let Some(desired) = self.desired.take() else { return Outcome::default() };
+        set_patience(desired.settings.netlink_timeout);
         let mut round = Round { writes_before: self.netlink.writes(), ..Round::default() };
         self.resync(&desired, now);
         if let Some(seen) = round.check("links", self.look()) {

@@ -116,6 +116,8 @@ pub struct Settings {
     pub rules: RuleSettings,
     /// `externalNodesList`: who else than a node may send us tunnelled packets.
     pub external_nodes: BTreeSet<Ipv4Net>,
+    /// `netlinkTimeout`: how long an answer of the kernel is waited for; zero is without end.
+    pub netlink_timeout: Duration,
     /// BGPConfiguration's `programClusterRoutes`: whether routes into pools that BGP taught are for the kernel.
     pub bgp_cluster_routes: bool,
 }
@@ -136,6 +138,7 @@ impl Default for Settings {
             route_sync_disabled: false,
             rules: RuleSettings::default(),
             external_nodes: BTreeSet::new(),
+            netlink_timeout: Duration::from_secs(10),
             bgp_cluster_routes: true,
         }
     }

@@ -152,7 +152,7 @@ pub static PARAMETERS: &[Parameter] = &[
     later("maxIpsetSize", Int(0, i64::MAX), "1048576"),
     later("iptablesBackend", Choice(&["Auto", "Legacy", "NFT"]), "Auto"),
     later("xdpRefreshInterval", Duration, "90s"),
-    later("netlinkTimeout", Duration, "10s"),
+    acts("netlinkTimeout", Duration, "10s"),
     later("metadataAddr", Text, "127.0.0.1"),
     later("metadataPort", Int(0, 65535), "8775"),
     later("openstackRegion", Text, ""),
