@@ -2,19 +2,21 @@
 
 use super::abi::{ARP, IPV4, IPV6, batch, subsystem};
 use super::wire::Attributes;
+use crate::netlink::Patience;
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout, SndBufForce};
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
 };
-use nix::sys::time::TimeVal;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A batch is one message to the kernel: the default of 208 kB would hold some hundred chains.
 const BUFFER: usize = 32 << 20;
-/// The kernel answers before `send` returns; this only keeps a misread answer from hanging the agent.
-const PATIENCE: i64 = 10;
+/// A dump that others keep interrupting is given up after this many tries.
+const DUMP_TRIES: usize = 16;
+/// The numbers of requests that are answered together do not begin anew between them.
+const LARGEST_BATCH: u32 = 1 << 24;
 /// The kernel fills at most 32 KiB of a dump at once; a refusal repeats the request, at most 64 KiB.
 const DATAGRAM: usize = 128 << 10;
 
@@ -104,6 +106,7 @@ pub(super) enum Refusal {
 pub(super) struct Socket {
     fd: OwnedFd,
     sequence: u32,
+    patience: Patience,
 }
 
 struct Reply {
@@ -126,9 +129,8 @@ impl Socket {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
         setsockopt(&fd, SndBufForce, &BUFFER)?;
         setsockopt(&fd, RcvBufForce, &BUFFER)?;
-        setsockopt(&fd, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Socket { fd, sequence: 0 })
+        Ok(Socket { fd, sequence: 0, patience: Patience::default() })
     }
 
     /// Asks for one object and returns its attributes.
@@ -158,13 +160,14 @@ impl Socket {
         }
     }
 
-    /// Lists objects and returns each one's attributes; begins again if the kernel's list changes meanwhile.
+    /// Lists objects and returns each one's attributes; begins again, a few times, if the kernel's list changes meanwhile.
     pub(super) fn dump(&mut self, message: &Message) -> io::Result<Vec<Vec<u8>>> {
-        loop {
+        for _ in 0..DUMP_TRIES {
             if let Some(objects) = self.dump_once(message)? {
                 return Ok(objects);
             }
         }
+        Err(io::Error::new(io::ErrorKind::Interrupted, "the list kept changing while it was read"))
     }
 
     fn dump_once(&mut self, message: &Message) -> io::Result<Option<Vec<Vec<u8>>>> {
@@ -190,6 +193,9 @@ impl Socket {
     /// Carries out a batch, provided that the ruleset is still that of `generation`.
     pub(super) fn commit(&mut self, batch: &Batch, generation: u32) -> Result<(), Refusal> {
         let Some(last) = batch.requests.len().checked_sub(1) else { return Ok(()) };
+        if self.sequence > u32::MAX - LARGEST_BATCH {
+            self.sequence = 0;
+        }
         let begin = self.next();
         let mut bytes =
             frame(batch::BEGIN, 0, REQUEST, begin, &Attributes::default().number(batch::GENERATION, generation));
@@ -230,12 +236,14 @@ impl Socket {
         }
     }
 
+    /// Numbers a request; 0 is the number of announcements.
     fn next(&mut self) -> u32 {
-        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
         self.sequence
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.patience.keep(&self.fd)?;
         send(self.fd.as_raw_fd(), bytes, MsgFlags::empty())?;
         Ok(())
     }
@@ -246,6 +254,10 @@ impl Socket {
         let length = loop {
             match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC) {
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let text = format!("the kernel did not answer within {:?}", self.patience.time());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
                 other => break other?,
             }
         };
@@ -294,4 +306,48 @@ fn frame(kind: u16, family: u8, flags: u16, sequence: u32, body: &Attributes) ->
     bytes.extend(resource.to_be_bytes());
     bytes.extend(body.bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::abi::message;
+    use super::*;
+    use nix::sys::socket::socketpair;
+
+    /// A client whose kernel is the test: what it answers is written beforehand.
+    fn with_kernel(sequence: u32) -> (Socket, OwnedFd) {
+        let kind = SockType::Datagram;
+        let (fd, kernel) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).expect("a pair");
+        (Socket { fd, sequence, patience: Patience::default() }, kernel)
+    }
+
+    fn answer(kernel: &OwnedFd, kind: u16, flags: u16, sequence: u32) {
+        let mut bytes = frame(kind, IPV4, flags, sequence, &Attributes::default());
+        bytes[HEADER..].fill(0);
+        send(kernel.as_raw_fd(), &bytes, MsgFlags::empty()).expect("sent");
+    }
+
+    fn question() -> Message {
+        let (subsystem, kind) = (subsystem::NFTABLES, message::GET_TABLE);
+        Message { subsystem, family: Family::Ipv4, kind, flags: 0, body: Attributes::default() }
+    }
+
+    #[test]
+    fn a_list_that_keeps_changing_is_given_up() {
+        let (mut socket, kernel) = with_kernel(0);
+        for sequence in 1..40 {
+            answer(&kernel, DONE, DUMP_INTERRUPTED, sequence);
+        }
+        let told = socket.dump(&question()).map_err(|error| error.to_string());
+        assert_eq!(told, Err("the list kept changing while it was read".to_owned()));
+    }
+
+    #[test]
+    fn no_request_has_the_number_of_announcements() {
+        let (mut socket, kernel) = with_kernel(u32::MAX - 1);
+        for sequence in [u32::MAX, 1, 2] {
+            answer(&kernel, DONE, 0, sequence);
+            socket.dump(&question()).unwrap_or_else(|error| panic!("request {sequence}: {error}"));
+        }
+    }
 }
