@@ -38,6 +38,18 @@ pub struct Config {
     ///
     /// [`MONITOR_BUFFER`]: crate::netlink::MONITOR_BUFFER
     pub monitor_buffer: usize,
+    /// Who speaks BGP on this node.
+    pub bgp: BgpDaemon,
+}
+
+/// Who speaks BGP on a node, and so owns its routes of protocol 12 (`bird`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BgpDaemon {
+    /// The agent, which tells the dataplane what it learns.
+    #[default]
+    Agent,
+    /// Another program, or none: whoever wrote those routes, they are left alone, and the tunnel follows them.
+    Another,
 }
 
 /// A step that failed; the others were done.
@@ -201,7 +213,11 @@ impl Dataplane {
         // last: routes carry traffic; new ones before old ones go
         if !desired.settings.route_sync_disabled {
             let pools: BTreeSet<Ipv4Net> = desired.pools.keys().copied().collect();
-            let bgp = if self.learned.is_some() { Bgp::Spoken } else { Bgp::Silent };
+            let bgp = match (self.config.bgp, &self.learned) {
+                (BgpDaemon::Another, _) => Bgp::Elsewhere,
+                (BgpDaemon::Agent, Some(_)) => Bgp::Spoken,
+                (BgpDaemon::Agent, None) => Bgp::Silent,
+            };
             let wanted = Wanted { routes, pools: &pools, bgp, narrow: self.tunnel.narrow() };
             let remaining = self.routes.apply(&mut self.netlink, &seen.links, wanted, now);
             round.add("routes", (0, remaining.failures));
@@ -215,7 +231,8 @@ impl Dataplane {
         self.seen = Some(seen);
     }
 
-    /// Adds, until BGP has spoken, what it taught an earlier process: the tunnel must go on carrying it.
+    /// Adds, until BGP has spoken, what it taught an earlier process, or what another program's teaches: the tunnel must
+    /// carry it.
     fn with_retained<'a>(
         &mut self,
         desired: &Desired,

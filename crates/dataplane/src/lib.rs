@@ -24,7 +24,7 @@ mod run;
 pub mod sysctl;
 pub mod tunnel;
 
-pub use apply::{Config, Dataplane, Failure, Outcome, read_retained};
+pub use apply::{BgpDaemon, Config, Dataplane, Failure, Outcome, read_retained};
 pub use ipip::{TunnelChoice, TunnelForm, TunnelStatus};
 pub use mailbox::{Input, Mailbox, Sender, mailbox};
 pub use run::{Status, run};

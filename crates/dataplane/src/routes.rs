@@ -2,7 +2,7 @@
 //!
 //! **Ours**, by looks alone: protocol 80 anywhere; whatever leaves by a workload's interface, except the kernel's
 //! own; protocol 12 (`bird`) into one of the pools. What this process wrote itself it also remembers, for the
-//! prefixes outside every pool that BGP may teach. All else is someone else's and never written over, unless it stands
+//! prefixes outside every pool that BGP may teach. Where another program speaks BGP, its protocol 12 is its own. All else is someone else's and never written over, unless it stands
 //! where this process's own route stood: that is ours, changed by hand.
 //!
 //! Destination and metric identify a route to the kernel, so a route that Calico left with metric 1024 is one too
@@ -35,6 +35,8 @@ const KERNEL: RouteProtocol = RouteProtocol(2);
 /// Whether BGP has spoken in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bgp {
+    /// It is another program's: none of its routes is ours, wherever it leads.
+    Elsewhere,
     /// It has: its routes that are not among the wanted are stale.
     Spoken,
     /// Not yet: its routes in the kernel are all that is known.
@@ -145,8 +147,8 @@ impl Routes {
         }
         let (desired, waiting) = self.resolve(netlink, links, wanted, remaining);
         self.delta.set_desired(desired);
-        let others = self.sort_out(links);
-        let surprise = self.write(netlink, links, &others.foreign, remaining)?;
+        let others = self.sort_out(links, wanted.bgp);
+        let surprise = self.write(netlink, links, &others.foreign, wanted.bgp, remaining)?;
         let spare = self.spare(links, wanted.bgp, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
         let surprise = surprise.max(self.sweep(netlink, links, spare, remaining)?);
         self.remember();
@@ -237,11 +239,11 @@ impl Routes {
     }
 
     /// Tells our routes from others' and takes them as the actual ones.
-    fn sort_out(&mut self, links: &Links) -> Others {
+    fn sort_out(&mut self, links: &Links, bgp: Bgp) -> Others {
         let mut ours: Vec<(RouteKey, RouteEntry)> = Vec::new();
         let mut others = Others::default();
         for route in self.table.iter().flatten().flat_map(|(_, routes)| routes) {
-            if !self.is_ours(route, links) {
+            if !self.is_ours(route, links, bgp) {
                 others.foreign.insert(route.key, route.clone());
             } else if let Some((_, first)) = ours.last_mut().filter(|(key, _)| *key == route.key) {
                 // a replacement takes the place of the first, so that is the one to keep if none is right
@@ -260,9 +262,10 @@ impl Routes {
         others
     }
 
-    fn is_ours(&self, route: &RouteEntry, links: &Links) -> bool {
+    fn is_ours(&self, route: &RouteEntry, links: &Links, bgp: Bgp) -> bool {
         match route.protocol {
             KERNEL => false,
+            RouteProtocol::BIRD if bgp == Bgp::Elsewhere => false,
             RouteProtocol::FELIX => true,
             _ if route.next_hop.link().is_some_and(|link| links.is_workload(link)) => true,
             _ if self.written.get(&route.key) == Some(route) => true,
@@ -286,8 +289,13 @@ impl Routes {
         netlink: &mut Netlink,
         links: &Links,
         foreign: &BTreeMap<RouteKey, RouteEntry>,
+        bgp: Bgp,
         remaining: &mut Remaining,
     ) -> Result<Surprise, Error> {
+        let is_daemons = |other: &RouteEntry| bgp == Bgp::Elsewhere && other.protocol == RouteProtocol::BIRD;
+        let in_the_way = |route: &RouteEntry, other: &RouteEntry| {
+            format!("add route {}: another's is in the way: {}", words(route, links), words(other, links))
+        };
         let (mut routes, mut requests) = (Vec::new(), Vec::new());
         for change in self.delta.pending() {
             let (route, request) = match change {
@@ -297,10 +305,15 @@ impl Routes {
             };
             let request = match foreign.get(&route.key) {
                 None => request,
+                // another's BGP daemon, too, drops what no more specific route wants
+                Some(other) if is_daemons(other) && other.does_as(route) => continue,
+                Some(other) if is_daemons(other) => {
+                    remaining.failures.push(in_the_way(route, other));
+                    continue;
+                }
                 Some(other) if self.is_changed_by_hand(other) => route.replace_request(),
                 Some(other) => {
-                    let (route, other) = (words(route, links), words(other, links));
-                    remaining.failures.push(format!("add route {route}: another's is in the way: {other}"));
+                    remaining.failures.push(in_the_way(route, other));
                     continue;
                 }
             };
@@ -336,7 +349,7 @@ impl Routes {
         let (mut spare, mut unasked) = (Vec::new(), BTreeMap::new());
         for change in self.delta.pending() {
             let Pending::Delete(key, route) = change else { continue };
-            if waiting.contains(&key.prefix) || (bgp == Bgp::Silent && route.protocol == RouteProtocol::BIRD) {
+            if waiting.contains(&key.prefix) || (bgp != Bgp::Spoken && route.protocol == RouteProtocol::BIRD) {
                 continue;
             }
             let understood = match self.wanted_metric(key.prefix) {

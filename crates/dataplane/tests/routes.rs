@@ -444,6 +444,53 @@ fn bgps_routes_stay_until_bgp_has_spoken() {
 }
 
 #[test]
+fn the_routes_of_another_bgp_daemon_are_never_touched() {
+    let mut node = Node::new();
+    node.bgp = Bgp::Elsewhere;
+    node.want("172.16.116.0/24", Target::Blackhole, 80);
+    node.want("172.16.117.0/24", Target::Blackhole, 80);
+    node.want("172.16.116.1/32", link("cali1"), 3);
+    // BIRD's: into a pool and elsewhere, doubled, on a pod's interface, and in the place of one that is wanted
+    for route in [
+        "172.16.158.0/24 via 192.168.10.101 dev tunl0 onlink",
+        "172.16.158.0/24 via 192.168.10.101 dev tunl0 onlink metric 1024",
+        "172.16.200.0/24 via 192.168.10.20",
+        "10.1.0.0/16 via 192.168.10.20",
+        "172.16.116.9 dev cali1",
+        "blackhole 172.16.116.0/24",
+    ] {
+        let (kind, route) = route.split_once("blackhole ").map_or(("", route), |(_, rest)| ("blackhole", rest));
+        node.namespace.ip(&format!("route add {kind} {route} proto bird"));
+    }
+    let birds = |node: &Node| node.namespace.ip("route show proto bird");
+    let before = birds(&node);
+    node.resync();
+    assert_eq!(birds(&node), before);
+    assert!(node.namespace.routes().contains(&"blackhole 172.16.117.0/24 proto 80".to_owned()));
+    // it takes the place of one that was written here: BIRD has the last word, and it is told
+    node.namespace.ip("route replace 172.16.117.0/24 via 192.168.10.20 proto bird");
+    let before = birds(&node);
+    node.routes.invalidate();
+    let told = node.apply_at(Instant::now()).failures;
+    assert_eq!(
+        told,
+        [
+            "add route blackhole 172.16.117.0/24 proto 80: another's is in the way: 172.16.117.0/24 via 192.168.10.20 dev \
+          eth0 proto 12"
+        ]
+    );
+    assert_eq!(birds(&node), before);
+    // when BIRD goes, what is wanted comes
+    node.namespace.ip("route flush proto bird");
+    node.resync();
+    node.has(&[
+        "blackhole 172.16.116.0/24 proto 80",
+        "blackhole 172.16.117.0/24 proto 80",
+        "172.16.116.1 dev cali1 scope link",
+    ]);
+}
+
+#[test]
 fn a_next_hop_is_reached_as_the_kernel_reaches_it() {
     let mut node = Node::new();
     node.want("172.16.158.0/24", Target::Via(ip("192.168.10.101")), 12);

@@ -102,6 +102,12 @@ impl RouteEntry {
         }
     }
 
+    /// Tells whether packets fare the same by another route, whoever made it.
+    pub fn does_as(&self, other: &RouteEntry) -> bool {
+        let same = |route: &RouteEntry| (route.key, route.kind, route.next_hop, route.source, route.mtu);
+        same(self) == same(other)
+    }
+
     /// Writes the route as `ip route` does, with the links' names.
     pub fn describe(&self, link_name: impl Fn(u32) -> String) -> String {
         let kind = match self.kind {

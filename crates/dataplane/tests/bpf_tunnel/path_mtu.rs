@@ -7,7 +7,7 @@ use crate::lab::{Lab, address, eventually};
 use crate::packet::{Capture, Packet};
 use crate::traffic::{GSO, MEGABYTE, TSO, content, received, sent_digest, set};
 use dataplane::netlink::MONITOR_BUFFER;
-use dataplane::{Config, Input, Sender, TunnelChoice, mailbox, run};
+use dataplane::{BgpDaemon, Config, Input, Sender, TunnelChoice, mailbox, run};
 use model::Mtu;
 use model::desired::{Desired, Encapsulation, Ipip, Learned, PacketRules, Pool, Settings};
 use model::name::NodeName;
@@ -43,7 +43,12 @@ impl Agent {
         let namespace = namespace.expect("the lab made it");
         let state = tempfile::tempdir().expect("a directory for the test");
         let state_directory = state.path().to_owned();
-        let config = Config { tunnel: TunnelChoice::Bpf, state_directory, monitor_buffer: MONITOR_BUFFER };
+        let config = Config {
+            tunnel: TunnelChoice::Bpf,
+            state_directory,
+            monitor_buffer: MONITOR_BUFFER,
+            bgp: BgpDaemon::Agent,
+        };
         let (sender, mailbox) = mailbox().expect("a socket pair");
         let others = [1, 2, 3].into_iter().filter(|other| *other != number);
         let block = |number| format!("172.16.{number}.0/24").parse().expect("a prefix");

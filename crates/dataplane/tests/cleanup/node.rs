@@ -5,7 +5,7 @@ use dataplane::bpf::BpfTunnel;
 use dataplane::cleanup::{Forwarding, Pods, Scope, Step, cleanup};
 use dataplane::netlink::MONITOR_BUFFER;
 use dataplane::podnet::{self, PodNetwork, default_routes};
-use dataplane::{Config, Dataplane, TunnelChoice};
+use dataplane::{BgpDaemon, Config, Dataplane, TunnelChoice};
 use ipnet::Ipv4Net;
 use model::Mtu;
 use model::desired::{Desired, Encapsulation, Ipip, Learned, PacketRules, Pool, Settings, Workload};
@@ -73,7 +73,12 @@ impl Node {
     /// Runs an agent's dataplane on the node, until the kernel is as wanted.
     pub(crate) fn run_agent(&self, rules: PacketRules) {
         let state_directory = self.state.path().to_owned();
-        let config = Config { tunnel: TunnelChoice::Auto, state_directory, monitor_buffer: MONITOR_BUFFER };
+        let config = Config {
+            tunnel: TunnelChoice::Auto,
+            state_directory,
+            monitor_buffer: MONITOR_BUFFER,
+            bgp: BgpDaemon::Agent,
+        };
         let outcome = self.namespace.run(|| {
             let mut dataplane = Dataplane::new(config, Box::new(BpfTunnel::new())).expect("a netlink socket");
             let learned = Learned::from([(prefix("172.16.158.0/24"), ip("192.168.10.101").into())]);

@@ -1,7 +1,7 @@
 //! The walkthrough's node `k8s-m`, as intent.
 
 use dataplane::netlink::MONITOR_BUFFER;
-use dataplane::{Config, TunnelChoice};
+use dataplane::{BgpDaemon, Config, TunnelChoice};
 use ipnet::Ipv4Net;
 use model::desired::{Desired, Encapsulation, EndpointToHost, Ipip, Learned, Pool, RuleSettings, Settings, Workload};
 use model::name::{IfName, NodeName};
@@ -12,7 +12,12 @@ use std::sync::Arc;
 
 /// A dataplane that finds out its tunnel, and puts its files in a directory of the test.
 pub(crate) fn config(state: &Path) -> Config {
-    Config { tunnel: TunnelChoice::Auto, state_directory: state.to_owned(), monitor_buffer: MONITOR_BUFFER }
+    Config {
+        tunnel: TunnelChoice::Auto,
+        state_directory: state.to_owned(),
+        monitor_buffer: MONITOR_BUFFER,
+        bgp: BgpDaemon::Agent,
+    }
 }
 
 /// Reads a literal address.

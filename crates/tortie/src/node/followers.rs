@@ -7,7 +7,7 @@ use super::{bird_socket, sessions};
 use crate::paths::CONTROL_SOCKET;
 use anyhow::Context;
 use calc::Output;
-use dataplane::{Input, Status, TunnelChoice};
+use dataplane::{BgpDaemon, Input, Status, TunnelChoice};
 use ipnet::Ipv4Net;
 use model::desired::Learned;
 use model::peering::Peering;
@@ -18,9 +18,12 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// Starts the dataplane's thread: what it is told never blocks the teller, and it says how the kernel stands.
-pub(crate) fn spawn_dataplane(tunnel: TunnelChoice) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
+pub(crate) fn spawn_dataplane(
+    tunnel: TunnelChoice,
+    bgp: BgpDaemon,
+) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
     let monitor_buffer = dataplane::netlink::MONITOR_BUFFER;
-    let config = dataplane::Config { tunnel, state_directory: crate::paths::STATE.into(), monitor_buffer };
+    let config = dataplane::Config { tunnel, state_directory: crate::paths::STATE.into(), monitor_buffer, bgp };
     let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
     let (said, status) = watch::channel(Status::default());
     std::thread::Builder::new()
@@ -86,9 +89,6 @@ struct Speaker {
 
 impl Speaker {
     fn new(local: Option<Local>, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
-        if local.is_none() {
-            dataplane.send(Input::Learned(Arc::default()));
-        }
         Speaker { local, dataplane: dataplane.clone(), kernel, task: None }
     }
 

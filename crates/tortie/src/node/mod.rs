@@ -31,7 +31,7 @@ use api::event::OwnerType;
 use api::resource::Kind;
 use bgp_config::{Local, RouterId};
 use calc::{Graph, Reporting};
-use dataplane::TunnelChoice;
+use dataplane::{BgpDaemon, TunnelChoice};
 use datastore::{Scope, Store};
 use followers::{Followers, spawn_dataplane};
 use lock::NodeLock;
@@ -103,7 +103,8 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     start(&client, &node, &options).await?;
     reporter.started();
 
-    let (dataplane, mut kernel) = spawn_dataplane(tunnel)?;
+    let (dataplane, mut kernel) =
+        spawn_dataplane(tunnel, if speaks_bgp { BgpDaemon::Agent } else { BgpDaemon::Another })?;
     let tunnel_address = Rc::new(Notify::new());
     tokio::task::spawn_local(tunnel_address::run(client, node.clone(), Rc::clone(&tunnel_address)));
     let (events, mut batches) = mpsc::channel(16);

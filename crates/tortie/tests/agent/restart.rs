@@ -1,6 +1,6 @@
 //! Agents that die, stop or stand still while packets pass.
 
-use crate::cluster::{Cluster, SOON, throughout};
+use crate::cluster::{Cluster, SOON, eventually, throughout};
 use crate::host::Host;
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -112,14 +112,34 @@ fn one_that_stands_still_loses_nothing_within_the_hold_time() {
 }
 
 #[test]
-fn without_bgp_its_routes_go() {
+fn without_bgp_the_routes_of_another_bgp_daemon_stay() {
     let cluster = Cluster::new();
     let (mut one, two) = cluster.pair();
     one.kill_agent();
+    // what the operator's BIRD writes: a route into a pool, one elsewhere, and its blackhole for the node's own block
+    one.namespace.ip("route add 172.16.9.0/24 via 192.168.10.2 proto bird");
+    one.namespace.ip("route add 10.99.0.0/16 via 192.168.10.2 proto bird");
+    one.namespace.ip("route replace blackhole 172.16.1.0/24 proto bird");
+    let before = one.namespace.ip("route show proto bird");
     one.set("CALICO_NETWORKING_BACKEND", "none");
     one.start_agent();
-    one.learns(&[], SOON);
-    assert_eq!(one.namespace.ip("route show proto 80 type blackhole").trim(), "blackhole 172.16.1.0/24");
+    one.logs("this node is registered", SOON);
+    eventually(SOON, || match one.namespace.ip("route show proto 80") {
+        shown if shown.contains("169.254.1.1 dev lo") => Ok(()),
+        shown => Err(shown),
+    });
+    throughout(Duration::from_secs(2), || match one.namespace.ip("route show proto bird") {
+        shown if shown == before => Ok(()),
+        shown => Err(format!("before:\n{before}\nthen:\n{shown}")),
+    });
+    // one that BIRD writes while the agent runs, and one that it takes back
+    one.namespace.ip("route add 172.16.10.0/24 via 192.168.10.2 proto bird");
+    one.namespace.ip("route del 172.16.9.0/24 proto bird");
+    let after = one.namespace.ip("route show proto bird");
+    throughout(Duration::from_secs(2), || match one.namespace.ip("route show proto bird") {
+        shown if shown == after => Ok(()),
+        shown => Err(format!("before:\n{after}\nthen:\n{shown}")),
+    });
     // nobody told n2 that its peer will not come back
     assert_eq!(two.learned(), ["172.16.1.0/24"]);
 }
