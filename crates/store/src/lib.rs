@@ -37,7 +37,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-pub use listen::{BindError, ListenUrl, ListenUrlError};
+pub use listen::{BindError, Cleartext, ListenUrl, ListenUrlError};
 pub use mvcc::storage::OpenError;
 pub use refusal::Fault;
 
@@ -58,10 +58,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// What a store is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Directory of the database; made with mode 0700 when missing. `--data-dir`, etcd's default `default.etcd`.
+    /// Directory of the database; made when missing, and given mode 0700. `--data-dir`, etcd's default `default.etcd`.
     pub data_dir: PathBuf,
     /// Where to listen; at least one. `--listen-client-urls`.
     pub listen_client_urls: Vec<ListenUrl>,
+    /// Which TCP addresses may be listened on. `--insecure-cleartext-on-network`, default loopback alone.
+    pub cleartext: Cleartext,
     /// What the member list shows; the listen URLs when empty. `--advertise-client-urls`.
     pub advertise_client_urls: Vec<String>,
     /// The member's name. `--name`, default `default`.
@@ -80,6 +82,7 @@ impl Config {
         Self {
             data_dir,
             listen_client_urls,
+            cleartext: Cleartext::default(),
             advertise_client_urls: Vec::new(),
             name: "default".to_owned(),
             auto_compaction: AutoCompaction::default(),
@@ -147,10 +150,14 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
     }
     let directory = config.data_dir.clone();
     let failed = |source| ServeError::Storage { directory: directory.clone(), source };
+    let mut places = Vec::new();
+    for url in &config.listen_client_urls {
+        places.push((url, url.place(config.cleartext).await?));
+    }
     let storage = Storage::open(&config.data_dir)?;
     let mut listeners = Vec::new();
-    for url in &config.listen_client_urls {
-        listeners.push(url.bind().await?);
+    for (url, place) in &places {
+        listeners.push(url.bind(place).await?);
     }
 
     let (to_writer, commands) = mpsc::channel();

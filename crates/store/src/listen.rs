@@ -1,14 +1,20 @@
 //! Where the store listens: TCP addresses and unix sockets, in etcd's URL form.
+//!
+//! There is no TLS yet and there are no users, so what guards the data is who can reach the socket: a unix socket's mode
+//! (module `unix`), or that an address is this host's own. Any other is refused unless it is asked for in so many words.
+
+mod unix;
 
 use std::{
-    fmt, fs, io,
-    net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::{Path, PathBuf},
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
 };
 
-use tokio::net::{TcpListener, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, UnixListener, lookup_host};
+
+use unix::SocketFile;
 
 /// One URL of `--listen-client-urls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +70,16 @@ impl fmt::Display for ListenUrl {
     }
 }
 
+/// Which TCP addresses may be listened on without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleartext {
+    /// This host's own alone.
+    #[default]
+    Loopback,
+    /// Any: whoever reaches the address reads and changes everything, and who listens on the way learns it.
+    Network,
+}
+
 /// A socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -76,12 +92,30 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
-    /// Somebody answers on the unix socket.
+    /// Others than this host's processes would reach a TCP address, unencrypted and unasked who they are.
+    #[error(
+        "listen on {url}: {address} is not loopback, and without TLS everybody who reaches it reads and changes all \
+         data: listen on a unix: socket or on loopback, or accept this with --insecure-cleartext-on-network"
+    )]
+    Exposed {
+        /// The URL.
+        url: ListenUrl,
+        /// What its host stands for.
+        address: IpAddr,
+    },
+    /// Somebody answers on the unix socket, or is about to.
     #[error("listen on {0}: another process is listening there")]
     InUse(ListenUrl),
     /// The path is taken by something that is not a socket.
     #[error("listen on {0}: the path exists and is not a socket")]
     NotASocket(ListenUrl),
+}
+
+/// A URL whose host has been looked up.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
 /// A bound socket.
@@ -91,61 +125,41 @@ pub(crate) enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// A unix socket's file, removed when dropped.
-#[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // the next start replaces a file that stays behind
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl ListenUrl {
-    pub(crate) async fn bind(&self) -> Result<Listener, BindError> {
-        match self {
-            Self::Tcp(address) => {
-                bind_tcp(address).await.map_err(|source| BindError::Listen { url: self.clone(), source })
-            }
-            Self::Unix(path) => self.bind_unix(path).await,
-        }
-    }
-
-    /// Binds beside the path and renames into place: the socket has its mode before anybody can see it, and a stale one
-    /// is replaced without a gap.
-    async fn bind_unix(&self, path: &Path) -> Result<Listener, BindError> {
+    /// Looks the host up; refuses what others than this host would reach in clear text, unless that is wanted.
+    pub(crate) async fn place(&self, cleartext: Cleartext) -> Result<Place, BindError> {
+        let address = match self {
+            Self::Unix(path) => return Ok(Place::Unix(path.clone())),
+            Self::Tcp(address) => address,
+        };
         let fail = |source| BindError::Listen { url: self.clone(), source };
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(self.clone())),
-            Ok(_) if UnixStream::connect(path).await.is_ok() => return Err(BindError::InUse(self.clone())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).map_err(fail)?;
-                }
+        let found = lookup_host(address).await.map_err(fail)?.min_by_key(SocketAddr::is_ipv6);
+        let found = found.ok_or_else(|| fail(io::Error::other("the name has no address")))?;
+        if !found.ip().to_canonical().is_loopback() {
+            match cleartext {
+                Cleartext::Loopback => return Err(BindError::Exposed { url: self.clone(), address: found.ip() }),
+                Cleartext::Network => tracing::warn!(
+                    url = %self,
+                    "everybody who reaches this address reads and changes all data, and it travels in clear text"
+                ),
             }
-            Err(error) => return Err(fail(error)),
         }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", std::process::id()));
-        let beside = PathBuf::from(beside);
-        let listener = UnixListener::bind(&beside).map_err(fail)?;
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))
-            .and_then(|()| fs::rename(&beside, path))
-            .map_err(|error| {
-                // the first error is the one to report
-                let _ = fs::remove_file(&beside);
-                fail(error)
-            })?;
-        Ok(Listener::Unix(listener, SocketFile(path.to_path_buf())))
+        Ok(Place::Tcp(found))
     }
-}
 
-async fn bind_tcp(address: &str) -> io::Result<Listener> {
-    let address = lookup_host(address).await?.min_by_key(SocketAddr::is_ipv6);
-    let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
-    Ok(Listener::Tcp(TcpListener::bind(address).await?))
+    /// Listens where [`ListenUrl::place`] led.
+    pub(crate) async fn bind(&self, place: &Place) -> Result<Listener, BindError> {
+        let fail = |source| BindError::Listen { url: self.clone(), source };
+        match place {
+            Place::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp).map_err(fail),
+            Place::Unix(path) => match unix::bind(path).await {
+                Ok((listener, file)) => Ok(Listener::Unix(listener, file)),
+                Err(unix::Refused::InUse) => Err(BindError::InUse(self.clone())),
+                Err(unix::Refused::NotASocket) => Err(BindError::NotASocket(self.clone())),
+                Err(unix::Refused::System(source)) => Err(fail(source)),
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +181,24 @@ mod tests {
         for (url, expect, shown) in cases {
             assert_eq!(url.parse(), Ok(expect.clone()));
             assert_eq!(expect.to_string(), shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_could_reach_is_refused() {
+        let own = ["http://127.0.0.1:2379", "http://127.8.0.1:1", "http://[::1]:2379", "http://[::ffff:127.0.0.1]:7"];
+        for url in own {
+            let place = url.parse::<ListenUrl>().unwrap().place(Cleartext::Loopback).await;
+            assert!(matches!(place, Ok(Place::Tcp(_))), "{url}: {place:?}");
+        }
+        let open = ["http://0.0.0.0:2379", "http://192.0.2.1:2379", "http://[::]:2379", "http://[2001:db8::1]:2379"];
+        for url in open.into_iter().chain(["http://[::ffff:192.0.2.1]:7", "http://169.254.1.1:7", "http://10.0.0.1:0"])
+        {
+            let parsed = url.parse::<ListenUrl>().unwrap();
+            let refused = parsed.place(Cleartext::Loopback).await.unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("listen on {url}: ")), "{refused}");
+            assert!(refused.contains("is not loopback") && refused.contains("--insecure-cleartext-on-network"));
+            assert!(parsed.place(Cleartext::Network).await.is_ok(), "{url}");
         }
     }
 

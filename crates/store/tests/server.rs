@@ -108,6 +108,66 @@ fn the_directory_and_the_socket_are_private() {
 }
 
 #[test]
+fn what_was_open_to_others_is_closed() {
+    let directory = tempdir().unwrap();
+    let (data, socket) = (directory.path().join("data"), directory.path().join("store.sock"));
+    let lock = directory.path().join("store.sock.lock");
+    drop(Server::start(directory.path()));
+    drop(UnixListener::bind(&socket).unwrap());
+    for (path, wide) in [(&lock, 0o666), (&data.join("store.new"), 0o644), (&data.join("store.space"), 0o644)] {
+        fs::write(path, "left").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(wide)).unwrap();
+    }
+    for (path, wide) in [(&data, 0o755), (&data.join("store.redb"), 0o644), (&socket, 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(wide)).unwrap();
+    }
+    let _server = Server::start(directory.path());
+    assert_eq!((mode(&data), mode(&socket), mode(&lock)), (0o700, 0o600, 0o600));
+    for entry in fs::read_dir(&data).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(mode(&entry.path()), 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[test]
+fn a_folder_made_for_a_socket_is_private() {
+    let directory = tempdir().unwrap();
+    let socket = directory.path().join("run/tortie/store.sock");
+    let _server = Server::start_with(directory.path(), |config| {
+        config.listen_client_urls = vec![ListenUrl::Unix(socket.clone())];
+    });
+    for made in ["run", "run/tortie"] {
+        assert_eq!(mode(&directory.path().join(made)), 0o700, "{made}");
+    }
+    assert_eq!(mode(&socket), 0o600);
+}
+
+#[test]
+fn a_folder_of_others_is_no_data_directory() {
+    let directory = tempdir().unwrap();
+    let common = directory.path().join("common");
+    fs::create_dir_all(common.join("theirs")).unwrap();
+    for wide in [0o755, 0o1777] {
+        fs::set_permissions(&common, fs::Permissions::from_mode(wide)).unwrap();
+        let text = refusal(Config::new(common.clone(), unix(directory.path(), "store.sock")));
+        let expect = format!("data directory {} is open to others (mode {wide:o}) and", common.display());
+        assert!(text.starts_with(&expect), "{text}");
+        assert_eq!((mode(&common), fs::read_dir(&common).unwrap().count()), (wide, 1), "nothing is touched");
+    }
+}
+
+#[test]
+fn a_network_address_is_refused_before_anything_is_made() {
+    let directory = tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut urls = unix(directory.path(), "store.sock");
+    urls.push("http://192.0.2.1:2379".parse().unwrap());
+    let text = refusal(Config::new(data.clone(), urls));
+    assert!(text.starts_with("listen on http://192.0.2.1:2379: 192.0.2.1 is not loopback"), "{text}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_directory_has_one_server() {
     let directory = tempdir().unwrap();
     let _server = Server::start(directory.path());
@@ -128,7 +188,36 @@ fn a_socket_is_taken_only_from_the_dead() {
     assert_eq!(text, format!("listen on unix://{}: another process is listening there", path.display()));
     drop(answering);
     assert!(path.exists(), "a stale socket");
+    // what a killed store of this very process number may have left, of this release or an earlier one
+    let beside = directory.path().join(format!("store.sock.{}", std::process::id()));
+    drop(UnixListener::bind(&beside).unwrap());
+    let lock = directory.path().join("store.sock.lock");
+    fs::write(&lock, "").unwrap();
     drop(Server::start(directory.path()));
+    assert!(!path.exists() && !lock.exists(), "a stop leaves nothing");
+
+    // alive, and between its steps: it holds the lock and does not answer yet
+    fs::write(&lock, "").unwrap();
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    assert_eq!(refusal(start("a")), format!("listen on unix://{}: another process is listening there", path.display()));
+    drop(held);
+
+    // alive, with so many waiting that no more are let in
+    let crowded = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::empty(),
+        None,
+    )
+    .unwrap();
+    let address = nix::sys::socket::UnixAddr::new(&path).unwrap();
+    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&crowded), &address).unwrap();
+    nix::sys::socket::listen(&crowded, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    assert_eq!(refusal(start("a")), format!("listen on unix://{}: another process is listening there", path.display()));
+    drop((waiting, crowded));
+    fs::remove_file(&path).unwrap();
 
     fs::write(&path, "precious").unwrap();
     let text = refusal(start("b"));

@@ -20,6 +20,8 @@ use std::{
 
 use redb::StorageBackend;
 
+use super::folder;
+
 /// Pieces in which memory stands in for the file.
 const CHUNK: usize = 4096;
 
@@ -39,9 +41,10 @@ struct Overflow {
 }
 
 impl Disk {
-    /// Opens a file and locks it against other stores; none when another has it.
+    /// Opens a file, closes it to others and locks it against other stores; none when another has it.
     pub(crate) fn open(file: &Path) -> io::Result<Option<Self>> {
         let file = File::options().read(true).write(true).open(file)?;
+        folder::close_to_others(&file)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self::on(Arc::new(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),

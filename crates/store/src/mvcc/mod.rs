@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod disk;
+mod folder;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod storage;

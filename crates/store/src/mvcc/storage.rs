@@ -12,17 +12,20 @@
 //! then, which compaction keeps few. Events up to the compacted revision stay only while their key lives on them.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs,
     hash::{BuildHasher, Hasher, RandomState},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{disk::Disk, view::View};
+use super::{
+    disk::Disk,
+    folder::{self, Folder},
+    view::View,
+};
 use crate::refusal::Fault;
 
 pub(crate) type CurrentKey = &'static [u8];
@@ -54,6 +57,8 @@ pub(crate) mod meta {
 
 const SCHEMA: i64 = 1;
 const FILE: &str = "store.redb";
+/// Extension of the file that is written to find out whether there is space.
+const PROBE: &str = "space";
 /// redb's page cache; its default of 1 GiB is more than a node wants to spend.
 const CACHE_BYTES: usize = 8 << 20;
 /// Free space, in bytes, without which a disk that was full still counts as full.
@@ -74,6 +79,20 @@ pub enum OpenError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// The directory is not the store's alone, and others may look into it.
+    #[error(
+        "data directory {} is open to others (mode {mode:o}) and {sign}, so it is not the store's alone: give it a \
+         folder of its own",
+        directory.display()
+    )]
+    Common {
+        /// The data directory.
+        directory: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// Why it is taken to be others' as well.
+        sign: String,
     },
     /// Another server has the directory open.
     #[error("data directory {} is in use by another store", .0.display())]
@@ -126,22 +145,30 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Opens the directory, making it (mode 0700) and the file (0600) when missing, and locks it until closed.
+    /// Opens the directory (mode 0700) and the file (0600), making what is missing and closing to others what is open to
+    /// them, and locks it until closed.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let file = directory.join(FILE);
         let unusable = |source| OpenError::Directory { directory: directory.to_path_buf(), source };
-        create_directory(directory).map_err(unusable)?;
+        if let Folder::Common { mode, sign } = folder::make_private(directory, &file).map_err(unusable)? {
+            return Err(OpenError::Common { directory: directory.to_path_buf(), mode, sign });
+        }
+        let probe = file.with_extension(PROBE);
+        // a start on a full disk may be all that lacks
+        folder::remove_file(&probe).map_err(unusable)?;
+        let new = file.with_extension("new");
         if !file.exists() {
             // made under another name, so that a power cut leaves a whole database or none
-            let new = file.with_extension("new");
-            create_file(&new).map_err(unusable)?;
+            folder::create_file(&new).map_err(unusable)?;
             if !Self::at(directory, new.clone())?.close_whole() {
                 fs::remove_file(&new).map_err(unusable)?;
                 return Err(unusable(io::ErrorKind::StorageFull.into()));
             }
-            publish(directory, &new, &file).map_err(unusable)?;
+            folder::publish(directory, &new, &file).map_err(unusable)?;
         }
-        Self::at(directory, file)
+        let storage = Self::at(directory, file)?;
+        folder::remove_file(&new).map_err(unusable)?;
+        Ok(storage)
     }
 
     fn at(directory: &Path, file: PathBuf) -> Result<Self, OpenError> {
@@ -170,8 +197,8 @@ impl Storage {
 
     /// Finds out by writing: free blocks alone do not tell of quotas.
     fn has_space(&self) -> bool {
-        let probe = self.file.with_extension("space");
-        let fits = fs::write(&probe, vec![0; ENOUGH_SPACE]).is_ok();
+        let probe = self.file.with_extension(PROBE);
+        let fits = folder::create_file(&probe).and_then(|mut file| file.write_all(&vec![0; ENOUGH_SPACE])).is_ok();
         // a probe that is left is overwritten by the next
         let _ = fs::remove_file(&probe);
         fits
@@ -260,34 +287,6 @@ pub(crate) fn attached_keys(
 /// Reads a number of `meta`.
 pub(crate) fn number(meta: &impl ReadableTable<&'static str, i64>, name: &'static str) -> Result<i64, Fault> {
     meta.get(name)?.map(|number| number.value()).ok_or(Fault::Malformed("meta"))
-}
-
-fn create_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Makes an empty file in the place of what a start that was cut off may have left there.
-fn create_file(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map(drop)
-}
-
-/// Gives a finished file its name, unless another start has been faster.
-fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
-    match fs::hard_link(new, file) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::remove_file(new)?;
-    File::open(directory)?.sync_all()
 }
 
 enum Prepared {

@@ -1,0 +1,103 @@
+//! The data directory and its files: private, and each there whole or not at all.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+/// Mode bits by which others than the owner get at something, and those that are no permissions.
+const OTHERS: u32 = 0o077;
+const STICKY: u32 = 0o1000;
+
+/// What a data directory turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Folder {
+    /// It is there, and private.
+    Private,
+    /// Others use it, so that it must not be closed to them.
+    Common {
+        mode: u32,
+        /// What tells.
+        sign: String,
+    },
+}
+
+/// Makes a directory, mode 0700, or closes one that is there to others.
+///
+/// It must be the store's own: not one like `/tmp` or `/var/lib`, whose mode is not the store's to change.
+pub(super) fn make_private(directory: &Path, database: &Path) -> io::Result<Folder> {
+    let found = match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => found,
+        Ok(_) => return Err(ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create_directory(directory)?;
+            return Ok(Folder::Private);
+        }
+        Err(error) => return Err(error),
+    };
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(Folder::Private);
+    }
+    if mode & STICKY != 0 {
+        return Ok(Folder::Common { mode, sign: "sticky".to_owned() });
+    }
+    if !database.exists()
+        && let Some(theirs) = foreign_folder(directory)?
+    {
+        return Ok(Folder::Common { mode, sign: format!("holds folder {theirs:?}") });
+    }
+    fs::set_permissions(directory, Permissions::from_mode(mode & !OTHERS))?;
+    Ok(Folder::Private)
+}
+
+/// Finds a folder in it, which no store makes; the one that every ext4 file system has is nobody's.
+fn foreign_folder(directory: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name() != "lost+found" {
+            return Ok(Some(entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn create_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Makes an empty file, mode 0600, in the place of what a process that was cut off may have left there.
+pub(super) fn create_file(file: &Path) -> io::Result<File> {
+    remove_file(file)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
+/// Removes a file if it is there.
+pub(super) fn remove_file(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Closes an opened file to others.
+pub(super) fn close_to_others(file: &File) -> io::Result<()> {
+    if file.metadata()?.permissions().mode() & 0o177 == 0 {
+        return Ok(());
+    }
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+/// Gives a finished file its name, unless another start has been faster.
+pub(super) fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
+    match fs::hard_link(new, file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    remove_file(new)?;
+    File::open(directory)?.sync_all()
+}
