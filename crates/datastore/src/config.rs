@@ -1,7 +1,16 @@
 //! Where the datastore is: Calico's CalicoAPIConfig, from a file or the environment (control reference §2.1).
+//!
+//! Without any endpoint, in this order: a datastore type other than etcdv3 that is named is refused; the socket of a
+//! `tortie store` on this host, if there is one; of type etcdv3, etcd's own address on this host, as Felix has it.
 
 use serde::Deserialize;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+/// Where `tortie store` listens unless it is told otherwise.
+pub const STORE_ENDPOINT: &str = "unix:///run/tortie/store.sock";
+/// Where etcd listens unless it is told otherwise (dataplane reference §6, EtcdAddr).
+const ETCD_ENDPOINT: &str = "http://127.0.0.1:2379";
 
 /// What went wrong reading the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +132,7 @@ impl Config {
                 file.kind, file.api_version
             )));
         }
-        file.spec.resolve()
+        file.spec.resolve(has_socket(STORE_ENDPOINT))
     }
 
     /// Reads the environment.
@@ -133,30 +142,36 @@ impl Config {
             let value = env(&format!("CALICO_{name}")).or_else(|| env(name));
             *field(&mut settings) = value.unwrap_or_default();
         }
-        settings.resolve()
+        settings.resolve(has_socket(STORE_ENDPOINT))
     }
 }
 
+/// Tells whether there is a socket at a `unix://` endpoint.
+fn has_socket(endpoint: &str) -> bool {
+    let path = endpoint.trim_start_matches("unix://");
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 impl Settings {
-    fn resolve(self) -> Result<Config, ConfigError> {
+    /// `store` says whether a `tortie store` on this host has its socket at the usual place.
+    fn resolve(self, store: bool) -> Result<Config, ConfigError> {
         let setting = |setting: &str, reason: String| ConfigError::Setting { setting: setting.to_owned(), reason };
-        let kind = match (self.datastore_type.as_str(), self.etcd_endpoints.is_empty()) {
-            ("", false) => "etcdv3",
-            ("", true) => "kubernetes",
-            (other, _) => other,
-        };
-        match kind {
-            "etcdv3" => {}
-            "kubernetes" => {
+        let mut endpoints: Vec<String> =
+            self.etcd_endpoints.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect();
+        match (self.datastore_type.as_str(), self.etcd_endpoints.is_empty()) {
+            ("etcdv3" | "", true) if store => endpoints.push(STORE_ENDPOINT.to_owned()),
+            ("etcdv3", true) => endpoints.push(ETCD_ENDPOINT.to_owned()),
+            ("etcdv3" | "", false) => {}
+            ("kubernetes", _) | ("", true) => {
                 return Err(setting(
                     "datastoreType",
                     "kubernetes is not supported yet; set it to etcdv3, and etcdEndpoints (ETCD_ENDPOINTS)".to_owned(),
                 ));
             }
-            other => return Err(setting("datastoreType", format!("{other:?} is neither etcdv3 nor kubernetes"))),
+            (other, _) => {
+                return Err(setting("datastoreType", format!("{other:?} is neither etcdv3 nor kubernetes")));
+            }
         }
-        let endpoints: Vec<String> =
-            self.etcd_endpoints.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect();
         if endpoints.is_empty() {
             return Err(setting("etcdEndpoints", "at least one endpoint is needed (ETCD_ENDPOINTS)".to_owned()));
         }
@@ -216,6 +231,38 @@ mod tests {
         assert_eq!(error, "etcdEndpoints: a unix: endpoint must be the only one");
         let error = env(&[("ETCD_ENDPOINTS", "http://a:1,b:2")]).expect_err("a scheme is missing");
         assert_eq!(error, "etcdEndpoints: \"b:2\" is not http://, https:// or unix:");
+    }
+
+    #[test]
+    fn without_an_endpoint_the_store_of_this_host_is_asked_then_etcds_own_address() {
+        let found = |datastore_type: &str, etcd_endpoints: &str, store: bool| {
+            let (datastore_type, etcd_endpoints) = (datastore_type.to_owned(), etcd_endpoints.to_owned());
+            let settings = Settings { datastore_type, etcd_endpoints, ..Settings::default() };
+            settings.resolve(store).map(|config| config.etcd_endpoints.join(",")).map_err(|error| error.to_string())
+        };
+        let ok = |endpoint: &str| Ok(endpoint.to_owned());
+        for kind in ["", "etcdv3"] {
+            assert_eq!(found(kind, "http://a:1", true), ok("http://a:1"), "what is configured comes first");
+            assert_eq!(found(kind, "", true), ok("unix:///run/tortie/store.sock"));
+            assert!(found(kind, " , ", true).expect_err("a list of nothing").contains("at least one endpoint"));
+        }
+        assert_eq!(found("etcdv3", "", false), ok("http://127.0.0.1:2379"));
+        for (kind, endpoints, store) in [("", "", false), ("kubernetes", "", true), ("kubernetes", "http://a:1", true)]
+        {
+            let error = found(kind, endpoints, store).expect_err("Kubernetes");
+            assert!(error.starts_with("datastoreType: kubernetes is not supported yet"), "{error}");
+        }
+        assert!(found("etcdv2", "", true).expect_err("no such type").contains("neither etcdv3 nor kubernetes"));
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("store.sock");
+        let endpoint = format!("unix://{}", path.display());
+        assert!(!has_socket(&endpoint));
+        std::fs::write(&path, "").expect("write");
+        assert!(!has_socket(&endpoint), "a file is no socket");
+        std::fs::remove_file(&path).expect("remove");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        assert!(has_socket(&endpoint));
     }
 
     #[test]

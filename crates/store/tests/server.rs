@@ -150,10 +150,15 @@ fn a_folder_of_others_is_no_data_directory() {
     for wide in [0o755, 0o1777] {
         fs::set_permissions(&common, fs::Permissions::from_mode(wide)).unwrap();
         let text = refusal(Config::new(common.clone(), unix(directory.path(), "store.sock")));
-        let expect = format!("data directory {} is open to others (mode {wide:o}) and", common.display());
+        let expect =
+            format!("data directory {} is open to others (mode {wide:o}) and holds \"theirs\"", common.display());
         assert!(text.starts_with(&expect), "{text}");
         assert_eq!((mode(&common), fs::read_dir(&common).unwrap().count()), (wide, 1), "nothing is touched");
     }
+    // a file system of its own, as it comes from mkfs or mount
+    fs::rename(common.join("theirs"), common.join("lost+found")).unwrap();
+    let _server = Server::start_with(directory.path(), |config| config.data_dir = common.clone());
+    assert_eq!(mode(&common), 0o700);
 }
 
 #[test]

@@ -2,30 +2,38 @@
 
 use anyhow::Context;
 use clap::Parser;
+use datastore::config::STORE_ENDPOINT;
+use nix::sys::stat::{Mode, umask};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use store::{AutoCompaction, Config, ListenUrl};
+use store::{AutoCompaction, Cleartext, Config, ListenUrl};
 
 /// Runs the embedded datastore: a server of the etcd v3 API for one host, with etcd's own flags.
 ///
-/// A write is acknowledged once it is on the disk. When one host is not enough, point the same clients at an etcd
+/// A write is acknowledged once it is on the disk. Its socket and its files are for their owner alone. When one host is not enough, point the same clients at an etcd
 /// cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "tortie store",
     after_help = "Examples:
-  tortie store --data-dir /var/lib/tortie --listen-client-urls unix:///run/tortie/store.sock
-  tortie store --data-dir /var/lib/tortie --listen-client-urls http://192.0.2.1:2379
+  tortie store --data-dir /var/lib/tortie
+  tortie store --data-dir /var/lib/tortie --listen-client-urls unix:///run/tortie/store.sock,http://127.0.0.1:2379
   ETCDCTL_API=3 etcdctl --endpoints unix:///run/tortie/store.sock get --prefix /calico --keys-only"
 )]
 struct Options {
     /// Folder of the database; made when missing.
     #[arg(long, env = "ETCD_DATA_DIR", default_value = "default.etcd")]
     data_dir: PathBuf,
-    /// Where to listen: http://HOST:PORT or unix:///PATH.
-    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    /// Where to listen: unix:///PATH, or http://HOST:PORT of this host's own (loopback).
+    ///
+    /// Agents, CNI plugins and calicoctl look for the default by themselves, when nobody tells them an endpoint.
+    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", value_delimiter = ',', default_value = STORE_ENDPOINT)]
     listen_client_urls: Vec<ListenUrl>,
+    /// Listens on other addresses than loopback too, without TLS: everybody who reaches one reads and changes all data,
+    /// and whoever listens on the way learns it.
+    #[arg(long)]
+    insecure_cleartext_on_network: bool,
     /// What the member list shows; the listen URLs if not given.
     #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", value_delimiter = ',')]
     advertise_client_urls: Vec<String>,
@@ -56,6 +64,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
         Err(status) => return status,
     };
     crate::logging::init(&options.log_level);
+    // every file is made with its mode; this is for what a library may make
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -71,6 +81,9 @@ fn serve(options: Options) -> anyhow::Result<()> {
     }
     let mut config = Config::new(options.data_dir, options.listen_client_urls);
     config.auto_compaction = compaction(&options.auto_compaction_mode, &options.auto_compaction_retention)?;
+    if options.insecure_cleartext_on_network {
+        config.cleartext = Cleartext::Network;
+    }
     config.advertise_client_urls = options.advertise_client_urls;
     config.name = options.name;
     config.quota_backend_bytes = options.quota_backend_bytes;
@@ -109,6 +122,13 @@ fn compaction(mode: &str, retention: &str) -> anyhow::Result<AutoCompaction> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_is_where_clients_look_and_no_network() {
+        let options = Options::try_parse_from(["tortie store"]).expect("nothing is required");
+        assert_eq!(options.listen_client_urls, [STORE_ENDPOINT.parse().expect("a listen URL")]);
+        assert!(!options.insecure_cleartext_on_network);
+    }
 
     #[test]
     fn etcds_retention_forms() {

@@ -99,8 +99,6 @@ fn start_store(dir: &RunDir, topology: &Topology, reaper: &Arc<Reaper>, binary: 
     Service::start(Arc::clone(reaper), "store", move || {
         let mut command = match datastore {
             Datastore::Store => {
-                // a store that was killed leaves its socket behind
-                let _ = fs::remove_file(&socket);
                 let mut command = Command::new(&binary);
                 command.arg0("tortie").arg("store").arg("--data-dir").arg(&data);
                 command.arg("--listen-client-urls").arg(format!("unix://{}", socket.display()));

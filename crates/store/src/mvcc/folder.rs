@@ -7,9 +7,12 @@ use std::{
     path::Path,
 };
 
-/// Mode bits by which others than the owner get at something, and those that are no permissions.
+/// Mode bits by which others than the owner get at something.
 const OTHERS: u32 = 0o077;
+/// Mode bit of a directory in which many make files and each removes its own.
 const STICKY: u32 = 0o1000;
+/// What the names of all files of a store begin with.
+const DATABASE_STEM: &str = "store.";
 
 /// What a data directory turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,8 +22,8 @@ pub(super) enum Folder {
     /// Others use it, so that it must not be closed to them.
     Common {
         mode: u32,
-        /// What tells.
-        sign: String,
+        /// Something of theirs.
+        theirs: String,
     },
 }
 
@@ -41,24 +44,24 @@ pub(super) fn make_private(directory: &Path, database: &Path) -> io::Result<Fold
     if mode & OTHERS == 0 {
         return Ok(Folder::Private);
     }
-    if mode & STICKY != 0 {
-        return Ok(Folder::Common { mode, sign: "sticky".to_owned() });
-    }
     if !database.exists()
-        && let Some(theirs) = foreign_folder(directory)?
+        && let Some(theirs) = foreign(directory, mode)?
     {
-        return Ok(Folder::Common { mode, sign: format!("holds folder {theirs:?}") });
+        return Ok(Folder::Common { mode, theirs });
     }
-    fs::set_permissions(directory, Permissions::from_mode(mode & !OTHERS))?;
+    fs::set_permissions(directory, Permissions::from_mode(mode & 0o700))?;
     Ok(Folder::Private)
 }
 
-/// Finds a folder in it, which no store makes; the one that every ext4 file system has is nobody's.
-fn foreign_folder(directory: &Path) -> io::Result<Option<String>> {
+/// Finds what no store makes: a folder, or in a directory in which everybody may make files, anything at all. The folder
+/// that every ext4 file system has is nobody's.
+fn foreign(directory: &Path, mode: u32) -> io::Result<Option<String>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() && entry.file_name() != "lost+found" {
-            return Ok(Some(entry.file_name().to_string_lossy().into_owned()));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = name.starts_with(DATABASE_STEM) || name == "lost+found";
+        if !ours && (mode & STICKY != 0 || entry.file_type()?.is_dir()) {
+            return Ok(Some(name));
         }
     }
     Ok(None)

@@ -82,8 +82,8 @@ pub enum OpenError {
     },
     /// The directory is not the store's alone, and others may look into it.
     #[error(
-        "data directory {} is open to others (mode {mode:o}) and {sign}, so it is not the store's alone: give it a \
-         folder of its own",
+        "data directory {} is open to others (mode {mode:o}) and holds {theirs:?}, so it is not the store's alone: \
+         give the store a folder of its own",
         directory.display()
     )]
     Common {
@@ -91,8 +91,8 @@ pub enum OpenError {
         directory: PathBuf,
         /// Its mode.
         mode: u32,
-        /// Why it is taken to be others' as well.
-        sign: String,
+        /// Something in it that is not the store's.
+        theirs: String,
     },
     /// Another server has the directory open.
     #[error("data directory {} is in use by another store", .0.display())]
@@ -150,8 +150,8 @@ impl Storage {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let file = directory.join(FILE);
         let unusable = |source| OpenError::Directory { directory: directory.to_path_buf(), source };
-        if let Folder::Common { mode, sign } = folder::make_private(directory, &file).map_err(unusable)? {
-            return Err(OpenError::Common { directory: directory.to_path_buf(), mode, sign });
+        if let Folder::Common { mode, theirs } = folder::make_private(directory, &file).map_err(unusable)? {
+            return Err(OpenError::Common { directory: directory.to_path_buf(), mode, theirs });
         }
         let probe = file.with_extension(PROBE);
         // a start on a full disk may be all that lacks
