@@ -15,7 +15,7 @@ use std::{
 use common::{PATIENCE, Server, block_on, eventually};
 use etcd_client::{
     Client, CompactionOptions, DeleteOptions, EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions,
-    PutOptions, WatchOptions, WatchResponse, WatchStream,
+    PutOptions, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use store::{AutoCompaction, Config, ListenUrl, ServeError};
@@ -508,6 +508,46 @@ fn a_compacted_start_is_told() {
         assert!(canceled.canceled());
         assert_eq!(canceled.compact_revision(), 8);
     });
+}
+
+/// As etcd has it since it keeps a deletion at the very revision that is compacted to (etcd-io/etcd pull request 18274);
+/// before, as in Debian's 3.4.23, a watch from there missed the deletion without a word.
+#[test]
+fn a_watch_from_the_compacted_revision_hears_of_all_that_it_changed() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let physical = || Some(CompactionOptions::new().with_physical());
+        for key in ["a", "b", "c"] {
+            client.put(key, "", None).await.unwrap();
+        }
+        client.delete("a", None).await.unwrap();
+        client.delete("b", Some(DeleteOptions::new().with_range("d"))).await.unwrap();
+        let txn = Txn::new().and_then([TxnOp::put("a", "2", None), TxnOp::delete("b", None)]);
+        client.txn(txn).await.unwrap();
+        let (put, deleted) = (EventType::Put, EventType::Delete);
+        let one = |kind, revision, key: &str| (kind, revision, key.to_owned());
+        let a_and_c = [one(deleted, 6, "b"), one(deleted, 6, "c"), one(put, 7, "a")];
+        for (compacted, expect) in [
+            (5, [&[one(deleted, 5, "a")], a_and_c.as_slice()].concat()),
+            (6, a_and_c.to_vec()),
+            (7, a_and_c[2..].to_vec()),
+        ] {
+            client.compact(compacted, physical()).await.unwrap();
+            assert_eq!(history(&mut client, compacted).await, expect, "from {compacted}");
+            // the keys are as gone as they were
+            let all = GetOptions::new().with_range([0]).with_revision(compacted);
+            let there = client.get([0], Some(all)).await.unwrap();
+            assert_eq!(there.count(), [2, 0, 1][usize::try_from(compacted - 5).unwrap()]);
+        }
+    });
+    server.stop();
+    let database = Database::open(directory.path().join("data/store.redb")).unwrap();
+    let events =
+        database.begin_read().unwrap().open_table(TableDefinition::<(i64, u32), &[u8]>::new("events")).unwrap();
+    let kept: Vec<i64> = events.iter().unwrap().map(|entry| entry.unwrap().0.value().0).collect();
+    assert_eq!(kept, [7], "deletions stay no longer than until the next compaction");
 }
 
 #[test]

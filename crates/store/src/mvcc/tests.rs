@@ -126,7 +126,7 @@ fn pruning_keeps_what_lives() {
     bench.put("a", "1"); // 2: replaced by 4
     bench.put("b", "1"); // 3: deleted by 5
     bench.put("a", "2"); // 4: lives
-    bench.delete("b"); // 5: a deletion at the compacted revision
+    bench.delete("b"); // 5: a deletion below the compacted revision
     bench.put("c", "1"); // 6: replaced only after it
     bench.put("c", "2"); // 7
     bench.write(|writing| writing.compact(6).unwrap());

@@ -161,8 +161,8 @@ impl<'txn> Writing<'txn> {
 
     /// Frees the history of at most `most` revisions below the compacted one; returns whether any are left.
     ///
-    /// An event at or below the compacted revision is needed no more once a later one at or below it replaced it, and
-    /// a deletion at or below it never.
+    /// Of what lies below the compacted revision, an event is needed no more once another at or below that revision
+    /// replaced it, and a deletion never. The compacted revision itself stays whole, since watches may start there.
     pub(crate) fn prune(&mut self, most: i64) -> Result<bool, Fault> {
         let pruned = storage::number(&self.meta, meta::PRUNED)?;
         let until = self.compacted.min(pruned.saturating_add(most));
@@ -170,7 +170,8 @@ impl<'txn> Writing<'txn> {
             return Ok(false);
         }
         let mut useless = Vec::new();
-        for entry in self.events.range((pruned + 1, 0)..=(until, u32::MAX))? {
+        // the revision that was pruned to last may have stayed whole
+        for entry in self.events.range((pruned, 0)..=(until, u32::MAX))? {
             let (revision, record) = entry?;
             let event = Event::decode(record.value())?;
             useless.extend(event.previous.map(Revision::key));
@@ -178,7 +179,7 @@ impl<'txn> Writing<'txn> {
                 useless.push(revision.value());
             }
         }
-        for revision in useless {
+        for revision in useless.into_iter().filter(|(main, _)| *main < self.compacted) {
             self.events.remove(revision)?;
         }
         self.meta.insert(meta::PRUNED, until)?;
