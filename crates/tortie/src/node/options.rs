@@ -2,6 +2,8 @@
 
 use clap::Parser;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
 
 /// Runs the node agent: registers this node, makes its kernel agree with the datastore, and speaks BGP.
@@ -22,56 +24,69 @@ pub(crate) struct Options {
     #[arg(short, long, default_value = "/etc/calico/calicoctl.cfg")]
     pub(crate) config: PathBuf,
     /// This node's name; else the nodename file's, else the host's in lower case.
-    #[arg(long, env = "NODENAME")]
+    #[arg(long, env = "NODENAME", value_parser = text)]
     pub(crate) nodename: Option<String>,
     /// Where the node's name is kept.
-    #[arg(long, env = "CALICO_NODENAME_FILE", default_value = crate::paths::NODENAME)]
+    #[arg(long, env = "CALICO_NODENAME_FILE", default_value = crate::paths::NODENAME, value_parser = path)]
     pub(crate) nodename_file: PathBuf,
     /// `autodetect`, `none`, or the node's address with or without prefix length; empty detects once.
-    #[arg(long, env = "IP", default_value = "")]
+    #[arg(long, env = "IP", default_value = "", value_parser = text)]
     pub(crate) ip: String,
     /// first-found, interface=REGEX, skip-interface=REGEX or cidr=CIDR.
-    #[arg(long, env = "IP_AUTODETECTION_METHOD", default_value = "first-found")]
+    #[arg(long, env = "IP_AUTODETECTION_METHOD", default_value = "first-found", value_parser = text)]
     pub(crate) ip_autodetection_method: String,
     /// This node's AS number; else the cluster's.
-    #[arg(long = "as", env = "AS")]
+    #[arg(long = "as", env = "AS", value_parser = text)]
     pub(crate) as_number: Option<String>,
     /// `bird` for BGP, `none` for no BGP.
-    #[arg(long, env = "CALICO_NETWORKING_BACKEND", default_value = "bird")]
+    #[arg(long, env = "CALICO_NETWORKING_BACKEND", default_value = "bird", value_parser = text)]
     pub(crate) backend: String,
     /// BGP identifier: an address, or `hash` for one made of the node's name; the node's address if empty.
-    #[arg(long, env = "CALICO_ROUTER_ID", default_value = "")]
+    #[arg(long, env = "CALICO_ROUTER_ID", default_value = "", value_parser = text)]
     pub(crate) router_id: String,
     /// Folder of BGP passwords: secret NAME's key KEY is the file NAME/KEY.
-    #[arg(long, env = "TORTIE_BGP_SECRETS", default_value = "/etc/tortie/secrets")]
+    #[arg(long, env = "TORTIE_BGP_SECRETS", default_value = "/etc/tortie/secrets", value_parser = path)]
     pub(crate) bgp_secrets: PathBuf,
     /// Words for ClusterInformation's clusterType.
-    #[arg(long, env = "CLUSTER_TYPE", default_value = "")]
+    #[arg(long, env = "CLUSTER_TYPE", default_value = "", value_parser = text)]
     pub(crate) cluster_type: String,
     /// Do not create a pool when there is none.
-    #[arg(long, env = "NO_DEFAULT_POOLS", default_value = "")]
+    #[arg(long, env = "NO_DEFAULT_POOLS", default_value = "", value_parser = text)]
     pub(crate) no_default_pools: String,
     /// CIDR of the pool that is created when there is none; `none` creates none.
-    #[arg(long, env = "CALICO_IPV4POOL_CIDR", default_value = "")]
+    #[arg(long, env = "CALICO_IPV4POOL_CIDR", default_value = "", value_parser = text)]
     pub(crate) ipv4pool_cidr: String,
     /// Its block size.
-    #[arg(long, env = "CALICO_IPV4POOL_BLOCK_SIZE", default_value_t = 26)]
+    #[arg(long, env = "CALICO_IPV4POOL_BLOCK_SIZE", default_value = "26", value_parser = number)]
     pub(crate) ipv4pool_block_size: u8,
     /// Its IPIP mode: Never, Always or CrossSubnet.
-    #[arg(long, env = "CALICO_IPV4POOL_IPIP", default_value = "")]
+    #[arg(long, env = "CALICO_IPV4POOL_IPIP", default_value = "", value_parser = text)]
     pub(crate) ipv4pool_ipip: String,
     /// Whether it has natOutgoing.
-    #[arg(long, env = "CALICO_IPV4POOL_NAT_OUTGOING", default_value = "true")]
+    #[arg(long, env = "CALICO_IPV4POOL_NAT_OUTGOING", default_value = "true", value_parser = text)]
     pub(crate) ipv4pool_nat_outgoing: String,
     /// Do not refuse an address that another node has.
-    #[arg(long, env = "DISABLE_NODE_IP_CHECK", default_value = "")]
+    #[arg(long, env = "DISABLE_NODE_IP_CHECK", default_value = "", value_parser = text)]
     pub(crate) disable_node_ip_check: String,
     /// How tunl0 is made: auto (the kernel's device where it has one), kernel or bpf.
-    #[arg(long, env = "TORTIE_TUNL0", default_value = "auto")]
+    #[arg(long, env = "TORTIE_TUNL0", default_value = "auto", value_parser = text)]
     pub(crate) tunl0: String,
     /// trace, debug, info, warn or error.
-    #[arg(long, env = "CALICO_STARTUP_LOGLEVEL", default_value = "info")]
+    #[arg(long, env = "CALICO_STARTUP_LOGLEVEL", default_value = "info", value_parser = text)]
     pub(crate) log_level: String,
+}
+
+/// A value without the blanks around it: what comes from a file or a template often ends in a newline.
+fn text(value: &str) -> Result<String, Infallible> {
+    Ok(value.trim().to_owned())
+}
+
+fn path(value: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(value.trim()))
+}
+
+fn number(value: &str) -> Result<u8, std::num::ParseIntError> {
+    value.trim().parse()
 }
 
 /// Calico's reading of a boolean variable: set, and not one of the words for no.
@@ -82,24 +97,37 @@ pub(crate) fn truthy(text: &str) -> bool {
 /// The parameters that `FELIX_…` variables set, by lower-case name.
 pub(crate) fn felix_overrides(environment: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let name = |name: &str| name.to_lowercase().strip_prefix("felix_").map(str::to_owned);
-    environment.filter_map(|(key, value)| Some((name(&key)?, value))).collect()
+    environment.filter_map(|(key, value)| Some((name(&key)?, value.trim().to_owned()))).collect()
 }
 
 impl Options {
-    /// The node's name: option, nodename file, `HOSTNAME`, the host's own; in lower case where it is a host's.
-    pub(crate) fn node_name(&self) -> Result<String, std::io::Error> {
-        if let Some(name) = self.nodename.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
-            return Ok(name.to_owned());
+    /// Finds the node's name: option, nodename file, `HOSTNAME`, the host's own; in lower case where it is a host's.
+    pub(crate) fn node_name(&self) -> io::Result<String> {
+        let host = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+        self.name_among(std::env::var("HOSTNAME").ok(), || host().map_err(io::Error::from))
+    }
+
+    fn name_among(&self, variable: Option<String>, host: impl Fn() -> io::Result<String>) -> io::Result<String> {
+        let said = |name: &str| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+        if let Some(name) = self.nodename.as_deref().and_then(said) {
+            return Ok(name);
         }
-        if let Ok(text) = std::fs::read_to_string(&self.nodename_file)
-            && !text.trim().is_empty()
-        {
-            return Ok(text.trim().to_owned());
+        match std::fs::read_to_string(&self.nodename_file) {
+            Ok(text) => {
+                if let Some(name) = said(&text) {
+                    return Ok(name);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // another name than the one that is kept there would make another node of this one
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", self.nodename_file.display())));
+            }
         }
-        if let Some(name) = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()) {
+        if let Some(name) = variable.as_deref().and_then(said) {
             return Ok(name.to_lowercase());
         }
-        Ok(nix::unistd::gethostname()?.to_string_lossy().trim().to_lowercase())
+        said(&host()?).map(|name| name.to_lowercase()).ok_or_else(|| io::Error::other("this host has no name"))
     }
 }
 
@@ -113,6 +141,45 @@ mod tests {
         let found = felix_overrides(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let expect = [("ipipmtu", "1400"), ("logseverityscreen", "Debug")];
         assert_eq!(found, expect.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect());
+    }
+
+    fn options(words: &[&str]) -> Options {
+        Options::try_parse_from([&["tortie node"], words].concat()).expect("options")
+    }
+
+    #[test]
+    fn the_name_comes_from_the_first_that_says_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("nodename");
+        let host = || Ok(" OwnName\n".to_owned());
+        let name = |option: &str, variable: Option<&str>| {
+            let options = options(&["--nodename", option, "--nodename-file", &file.display().to_string()]);
+            options.name_among(variable.map(str::to_owned), host).map_err(|error| error.to_string())
+        };
+        for (option, variable, expect) in [
+            (" Worker-1 \n", Some("x"), "Worker-1"),
+            ("", Some("prodapp\n"), "prodapp"),
+            (" \n", Some("\tProdApp.Example \r\n"), "prodapp.example"),
+            ("", Some(" \n"), "ownname"),
+            ("", None, "ownname"),
+        ] {
+            assert_eq!(name(option, variable), Ok(expect.to_owned()), "{option:?} {variable:?}");
+        }
+        std::fs::write(&file, " Kept\n").expect("the nodename file");
+        assert_eq!(name("", Some("x")), Ok("Kept".to_owned()));
+        assert_eq!(name("y", Some("x")), Ok("y".to_owned()));
+        std::fs::write(&file, "\n").expect("the nodename file");
+        assert_eq!(name("", Some("x")), Ok("x".to_owned()));
+        std::fs::remove_file(&file).expect("the nodename file");
+        std::fs::create_dir(&file).expect("a folder in its place");
+        assert_eq!(name("", Some("x")), Err(format!("{}: Is a directory (os error 21)", file.display())));
+    }
+
+    #[test]
+    fn values_lose_the_blanks_around_them() {
+        let options = options(&["--ip", " 192.0.2.1/24\n", "--as", "64512\n", "--ipv4pool-block-size", "24 "]);
+        assert_eq!((options.ip.as_str(), options.as_number.as_deref()), ("192.0.2.1/24", Some("64512")));
+        assert_eq!(options.ipv4pool_block_size, 24);
     }
 
     #[test]
