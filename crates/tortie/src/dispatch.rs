@@ -32,6 +32,7 @@ pub enum Mode {
 /// |---|---|
 /// | `calico-ipam`, `tortie-ipam` | the IPAM plugin |
 /// | `calicoctl`, `tortiectl`, `kubectl-calico` | `ctl` |
+/// | `calico` with `CNI_COMMAND` set | the CNI plugin, whatever the words |
 /// | any other name with a known subcommand | that |
 /// | `calico`, or any other name with `CNI_COMMAND` set | the CNI plugin |
 /// | anything else | help |
@@ -44,13 +45,15 @@ pub fn dispatch(arguments: &[String], cni_command: Option<&str>) -> (Mode, usize
         "calicoctl" | "tortiectl" | "kubectl-calico" => return (Mode::Ctl, 1),
         _ => {}
     }
+    let called = cni_command.is_some_and(|command| !command.is_empty());
     match arguments.get(1).map(String::as_str) {
+        _ if name == "calico" && called => (Mode::Cni, 1),
         Some("node") => (Mode::Node, 2),
         Some("ctl") => (Mode::Ctl, 2),
         Some("store") => (Mode::Store, 2),
         Some("lab") => (Mode::Lab, 2),
         Some("version") => (Mode::Version, 2),
-        _ if name == "calico" || cni_command.is_some_and(|command| !command.is_empty()) => (Mode::Cni, 1),
+        _ if name == "calico" || called => (Mode::Cni, 1),
         Some("-v" | "--version") => (Mode::Version, 2),
         Some("help" | "-h" | "--help") | None => (Mode::Help { asked: true }, arguments.len().min(2)),
         Some(_) => (Mode::Help { asked: false }, 2),
@@ -78,6 +81,10 @@ mod tests {
             ("tortie", Some("ADD"), (Mode::Cni, 1)),
             ("calico", None, (Mode::Cni, 1)),
             ("calico -v", None, (Mode::Cni, 1)),
+            ("calico node", Some("DEL"), (Mode::Cni, 1)),
+            ("calico {\"name\":\"n\"}", Some("ADD"), (Mode::Cni, 1)),
+            ("calico node", Some(""), (Mode::Node, 2)),
+            ("tortie {\"name\":\"n\"}", Some("ADD"), (Mode::Cni, 1)),
             ("tortie", Some(""), (Mode::Help { asked: true }, 1)),
             ("tortie --help", None, (Mode::Help { asked: true }, 2)),
             ("tortie nonsense", None, (Mode::Help { asked: false }, 2)),

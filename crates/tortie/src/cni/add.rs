@@ -8,7 +8,7 @@ use super::netconf::NetConf;
 use super::output::{Added, Interface};
 use super::undo::{Undo, Written};
 use super::workload::{Orchestrator, Workload};
-use super::{delegate, ipam_plugin};
+use super::{Role, delegate, ipam_plugin};
 use crate::client::Client;
 use crate::paths::MTU;
 use api::kind::WorkloadEndpointSpec;
@@ -25,7 +25,7 @@ const ETHERNET_MTU: Mtu = Mtu(1500);
 /// Connects a container.
 pub(crate) async fn add(call: &Call, netns: &Path, conf: &NetConf, input: &[u8], log: &Log) -> Result<Added, CniError> {
     let mtu = mtu(conf)?;
-    let workload = Workload::new(call, conf, conf.node()?);
+    let workload = Workload::new(call, conf, conf.node(Role::Main)?);
     if conf.feature_control.ip_addrs_no_ipam && workload.orchestrator == Orchestrator::Cni {
         return Err(CniError::failed("requested feature is not supported for this runtime: ip_addrs_no_ipam"));
     }

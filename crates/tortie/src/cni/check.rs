@@ -11,7 +11,7 @@ use super::log::{Level, Log};
 use super::netconf::NetConf;
 use super::previous::Previous;
 use super::workload::Workload;
-use super::{add, delegate, ipam_plugin, same_namespace};
+use super::{Role, add, delegate, ipam_plugin, same_namespace};
 use crate::client::Client;
 use api::kind::WorkloadEndpointSpec;
 use api::resource::{Kind, Typed};
@@ -27,7 +27,7 @@ use std::path::Path;
 /// Checks a container's network, endpoint and addresses.
 pub(crate) async fn check(call: &Call, netns: &Path, conf: &NetConf, input: &[u8], log: &Log) -> Result<(), CniError> {
     let answered = Previous::of(conf)?;
-    let workload = Workload::new(call, conf, conf.node()?);
+    let workload = Workload::new(call, conf, conf.node(Role::Main)?);
     let client = cluster::connect(conf).await?;
     cluster::require_ready(&client).await?;
     let endpoint = cluster::endpoint(&client, &workload.namespace, &workload.endpoint_name()?).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn check(call: &Call, netns: &Path, conf: &NetConf, input: &[u8
 pub(crate) async fn check_addresses(call: &Call, conf: &NetConf) -> Result<(), CniError> {
     let answered = Previous::of(conf)?;
     let client = cluster::connect(conf).await?;
-    let node = conf.node()?;
+    let node = conf.node(Role::Ipam)?;
     let handle = ipam_plugin::handle(conf, &call.container_id);
     let addresses = match answered {
         Some(previous) => previous.addresses(&call.ifname),

@@ -5,7 +5,7 @@ use super::error::CniError;
 use super::log::{Level, Log};
 use super::netconf::NetConf;
 use super::workload::{Orchestrator, Workload};
-use super::{cluster, delegate, ipam_plugin};
+use super::{Role, cluster, delegate, ipam_plugin};
 use crate::client::Client;
 use api::resource::Kind;
 use dataplane::podnet;
@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 6;
 ///
 /// Kubernetes: endpoint, namespace, addresses; others: addresses, endpoint, namespace.
 pub(crate) async fn del(call: &Call, conf: &NetConf, input: &[u8], log: &Log) -> Result<(), CniError> {
-    let workload = Workload::new(call, conf, conf.node()?);
+    let workload = Workload::new(call, conf, conf.node(Role::Main)?);
     let client = cluster::connect(conf).await?;
     cluster::require_ready(&client).await?;
     match workload.orchestrator {

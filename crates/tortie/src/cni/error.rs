@@ -14,7 +14,7 @@ use serde::Serialize;
 /// | 8 | the namespace is the plugin's own |
 /// | 50 | STATUS: ADD cannot be served |
 /// | 51 | STATUS: nor can it be, and existing containers may have limited connectivity |
-/// | 100 | an unknown flag, or the connection test failed |
+/// | 100 | words that mean nothing, or the connection test failed |
 /// | 999 | the operation failed |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code(pub(crate) u32);

@@ -32,7 +32,7 @@ pub(crate) async fn collect(role: Role, call: &Call, conf: &NetConf, input: &[u8
     };
     let valid: BTreeSet<Attachment> = conf.valid_attachments.iter().flatten().cloned().collect();
     conf.valid_attachments.as_ref().ok_or_else(missing)?;
-    let node = conf.node()?;
+    let node = conf.node(role)?;
     let client = cluster::connect(conf).await?;
     cluster::require_ready(&client).await?;
     let (endpoints, unreadable) = endpoints(&client, &node).await?;

@@ -3,6 +3,7 @@
 //! The main plugin calls these functions in its own process instead of starting the plugin; what the datastore
 //! sees is the same.
 
+use super::Role;
 use super::call::Call;
 use super::error::CniError;
 use super::log::{Level, Log};
@@ -46,7 +47,7 @@ pub(crate) async fn prepare(store: &dyn Store, call: &Call, conf: &NetConf) -> R
         let address = text.parse().map_err(|_| CniError::failed(format!("invalid IP address: {text}")))?;
         return Ok(Prepared::Address(address));
     }
-    let workload = Workload::new(call, conf, conf.node()?);
+    let workload = Workload::new(call, conf, conf.node(Role::Ipam)?);
     let Holder { handle, attributes } = holder(&workload, conf);
     let request = request(store, conf, workload.node).await?;
     let request = AutoAssign { handle, attrs: attributes, ..request };
@@ -65,7 +66,7 @@ pub(crate) async fn assign(
     let ipam = Ipam::new(store, &SystemClock);
     let ips = match prepared {
         Prepared::Address(address) => {
-            let workload = Workload::new(call, conf, conf.node()?);
+            let workload = Workload::new(call, conf, conf.node(Role::Ipam)?);
             let holder = holder(&workload, conf);
             let _lock = lock(conf, log);
             ipam.assign_ip(&AssignIp { address, holder, host: workload.node }).await.map_err(assign_failed)?;

@@ -11,6 +11,7 @@ mod cluster;
 mod del;
 mod delegate;
 mod error;
+mod flags;
 mod gc;
 mod ipam_plugin;
 mod labels;
@@ -26,6 +27,7 @@ mod workload;
 use call::{Call, Command};
 use dataplane::netns::NetNs;
 use error::{CniError, Code};
+use flags::Flags;
 use log::{Level, Log};
 use netconf::{NetConf, VERSIONS};
 use std::future::Future;
@@ -64,21 +66,29 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves one call, from the environment and standard input; `arguments` come after the program's name.
 ///
-/// `-v` prints the version, `-t` (main plugin) tests the connection to the datastore that standard input names.
+/// `-v` prints the version, `-t` (main plugin) tests the connection to the datastore that standard input names. Other
+/// words are passed over in a call, as Calico does; somebody who typed them is told that they mean nothing.
 pub fn run(role: Role, arguments: &[String]) -> ExitCode {
-    let flag = arguments.first().map(|word| word.trim_start_matches('-'));
-    let outcome = match (flag, role) {
-        (Some("v" | "version"), _) => Ok(format!("{}\n", env!("CARGO_PKG_VERSION"))),
-        (Some("t"), Role::Main) => test_connection(),
-        (Some("upgrade"), Role::Ipam) => {
+    let flags = match Flags::parse(role, arguments) {
+        Ok(flags) => flags,
+        Err(refusal) => {
+            let _ = std::io::stderr().write_all(refusal.text.as_bytes());
+            return ExitCode::from(refusal.status);
+        }
+    };
+    let called = !std::env::var("CNI_COMMAND").unwrap_or_default().is_empty();
+    let outcome = match flags {
+        Flags { version: true, .. } => Ok(format!("{}\n", env!("CARGO_PKG_VERSION"))),
+        Flags { test: true, .. } => test_connection(),
+        Flags { upgrade: true, .. } => {
             Err(CniError::new(Code::USAGE, "-upgrade (from host-local to calico-ipam) is not supported yet"))
         }
-        (Some(_), _) => Err(CniError::new(Code::USAGE, format!("unknown arguments: {}", arguments.join(" ")))),
-        (None, _) if std::env::var("CNI_COMMAND").unwrap_or_default().is_empty() => {
+        Flags { .. } if called => serve(role),
+        Flags { words, .. } if words.is_empty() => {
             introduce(role);
             return ExitCode::SUCCESS;
         }
-        (None, _) => serve(role),
+        Flags { words, .. } => Err(CniError::new(Code::USAGE, format!("unknown arguments: {}", words.join(" ")))),
     };
     let (text, status) = match outcome {
         Ok(text) => (text, ExitCode::SUCCESS),
@@ -196,7 +206,7 @@ async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Lo
             check::check(call, pod_netns(call)?, conf, input, log).await.map(|()| "OK\n".to_owned())
         }
         (Role::Ipam, Command::Check) => check::check_addresses(call, conf).await.map(|()| String::new()),
-        (_, Command::Status) => status::status(call, conf, input).await.map(|()| String::new()),
+        (_, Command::Status) => status::status(role, call, conf, input).await.map(|()| String::new()),
         (_, Command::Gc) => gc::collect(role, call, conf, input, log).await.map(|()| String::new()),
         (_, Command::Version) => Ok(output::versions()),
     }

@@ -3,7 +3,7 @@
 //! A key that Calico has and Tortie does not act on is an error that names it, never silence.
 
 use super::error::{CniError, Code};
-use super::{bad_json, ipam_plugin};
+use super::{Role, bad_json, ipam_plugin};
 use crate::paths;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
@@ -235,10 +235,14 @@ impl NetConf {
     }
 
     /// The node's name: `nodename`, the nodename file, `hostname`, the host's own name in lower case.
-    pub(crate) fn node(&self) -> Result<String, CniError> {
+    ///
+    /// The main plugin needs the file whatever the name comes from, unless `nodename_file_optional`: it tells that the
+    /// agent has been here. The IPAM plugin alone needs only the name.
+    pub(crate) fn node(&self, role: Role) -> Result<String, CniError> {
         let file = if self.nodename_file.is_empty() { paths::NODENAME } else { &self.nodename_file };
         let read = std::fs::read_to_string(file);
-        if let (Err(error), false) = (&read, self.nodename_file_optional) {
+        let optional = self.nodename_file_optional || role == Role::Ipam;
+        if let (Err(error), false) = (&read, optional) {
             let missing = error.kind() == ErrorKind::NotFound;
             let reason = if missing { "no such file or directory".to_owned() } else { error.to_string() };
             return Err(CniError::failed(format!(

@@ -9,14 +9,14 @@ use super::call::Call;
 use super::cluster;
 use super::error::{CniError, Code};
 use super::netconf::NetConf;
-use super::{delegate, ipam_plugin};
+use super::{Role, delegate, ipam_plugin};
 use api::resource::Kind;
 
 /// Tells whether the plugin can serve; the error says why not.
-pub(crate) async fn status(call: &Call, conf: &NetConf, input: &[u8]) -> Result<(), CniError> {
+pub(crate) async fn status(role: Role, call: &Call, conf: &NetConf, input: &[u8]) -> Result<(), CniError> {
     let unavailable =
         |error: CniError| CniError { details: error.msg, ..CniError::new(Code::NOT_AVAILABLE, NOT_READY) };
-    let node = conf.node().map_err(unavailable)?;
+    let node = conf.node(role).map_err(unavailable)?;
     let client = cluster::connect(conf).await.map_err(unavailable)?;
     cluster::require_ready(&client).await.map_err(unavailable)?;
     match client.get(Kind::Node, "", &node).await {

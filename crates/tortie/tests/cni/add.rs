@@ -342,6 +342,48 @@ fn the_ipam_plugin_alone() {
 }
 
 #[test]
+fn the_ipam_plugin_alone_needs_a_name_and_no_file() {
+    let node = Node::new();
+    let own = "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec unshare -u sh -c 'hostname Machine-7; exec ";
+    for plugin in ["calico", "calico-ipam"] {
+        node.script(&format!("on-machine-{plugin}"), &format!("{own}{}'", node.bin().join(plugin).display()));
+    }
+    let file = node.dir.path().join("nodename");
+    let settings = ["nodename", "file", "hostname", "machine-7"];
+    for name in settings {
+        node.datastore.put_resource("Node", "nodes", name, &json!({}));
+    }
+    for (count, expect) in settings.into_iter().enumerate() {
+        let container = node.container(&format!("cid{count}"));
+        // each time one more of the sources, in their order, is missing
+        let given = |index: usize| if index < count { "" } else { settings[index] };
+        let call = |plugin: &str, command: &str| {
+            let call = node.call(command, &container).plugin(&format!("on-machine-{plugin}"));
+            let call = call.set("nodename", given(0)).set("hostname", given(2)).set("nodename_file_optional", false);
+            call.set("cniVersion", "0.4.0").set("nodename_file", file.display().to_string())
+        };
+        let _ = fs::remove_file(&file);
+        if !given(1).is_empty() {
+            fs::write(&file, format!("{}\n", given(1))).expect("a file");
+        }
+        call("calico-ipam", "ADD").run().success();
+        call("calico-ipam", "CHECK").run().success();
+        let block = &node.datastore.keys("/ipam/v2/assignment/")[0];
+        assert_eq!(node.datastore.json(block)["attributes"][0]["secondary"]["node"], expect);
+        call("calico-ipam", "DEL").run().success();
+        if given(1).is_empty() {
+            for command in ["ADD", "DEL"] {
+                let (code, message) = call("calico", command).run().failure();
+                assert!(code == 999 && message.starts_with("stat "), "{message}");
+            }
+        }
+        for key in node.datastore.keys("/ipam/v2/") {
+            node.datastore.delete(&key);
+        }
+    }
+}
+
+#[test]
 fn the_nodes_name_comes_from_its_file() {
     let node = Node::new();
     let container = node.container("cid1");

@@ -91,8 +91,33 @@ fn without_a_command_it_introduces_itself() {
         let outcome = node.call("", &container).plugin(plugin).flag("-v").run();
         assert!(outcome.status.success());
         assert_eq!(outcome.stdout, format!("{}\n", env!("CARGO_PKG_VERSION")));
-        let (code, message) = node.call("", &container).plugin(plugin).flag("-x").run().failure();
-        assert_eq!((code, message.as_str()), (100, "unknown arguments: -x"));
+        let (code, message) = node.call("", &container).plugin(plugin).flag("x").run().failure();
+        assert_eq!((code, message.as_str()), (100, "unknown arguments: x"));
+    }
+}
+
+#[test]
+fn flags_act_and_words_are_passed_over() {
+    let node = Node::new();
+    let container = node.container("cid1");
+    for (plugin, name) in [("calico", "Calico"), ("calico-ipam", "calico-ipam")] {
+        for command in ["", "ADD", "DEL"] {
+            let call = || node.call(command, &container).plugin(plugin);
+            let outcome = call().flag("-v").run();
+            assert_eq!((outcome.status.code(), outcome.stdout), (Some(0), format!("{}\n", env!("CARGO_PKG_VERSION"))));
+            let outcome = call().flag("-x").run();
+            assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(2), ""));
+            let expect = format!("flag provided but not defined: -x\nUsage of {name}:\n");
+            assert!(outcome.stderr.starts_with(&expect), "{}", outcome.stderr);
+        }
+        for words in [&[r#"{"name": "another"}"#, "-v"][..], &["node"], &["--", "-x"]] {
+            for command in ["ADD", "DEL"] {
+                let call = node.call(command, &container).plugin(plugin);
+                let added = words.iter().fold(call, |call, word| call.flag(word)).run().success();
+                let address = added["ips"][0]["address"].as_str().unwrap_or_default();
+                assert_eq!(address.starts_with("10.244."), command == "ADD", "{plugin} {words:?}: {added}");
+            }
+        }
     }
 }
 
