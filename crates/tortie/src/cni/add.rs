@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::cluster::{self, Found, create_profile};
 use super::error::CniError;
-use super::log::Log;
+use super::log::{Level, Log};
 use super::netconf::NetConf;
 use super::output::{Added, Interface};
 use super::undo::{Undo, Written};
@@ -145,6 +145,15 @@ impl Add<'_> {
 
     async fn ensure_profile(&self) -> Result<(), CniError> {
         if self.profile {
+            return Ok(());
+        }
+        if !self.conf.makes_profile() {
+            let (policy, name) = (&self.conf.policy.policy_type, &self.conf.name);
+            let warning = format!(
+                "policy.type {policy:?}: profile {name:?}, which the endpoint names, does not exist and is not made: \
+                 where policy is enforced, the container's packets are denied"
+            );
+            self.undo.log.write(Level::Warning, &warning);
             return Ok(());
         }
         create_profile(self.client, &self.conf.name, &self.workload.orchestrator).await

@@ -8,7 +8,7 @@ use super::call::Call;
 use super::cluster;
 use super::error::CniError;
 use super::log::{Level, Log};
-use super::netconf::NetConf;
+use super::netconf::{KUBERNETES_POLICY, NetConf};
 use super::previous::Previous;
 use super::workload::Workload;
 use super::{Role, add, delegate, ipam_plugin, same_namespace};
@@ -160,7 +160,7 @@ impl Check<'_> {
         if networks != addresses {
             flaws.push(format!("{name} has ipNetworks {networks:?}, expected {addresses:?}"));
         }
-        if !found.profiles.contains(&self.conf.name) {
+        if !found.profiles.contains(&self.conf.name) && self.conf.policy.policy_type != KUBERNETES_POLICY {
             flaws.push(format!("{name} has profiles {:?}, without {:?}", found.profiles, self.conf.name));
         }
         if let Some(interface) = self.previous.inside(&self.call.ifname).filter(|it| it.mac != found.mac) {
@@ -172,6 +172,9 @@ impl Check<'_> {
 
     async fn profile(&self, client: &Client) -> Result<Option<String>, CniError> {
         let name = &self.conf.name;
+        if !self.conf.makes_profile() {
+            return Ok(None);
+        }
         match client.get(Kind::Profile, "", name).await {
             Ok(_) => Ok(None),
             Err(error) if error.not_found() => Ok(Some(format!("Profile({name}) does not exist"))),

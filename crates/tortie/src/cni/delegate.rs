@@ -4,6 +4,8 @@ use super::call::Call;
 use super::error::CniError;
 use super::output::Added;
 use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -48,12 +50,12 @@ pub(crate) fn add(plugin: &str, call: &Call, input: &[u8]) -> Result<Added, CniE
 
 /// Has `plugin` release a container's addresses.
 pub(crate) fn del(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
-    run(plugin, "DEL", call, input).map(|_| ())
+    run(plugin, "DEL", call, &without_pod_cidr(plugin, input)).map(|_| ())
 }
 
 /// Has `plugin` check a container's addresses.
 pub(crate) fn check(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
-    run(plugin, "CHECK", call, input).map(|_| ())
+    run(plugin, "CHECK", call, &without_pod_cidr(plugin, input)).map(|_| ())
 }
 
 /// Asks `plugin` whether it could assign addresses.
@@ -63,7 +65,31 @@ pub(crate) fn status(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniE
 
 /// Has `plugin` release what belongs to no attachment that the configuration lists.
 pub(crate) fn collect(plugin: &str, call: &Call, input: &[u8]) -> Result<(), CniError> {
-    run(plugin, "GC", call, input).map(|_| ())
+    run(plugin, "GC", call, &without_pod_cidr(plugin, input)).map(|_| ())
+}
+
+/// A configuration whose subnets were to be the node's in Kubernetes, as `host-local` can read it: what is assigned
+/// already, it finds by the container alone. Calico's plugin does the same (dataplane reference §1.7).
+fn without_pod_cidr<'a>(plugin: &str, input: &'a [u8]) -> Cow<'a, [u8]> {
+    let Ok(mut conf) = serde_json::from_slice::<Value>(input) else { return input.into() };
+    let Some(ipam) = conf.get_mut("ipam").filter(|_| plugin == "host-local") else { return input.into() };
+    let mut replaced = false;
+    let mut replace = |object: &mut Value| {
+        let word = object["subnet"].as_str().unwrap_or_default().to_lowercase();
+        let any = match word.as_str() {
+            "usepodcidr" => "0.0.0.0/0",
+            "usepodcidripv6" => "::/0",
+            _ => return,
+        };
+        object["subnet"] = any.into();
+        replaced = true;
+    };
+    let sets = ipam.get_mut("ranges").and_then(Value::as_array_mut).into_iter().flatten();
+    sets.filter_map(Value::as_array_mut).flatten().filter(|range| range.is_object()).for_each(&mut replace);
+    if ipam.is_object() {
+        replace(ipam);
+    }
+    if replaced { conf.to_string().into_bytes().into() } else { input.into() }
 }
 
 /// Runs `plugin` with `command` and the same environment and input; returns what it printed.
@@ -109,10 +135,36 @@ fn parse(output: &[u8]) -> Result<Added, String> {
     Ok(Added { ips: texts.map(parse).collect::<Result<_, _>>()?, routes, ..Added::default() })
 }
 
+/// Where a plugin lies among the folders of CNI_PATH.
 fn find(plugin: &str, call: &Call) -> Result<PathBuf, CniError> {
     let found = call.path.iter().map(|folder| folder.join(plugin)).find(|path| path.is_file());
     found.ok_or_else(|| {
         let folders: Vec<String> = call.path.iter().map(|path| path.display().to_string()).collect();
         CniError::failed(format!("failed to find plugin {plugin:?} in path [{}]", folders.join(" ")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pod_cidrs_become_any_address() {
+        let input = json!({"name": "n", "ipam": {
+            "type": "host-local", "subnet": "UsePodCidr", "foo": [1],
+            "ranges": [[{"subnet": "usePodCidrIPv6", "rangeStart": "::5"}], [{"subnet": "10.0.0.0/24"}], null],
+        }});
+        let text = input.to_string();
+        let mut expect = input.clone();
+        expect["ipam"]["subnet"] = "0.0.0.0/0".into();
+        expect["ipam"]["ranges"][0][0]["subnet"] = "::/0".into();
+        let changed = without_pod_cidr("host-local", text.as_bytes());
+        assert_eq!(serde_json::from_slice::<Value>(&changed).expect("JSON"), expect);
+        for (plugin, text) in
+            [("other", text.as_str()), ("host-local", r#"{"ipam": {"subnet": "10.0.0.0/8"}}"#), ("host-local", "[")]
+        {
+            assert_eq!(without_pod_cidr(plugin, text.as_bytes()), text.as_bytes());
+        }
+    }
 }

@@ -54,6 +54,7 @@ pub enum Role {
 pub fn check_configuration(bytes: &[u8]) -> Result<(), String> {
     let read = || -> Result<(), CniError> {
         let conf = NetConf::parse(bytes)?;
+        conf.require_supported()?;
         conf.ipam.route_destinations()?;
         previous::Previous::of(&conf)?;
         conf.datastore().map(drop)
@@ -116,6 +117,7 @@ fn introduce(role: Role) {
 
 fn test_connection() -> Result<String, CniError> {
     let conf = NetConf::parse(&read_input()?)?;
+    conf.require_supported()?;
     let probe = async {
         let client = cluster::connect(&conf).await?;
         cluster::require_ready(&client).await
@@ -137,7 +139,14 @@ fn serve(role: Role) -> Result<String, CniError> {
     let input = read_input()?;
     let conf = NetConf::parse(&input)?;
     require_version(call.command, &conf)?;
+    let supported = conf.require_supported();
+    if call.command == Command::Add {
+        supported.clone()?;
+    }
     let log = Log::open(&conf, &call.container_id);
+    if let (Err(error), true) = (supported, call.command != Command::Status) {
+        log.write(Level::Warning, &format!("{:?} goes on without it: {}", call.command, error.msg));
+    }
     let _turn = match call.command {
         Command::Add | Command::Del | Command::Check => {
             Turn::wait(&conf.calls_lock_file(), role, &call.container_id, &log)

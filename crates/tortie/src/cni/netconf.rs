@@ -1,6 +1,8 @@
 //! The network configuration on standard input (dataplane reference §1.2).
 //!
-//! A key that Calico has and Tortie does not act on is an error that names it, never silence.
+//! A key that Calico has and Tortie does not act on is an error that names it, never silence, where a pod's network is
+//! made. What takes a pod off goes on without it: runtimes keep the configurations that pods were made with, by whatever
+//! plugin.
 
 use super::error::{CniError, Code};
 use super::{Role, bad_json, ipam_plugin};
@@ -14,6 +16,17 @@ use std::path::PathBuf;
 
 /// Specification versions that the plugin speaks.
 pub(crate) const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
+/// Takes out what is `null`, which to Go is as good as nothing; the list of GC has a meaning of its own for it.
+fn drop_nulls(json: &mut Value) {
+    let Value::Object(conf) = json else { return };
+    conf.retain(|key, value| !value.is_null() || key == "cni.dev/valid-attachments");
+    for key in ["ipam", "policy", "feature_control", "container_settings"] {
+        if let Some(Value::Object(part)) = conf.get_mut(key) {
+            part.retain(|_, value| !value.is_null());
+        }
+    }
+}
 
 /// The keys that Tortie acts on.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -126,6 +139,9 @@ pub(crate) struct PolicyConf {
     pub(crate) policy_type: String,
 }
 
+/// The type of policy whose profiles follow from the pod's namespace.
+pub(crate) const KUBERNETES_POLICY: &str = "k8s";
+
 /// `feature_control`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -163,21 +179,21 @@ const WITHOUT_EFFECT: [&str; 14] = [
 pub(crate) const LOG_ONLY: [&str; 3] = ["log_file_max_size", "log_file_max_age", "log_file_max_count"];
 
 impl NetConf {
-    /// Parses and checks the configuration.
+    /// Parses the configuration and checks what every command needs.
     pub(crate) fn parse(bytes: &[u8]) -> Result<NetConf, CniError> {
         let decoding =
             |error: &dyn Display| CniError::new(Code::DECODING, format!("error unmarshall network config: {error}"));
         if let Some(mistake) = bad_json::explain(bytes) {
             return Err(decoding(&mistake));
         }
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let conf: NetConf = serde_path_to_error::deserialize(&mut json).map_err(|error| decoding(&error))?;
-        json.end().map_err(|error| decoding(&error))?;
-        conf.check()?;
+        let mut json: Value = serde_json::from_slice(bytes).map_err(|error| decoding(&error))?;
+        drop_nulls(&mut json);
+        let conf: NetConf = serde_path_to_error::deserialize(json).map_err(|error| decoding(&error))?;
+        conf.check_identity()?;
         Ok(conf)
     }
 
-    fn check(&self) -> Result<(), CniError> {
+    fn check_identity(&self) -> Result<(), CniError> {
         let invalid = |msg: String| Err(CniError::new(Code::INVALID_CONFIG, msg));
         if self.name.is_empty() {
             return invalid("missing network name:".to_owned());
@@ -194,22 +210,30 @@ impl NetConf {
                 details: format!("config is {:?}, plugin supports [{}]", self.version(), known.join(" ")),
             });
         }
+        Ok(())
+    }
+
+    /// Refuses what ADD could not act on.
+    pub(crate) fn require_supported(&self) -> Result<(), CniError> {
+        let invalid = |msg: String| Err(CniError::new(Code::INVALID_CONFIG, msg));
         let known = |key: &str| WITHOUT_EFFECT.contains(&key) || LOG_ONLY.contains(&key) || key.starts_with("windows_");
         let unknown: Vec<&str> = self.other.keys().map(String::as_str).filter(|key| !known(key)).collect();
         if !unknown.is_empty() {
             return invalid(format!("network {:?}: {} not supported yet", self.name, unknown.join(", ")));
         }
         let name = &self.name;
-        match self.policy.policy_type.as_str() {
-            "" => {}
-            "k8s" => {
-                return invalid(format!(
-                    "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
-                ));
-            }
-            other => return invalid(format!("network {name:?}: policy.type {other:?} is unknown")),
+        if self.policy.policy_type == KUBERNETES_POLICY {
+            return invalid(format!(
+                "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
+            ));
         }
         self.ipam.mistake().map_or(Ok(()), |mistake| invalid(format!("network {name:?}: {mistake}")))
+    }
+
+    /// Whether the network's containers have the profile of its name: with a type of policy, others are to have made
+    /// what they need.
+    pub(crate) fn makes_profile(&self) -> bool {
+        self.policy.policy_type.is_empty()
     }
 
     /// The version that results are printed in; none given means 0.2.0.
@@ -295,7 +319,8 @@ mod tests {
     use super::*;
 
     fn refused(json: &str) -> (u32, String) {
-        let error = NetConf::parse(json.as_bytes()).expect_err("a bad configuration");
+        let error = NetConf::parse(json.as_bytes()).and_then(|conf| conf.require_supported());
+        let error = error.expect_err("a bad configuration");
         (error.code, format!("{} {}", error.msg, error.details).trim_end().to_owned())
     }
 
@@ -355,6 +380,16 @@ mod tests {
         assert_eq!(conf.unheeded(), ["runtimeConfig.ips", "runtimeConfig.mac", "args.cni.ips"]);
         let conf = NetConf::parse(br#"{"name":"n","runtimeConfig":null}"#).expect("a configuration");
         assert_eq!(conf.unheeded(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_is_null_is_not_there() {
+        let conf = br#"{"name":"n","mtu":null,"prevResult":null,"policy":null,"ipam":{"type":null,"routes":null}}"#;
+        let conf = NetConf::parse(conf).expect("a configuration");
+        assert_eq!((conf.mtu, conf.prev_result.is_none(), conf.valid_attachments.is_none()), (0, true, true));
+        assert_eq!(conf.require_supported(), Ok(()));
+        let conf = NetConf::parse(br#"{"name":"n","cni.dev/valid-attachments":null}"#).expect("a configuration");
+        assert_eq!(conf.valid_attachments, Some(Vec::new()));
     }
 
     #[test]

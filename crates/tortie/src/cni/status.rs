@@ -2,7 +2,7 @@
 //!
 //! | code | means |
 //! |---|---|
-//! | 50 | the datastore does not answer or is not ready, the node's name is unknown, or there is no free address |
+//! | 50 | the configuration asks for what ADD does not do, the datastore does not answer or is not ready, the node's name is unknown, or there is no free address |
 //! | 51 | the node is not in the datastore: other nodes know no way to its pods either |
 
 use super::call::Call;
@@ -16,6 +16,7 @@ use api::resource::Kind;
 pub(crate) async fn status(role: Role, call: &Call, conf: &NetConf, input: &[u8]) -> Result<(), CniError> {
     let unavailable =
         |error: CniError| CniError { details: error.msg, ..CniError::new(Code::NOT_AVAILABLE, NOT_READY) };
+    conf.require_supported().map_err(unavailable)?;
     let node = conf.node(role).map_err(unavailable)?;
     let client = cluster::connect(conf).await.map_err(unavailable)?;
     cluster::require_ready(&client).await.map_err(unavailable)?;

@@ -308,6 +308,36 @@ fn a_kubernetes_pod() {
 }
 
 #[test]
+fn with_a_type_of_policy_the_profile_is_somebody_elses() {
+    let node = Node::new();
+    for (count, word) in ["none", "K8S", "calico"].into_iter().enumerate() {
+        let container = node.container(&format!("cid{count}"));
+        let call = |command: &str| {
+            let call = node.call(command, &container).set("name", word).set("cniVersion", "1.1.0");
+            let call = if count == 2 { call.pod("ns1", "my-pod") } else { call };
+            call.set("policy", json!({"type": word}))
+        };
+        let outcome = call("ADD").run();
+        outcome.success();
+        let expect = format!("policy.type {word:?}: profile {word:?}, which the endpoint names, does not exist");
+        assert!(outcome.stderr.contains("[WARNING]") && outcome.stderr.contains(&expect), "{}", outcome.stderr);
+        assert_eq!(node.datastore.keys(PROFILES), [] as [&str; 0]);
+        let key = node.datastore.keys(ENDPOINTS).remove(0);
+        assert_eq!(node.datastore.json(&key)["spec"]["profiles"], json!([word]));
+        call("CHECK").run().success();
+        call("STATUS").run().success();
+        call("DEL").run().success();
+        assert_eq!(node.datastore.keys(ENDPOINTS), [] as [&str; 0]);
+    }
+    // one that is there needs no warning
+    node.add(&node.container("cid8"));
+    let container = node.container("cid9");
+    let outcome = node.call("ADD", &container).set("policy", json!({"type": "none"})).run();
+    outcome.success();
+    assert!(!outcome.stderr.contains("policy.type"), "{}", outcome.stderr);
+}
+
+#[test]
 fn mesos_labels_reach_the_endpoint() {
     let node = Node::new();
     let container = node.container("cid20");

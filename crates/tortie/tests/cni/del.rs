@@ -1,7 +1,7 @@
 //! DEL: what ADD made is gone, and asking again is no error.
 
 use crate::common::{ENDPOINTS, Node, holders};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn nothing_is_left_and_repeating_is_success() {
@@ -78,6 +78,69 @@ fn an_old_sandboxs_del_spares_the_new_one() {
     node.call("DEL", &new).pod("ns1", "my-pod").run().success();
     assert_eq!(node.datastore.keys("ns1"), [] as [&str; 0]);
     assert_eq!(node.namespace.links(), ["lo"]);
+}
+
+/// What ADD refuses, and a runtime may have kept of a pod that Calico made.
+fn settings_of_calicos() -> [(&'static str, Value); 9] {
+    [
+        ("policy", json!({"type": "k8s"})),
+        ("policy", json!({"type": "none"})),
+        ("policy", Value::Null),
+        ("readiness_gates", json!(["http://127.0.0.1:9099/readiness"])),
+        ("policy_setup_timeout_seconds", json!(10)),
+        ("dataplane_options", json!({"type": "grpc", "socket": "/x"})),
+        ("etcd_discovery_srv", json!("example.org")),
+        ("ipam", json!({"type": "calico-ipam", "assign_ipv4": "yes", "subnet": "usePodCidr"})),
+        ("unheard_of", json!([])),
+    ]
+}
+
+#[test]
+fn settings_that_add_refuses_do_not_keep_a_pod() {
+    let node = Node::new();
+    // an earlier pod leaves the network's profile and IPAM's own settings
+    let first = node.container("cid0");
+    node.add(&first);
+    node.call("DEL", &first).run().success();
+    let before = node.state();
+    for (key, value) in settings_of_calicos() {
+        for pod in [false, true] {
+            let container = node.container("cid1");
+            let call = |command| {
+                let call = node.call(command, &container).set("cniVersion", "1.1.0");
+                if pod { call.pod("ns1", "my-pod") } else { call }
+            };
+            call("ADD").run().success();
+            call("CHECK").set(key, value.clone()).run().success();
+            call("DEL").set(key, value.clone()).run().success();
+            node.state().is_still(&before, &format!("DEL with {key} {value}"));
+            assert_eq!(container.namespace.links(), ["lo"]);
+
+            call("ADD").run().success();
+            let gc = node.call("GC", &container).set("cniVersion", "1.1.0").set(key, value.clone());
+            gc.set("cni.dev/valid-attachments", json!([])).run().success();
+            node.state().is_still(&before, &format!("GC with {key} {value}"));
+        }
+        let container = node.container("cid2");
+        let alone = |command| node.call(command, &container).plugin("calico-ipam");
+        alone("ADD").run().success();
+        alone("DEL").set(key, value).run().success();
+        assert_eq!(node.datastore.keys("/handle/"), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn host_local_finds_its_address_without_kubernetes() {
+    let node = Node::new();
+    std::os::unix::fs::symlink("/usr/lib/cni/host-local", node.bin().join("host-local")).expect("a link");
+    let folder = node.dir.path().join("networks");
+    let ipam = |subnet: &str| json!({"type": "host-local", "subnet": subnet, "dataDir": folder});
+    let container = node.container("cid1");
+    node.call("ADD", &container).set("ipam", ipam("10.99.0.0/24")).run().success();
+    assert!(folder.join("net1/10.99.0.2").exists());
+    let call = node.call("DEL", &container).set("policy", json!({"type": "k8s"}));
+    call.set("ipam", ipam("usePodCidr")).run().success();
+    assert!(!folder.join("net1/10.99.0.2").exists());
 }
 
 #[test]

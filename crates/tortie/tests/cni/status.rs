@@ -35,6 +35,8 @@ fn each_obstacle_has_its_code_and_reason() {
             51,
             "resource does not exist: Node(nosuchnode) with error: <nil>: the node agent has not registered it",
         );
+        let call = status(&node, plugin).set("policy", json!({"type": "k8s"}));
+        refused(call, 50, "network \"net1\": policy.type \"k8s\" (the Kubernetes datastore) not supported yet");
         let ipam = |key: &str, value: Value| json!({"type": "calico-ipam", key: value});
         let call = status(&node, plugin).set("ipam", ipam("assign_ipv6", json!("true")));
         refused(call, 50, "cannot find a qualified ippool");
