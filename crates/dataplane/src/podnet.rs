@@ -124,6 +124,32 @@ pub fn delete_host_end(host_interface: &IfName) -> Result<(), PodNetworkError> {
     Ok(delete_early_if_present(Netlink::open()?, host_interface)?)
 }
 
+/// Where the other end of a pair's host end is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostEnd {
+    /// The host has no such interface.
+    Missing,
+    /// In the pod, under this name.
+    OfPod(IfName),
+    /// Not in the pod.
+    Elsewhere,
+}
+
+/// Finds what an interface of the host has to do with a pod; a namespace that is gone has no interfaces.
+pub fn host_end(netns: &Path, host_interface: &IfName) -> Result<HostEnd, PodNetworkError> {
+    let Some(host) = Netlink::open()?.link(host_interface)? else { return Ok(HostEnd::Missing) };
+    let mut pod = match NetNs::open(netns).and_then(|netns| netns.run(Netlink::open)) {
+        Ok(netlink) => netlink?,
+        Err(error) if error.is_gone() => return Ok(HostEnd::Elsewhere),
+        Err(error) => return Err(error.into()),
+    };
+    // each end knows the other's number, whatever namespace that counts in
+    let is_other_end =
+        |link: &Link| link.kind == "veth" && host.other_end == Some(link.index) && link.other_end == Some(host.index);
+    let found = pod.links()?.into_iter().find(is_other_end);
+    Ok(found.map_or(HostEnd::Elsewhere, |link| HostEnd::OfPod(link.name)))
+}
+
 impl PodNetwork<'_> {
     /// Sets the network up; a failure leaves nothing behind.
     pub fn setup(&self) -> Result<Created, PodNetworkError> {

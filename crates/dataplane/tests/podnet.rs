@@ -10,7 +10,9 @@ mod common;
 
 use common::{Namespace, eventually};
 use dataplane::netlink::{MacAddress, Netlink};
-use dataplane::podnet::{Created, Forwarding, PodNetwork, PodNetworkError, default_routes, teardown};
+use dataplane::podnet::{
+    Created, Forwarding, HostEnd, PodNetwork, PodNetworkError, default_routes, host_end, teardown,
+};
 use ipnet::IpNet;
 use model::Mtu;
 use model::name::IfName;
@@ -219,6 +221,26 @@ fn a_second_setup_takes_the_place_of_the_first() {
     old.ip_refused("link show eth0");
     assert!(new.ip("link show eth0").contains("eth0@"));
     assert_eq!(host.ip("route"), "10.244.166.128 dev calicid1 scope link\n");
+}
+
+#[test]
+fn a_host_end_is_known_by_its_other_end() {
+    let (host, pod, other) = (Namespace::new("host"), Namespace::pristine("pod"), Namespace::pristine("other"));
+    let (path, elsewhere) = (pod.path(), other.path());
+    let host_end = |netns: &Path| host.run(|| host_end(netns, &IfName::from("calicid1"))).unwrap();
+    assert_eq!(host_end(&path), HostEnd::Missing);
+    setup(&host, &pod_network(&path, &["10.244.166.128"])).unwrap();
+    assert_eq!(host_end(&path), HostEnd::OfPod(IfName::from("eth0")));
+    assert_eq!(host_end(&elsewhere), HostEnd::Elsewhere);
+    assert_eq!(host_end(Path::new("/run/netns/tortie-dp-no-such-namespace")), HostEnd::Elsewhere);
+    // a pair of its own, whatever its numbers
+    other.ip("link add eth0 type veth peer name eth1");
+    assert_eq!(host_end(&elsewhere), HostEnd::Elsewhere);
+    pod.ip("link set eth0 down");
+    pod.ip("link set eth0 name net7");
+    assert_eq!(host_end(&path), HostEnd::OfPod(IfName::from("net7")));
+    host.ip("link del calicid1");
+    assert_eq!(host_end(&path), HostEnd::Missing);
 }
 
 #[test]

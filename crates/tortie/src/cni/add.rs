@@ -8,7 +8,7 @@ use super::netconf::NetConf;
 use super::output::{Added, Interface};
 use super::undo::{Undo, Written};
 use super::workload::{Orchestrator, Workload};
-use super::{Role, delegate, ipam_plugin};
+use super::{Role, delegate, ipam_plugin, others};
 use crate::client::Client;
 use crate::paths::MTU;
 use api::kind::WorkloadEndpointSpec;
@@ -44,6 +44,7 @@ pub(crate) async fn add(call: &Call, netns: &Path, conf: &NetConf, input: &[u8],
     if let (Some(present), Orchestrator::Cni) = (&present, &add.workload.orchestrator) {
         return add.join(present.clone()).await;
     }
+    others::refuse_to_displace(&client, netns, conf, &add.workload, present.as_ref()).await?;
     let assigned = match prepared {
         Some(prepared) => ipam_plugin::assign(client.store(), prepared?, call, conf, log).await?,
         None => delegate::add(&conf.ipam.plugin, call, input)?,

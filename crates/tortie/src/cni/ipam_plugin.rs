@@ -15,8 +15,8 @@ use api::resource::{Kind, Resource};
 use datastore::{Scope, Store};
 use ipam::block::Holder;
 use ipam::{
-    AssignIp, AssignIpError, AutoAssign, AutoAssignError, Clock, Ipam, Release, ReleaseError, Shortage, SystemClock,
-    attribute_timestamp,
+    AssignIp, AssignIpError, AutoAssign, AutoAssignError, Clock, Ipam, LookupError, Release, ReleaseError, Shortage,
+    SystemClock, attribute_timestamp,
 };
 use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
@@ -112,8 +112,8 @@ pub(crate) async fn release(ipam: &Ipam<'_>, addresses: &[IpNet], handle: Option
     ipam.release_ips(&releases).await.map_err(release_failed).map(|_| ())
 }
 
-/// Releases a container's addresses; having none is success.
-pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<(), CniError> {
+/// Releases a container's addresses and returns them; having none is success.
+pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Log) -> Result<Vec<IpAddr>, CniError> {
     let _lock = lock(conf, log);
     let ipam = Ipam::new(store, &SystemClock);
     let workload = Workload::new(call, conf, String::new());
@@ -122,15 +122,44 @@ pub(crate) async fn del(store: &dyn Store, call: &Call, conf: &NetConf, log: &Lo
         Orchestrator::Cni => workload.container_id.clone(),
     };
     let current = handle(conf, &call.container_id);
+    let mut all = Vec::new();
     for handle in [&current, &legacy] {
         match ipam.release_by_handle(handle).await {
-            Ok(released) => log.write(Level::Debug, &format!("released {released:?} of {handle}")),
+            Ok(released) => {
+                log.write(Level::Debug, &format!("released {released:?} of {handle}"));
+                all.extend(released);
+            }
             Err(ReleaseError::NoSuchHandle(_)) if *handle == current => {
                 let message = "Asked to release address but it doesn't exist. Ignoring";
                 log.write(Level::Warning, &format!("{message} HandleID={handle:?}"));
             }
             Err(ReleaseError::NoSuchHandle(_)) => log.write(Level::Debug, &format!("{handle} holds no address")),
             Err(error) => return Err(release_failed(error)),
+        }
+    }
+    Ok(all)
+}
+
+/// Releases those of `addresses` that a container was given in whatever network; others stay with their holders.
+pub(crate) async fn release_of_container(
+    store: &dyn Store,
+    call: &Call,
+    conf: &NetConf,
+    addresses: &[IpAddr],
+    log: &Log,
+) -> Result<(), CniError> {
+    let _lock = lock(conf, log);
+    let ipam = Ipam::new(store, &SystemClock);
+    let suffix = format!(".{}", call.container_id);
+    for address in addresses {
+        let handle = match ipam.attributes_of(*address).await {
+            Ok(holder) => holder.handle_id.filter(|handle| handle.ends_with(&suffix)),
+            Err(LookupError::Store(error)) => return Err(error.into()),
+            Err(LookupError::NotAssigned(_) | LookupError::NoSuchHandle(_)) => None,
+        };
+        if let Some(handle) = handle {
+            release(&ipam, &[IpNet::from(*address)], Some(&handle)).await?;
+            log.write(Level::Debug, &format!("released {address} of {handle}"));
         }
     }
     Ok(())

@@ -17,6 +17,7 @@ mod ipam_plugin;
 mod labels;
 mod log;
 mod netconf;
+mod others;
 mod output;
 mod previous;
 mod status;
@@ -208,7 +209,7 @@ async fn perform(role: Role, call: &Call, conf: &NetConf, input: &[u8], log: &Lo
         }
         (Role::Ipam, Command::Del) => {
             let client = cluster::connect(conf).await?;
-            ipam_plugin::del(client.store(), call, conf, log).await.map(|()| String::new())
+            ipam_plugin::del(client.store(), call, conf, log).await.map(|_| String::new())
         }
         (Role::Main, Command::Check) => {
             // the specification asks for nothing; Calico says this

@@ -11,6 +11,7 @@
 //! read with `ip`, the datastore with `etcdctl`. Everything needs root.
 
 mod add;
+mod attachments;
 mod bad_input;
 mod chain;
 mod check;

@@ -31,6 +31,7 @@ fn cnitool() -> PathBuf {
 /// A list of plugins, called through cnitool.
 pub(crate) struct List<'a> {
     node: &'a Node,
+    network: String,
     capabilities: Value,
 }
 
@@ -40,16 +41,17 @@ impl<'a> List<'a> {
         List::with_ours(node, version, node.netconf(), others)
     }
 
-    /// The same, with another configuration of ours than the node's.
+    /// The same, with another configuration of ours than the node's; its name is the network's.
     pub(crate) fn with_ours(node: &'a Node, version: &str, mut plugin: Value, others: &[Value]) -> List<'a> {
+        let network = plugin["name"].as_str().expect("a network has a name").to_owned();
         for key in ["name", "cniVersion"] {
             plugin.as_object_mut().expect("an object").remove(key);
         }
         let plugins: Vec<&Value> = std::iter::once(&plugin).chain(others).collect();
-        let list = json!({"name": "net1", "cniVersion": version, "plugins": plugins});
+        let list = json!({"name": network, "cniVersion": version, "plugins": plugins});
         fs::create_dir_all(node.dir.path().join("net.d")).expect("a folder");
-        fs::write(node.dir.path().join("net.d/10-calico.conflist"), list.to_string()).expect("a file");
-        List { node, capabilities: json!({}) }
+        fs::write(node.dir.path().join(format!("net.d/{network}.conflist")), list.to_string()).expect("a file");
+        List { node, network, capabilities: json!({}) }
     }
 
     /// Sets what the runtime asks of the plugins with a capability.
@@ -58,7 +60,7 @@ impl<'a> List<'a> {
         self
     }
 
-    /// Runs `cnitool WORD net1 NETNS` in the node's namespace; libcni's cache goes into the node's folder.
+    /// Runs `cnitool WORD NETWORK NETNS` in the node's namespace; libcni's cache goes into the node's folder.
     pub(crate) fn command(&self, word: &str, container: &Container) -> Command {
         let state = self.node.dir.path().join("libcni");
         fs::create_dir_all(&state).expect("a folder");
@@ -66,7 +68,7 @@ impl<'a> List<'a> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.node.namespace.path().display()));
         command.args(["unshare", "--mount", "sh", "-c", script, "sh"]).arg(state).arg(cnitool());
-        command.args([word, "net1", &container.path()]);
+        command.args([word, &self.network, &container.path()]);
         command.env("NETCONFPATH", self.node.dir.path().join("net.d"));
         command.env("CNI_PATH", format!("{}:{DEBIANS}", self.node.bin().display()));
         command.env("CAP_ARGS", self.capabilities.to_string());
