@@ -3,7 +3,7 @@
 use crate::support::{
     apply, compose, desired, enter_namespace, heal, prefix, ruleset, ruleset_without_nat, run, run_with,
 };
-use dataplane::rules::{Driver, Placement, driver};
+use dataplane::rules::{Driver, Invalidate, Placement, driver};
 use model::desired::{PacketRules, Pool};
 
 /// What `iptables-save` shows on the walkthrough's node, a table after the other; the hashes are Calico v3.32.1's but
@@ -132,6 +132,19 @@ fn what_is_broken_by_hand_is_healed() {
         assert!(run("ipset list -t cali40masq-ipam-pools").contains("maxelem 1048576"), "{damage}");
         assert_eq!(heal(&mut *driver, &ruleset()), 0, "{damage}");
     }
+}
+
+#[test]
+fn a_destroyed_set_is_made_again_when_rules_need_it() {
+    enter_namespace();
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    run("for table in raw mangle nat filter; do iptables -t $table -F; iptables -t $table -X; done; ipset destroy");
+    // nothing tells of the sets
+    driver.invalidate(Invalidate::Rules);
+    driver.apply(&ruleset()).expect_err("the rules name sets that are gone");
+    apply(&mut *driver, &ruleset());
+    assert_eq!(all_saved(), TABLES);
 }
 
 #[test]

@@ -14,73 +14,79 @@ const OUTSIDE: &str = "192.168.10.254";
 /// Enough, a hundred a second, that the agent starts and settles meanwhile.
 const PACKETS: u32 = 900;
 
-/// What an agent's iptables rules are where there was nothing: names and hashes as Calico v3.32's and the walkthrough's.
-const NAT: [&str; 14] = [
-    ":cali-OUTPUT - [0:0]",
-    ":cali-POSTROUTING - [0:0]",
-    ":cali-PREROUTING - [0:0]",
-    ":cali-fip-dnat - [0:0]",
-    ":cali-fip-snat - [0:0]",
-    ":cali-nat-outgoing - [0:0]",
-    r#"-A PREROUTING -m comment --comment "cali:6gwbT8clXdHdC1b1" -j cali-PREROUTING"#,
-    r#"-A OUTPUT -m comment --comment "cali:tVnHkvAo15HuiPy0" -j cali-OUTPUT"#,
-    r#"-A POSTROUTING -m comment --comment "cali:0i8pjzKKPyA34aQD" -j cali-POSTROUTING"#,
-    r#"-A cali-OUTPUT -m comment --comment "cali:GBTAv2p5CwevEyJm" -j cali-fip-dnat"#,
-    r#"-A cali-POSTROUTING -m comment --comment "cali:Z-c7XtVd2Bq7s_hA" -j cali-fip-snat"#,
-    r#"-A cali-POSTROUTING -m comment --comment "cali:nYKhEzDlr11Jccal" -j cali-nat-outgoing"#,
-    r#"-A cali-PREROUTING -m comment --comment "cali:r6XmIziWUJsdOK6Z" -j cali-fip-dnat"#,
-    r#"-A cali-nat-outgoing -m comment --comment "cali:flqWnvo8yq4ULQLa" -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40all-ipam-pools dst -j MASQUERADE --random-fully"#,
-];
-
-/// The table `ip calico` of an agent where there was nothing, its sets and chains by name.
-const TABLE: [&str; 12] = [
-    "chain nat-INPUT",
-    "chain nat-OUTPUT",
-    "chain nat-POSTROUTING",
-    "chain nat-PREROUTING",
-    "chain nat-cali-OUTPUT",
-    "chain nat-cali-POSTROUTING",
-    "chain nat-cali-PREROUTING",
-    "chain nat-cali-fip-dnat",
-    "chain nat-cali-fip-snat",
-    "chain nat-cali-nat-outgoing",
-    "set cali40all-ipam-pools",
-    "set cali40masq-ipam-pools",
-];
-
 /// The lines that name something of ours in what a program prints.
 fn lines(host: &Host, program: &str, arguments: &[&str], kept: impl Fn(&str) -> bool) -> Vec<String> {
     let text = run(host, program, arguments, "");
     text.lines().map(str::trim).filter(|line| kept(line)).map(str::to_owned).collect()
 }
 
-/// Whether the host's IPv4 rules and sets are those that an agent makes, and no more.
-fn rules_are_tortie(host: &Host, rules: Rules) -> Result<(), String> {
-    let saved = lines(host, "iptables-nft-save", &[], |line| line.contains("cali"));
-    let sets = lines(host, "ipset", &["list", "-n"], |line| line.starts_with("cali4"));
-    let tables = lines(host, "nft", &["list", "tables", "ip"], |line| line == "table ip calico");
-    let (expect_saved, expect_sets): (&[&str], &[&str]) = match rules {
-        Rules::Iptables => (&NAT, &["cali40all-ipam-pools", "cali40masq-ipam-pools"]),
-        Rules::Nftables => (&[], &[]),
-    };
-    let mut sets = sets;
-    sets.sort();
-    if saved != expect_saved || sets != expect_sets || tables.len() != usize::from(rules == Rules::Nftables) {
-        return Err(format!("{saved:#?} {sets:?} {tables:?}"));
+/// The host's IPv4 rules and sets of ours, in an order that does not depend on when they were made.
+fn rules_of(host: &Host) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["raw", "mangle", "nat", "filter"] {
+        let mut saved = lines(host, "iptables-nft-save", &["-t", table], |line| line.contains("cali"));
+        // of one chain the order counts, and stays
+        saved.sort_by_key(|line| line.split(' ').nth(1).map(str::to_owned));
+        found.extend(saved.iter().map(|line| format!("{table} {line}")));
     }
-    if rules == Rules::Nftables {
-        let heads = |line: &str| line.ends_with('{') && !line.starts_with("table");
-        let mut table = lines(host, "nft", &["-s", "list", "table", "ip", "calico"], heads);
-        table.iter_mut().for_each(|line| *line = line.trim_end_matches(" {").to_owned());
-        table.sort();
-        let rule = run(host, "nft", &["-s", "list", "chain", "ip", "calico", "nat-cali-nat-outgoing"], "");
-        let wanted =
-            "ip saddr @cali40masq-ipam-pools ip daddr != @cali40all-ipam-pools counter masquerade fully-random";
-        if table != TABLE || rule.matches("masquerade").count() != 1 || !rule.contains(wanted) {
-            return Err(format!("{table:#?} {rule}"));
-        }
+    let mut sets = lines(host, "ipset", &["save"], |line| line.starts_with("add cali4"));
+    sets.sort();
+    found.extend(sets);
+    if !lines(host, "nft", &["list", "tables", "ip"], |line| line == "table ip calico").is_empty() {
+        let table = run(host, "nft", &["-s", "list", "table", "ip", "calico"], "");
+        let body =
+            table.strip_prefix("table ip calico {\n").and_then(|rest| rest.strip_suffix("}\n")).expect("a table");
+        let mut blocks: Vec<String> = body.split("\n\n").map(with_sorted_elements).collect();
+        blocks.sort();
+        found.push("table ip calico".to_owned());
+        found.extend(blocks);
+    }
+    found
+}
+
+/// The kernel lists elements in an order of its own.
+fn with_sorted_elements(block: &str) -> String {
+    let (head, elements) = block.trim_end().split_once("elements = {").unwrap_or((block.trim_end(), ""));
+    let words = elements.split([',', '}', '\n']).map(str::trim).filter(|word| !word.is_empty());
+    let mut words: Vec<&str> = words.collect();
+    words.sort_unstable();
+    format!("{head}{}", words.join(", "))
+}
+
+/// Whether what Calico has and Tortie has not is gone, and what Tortie has is there, in the kind of rules it is told to use.
+fn rules_are_tortie(host: &Host, rules: Rules) -> Result<(), String> {
+    let found = rules_of(host);
+    let has = |word: &str| found.iter().any(|line| line.contains(word));
+    let gone = ["cali-pri-", "cali-pro-", "cali-pi-", "cali-po-", "network-ip-pools", "cali40s:"];
+    let here =
+        ["cali-fw-cali0a", "cali-tw-cali0b", "cali-nat-outgoing", "Drop packets from workloads to loopback addresses"];
+    let in_table = has("table ip calico");
+    if let Some(word) = gone.into_iter().find(|word| has(word)) {
+        return Err(format!("{word} is still there: {found:#?}"));
+    }
+    if let Some(word) = here.into_iter().find(|word| !has(word)) {
+        return Err(format!("{word} is missing: {found:#?}"));
+    }
+    if in_table != (rules == Rules::Nftables) || has("-A cali-PREROUTING") == in_table {
+        return Err(format!("the wrong kind of rules: {found:#?}"));
     }
     Ok(())
+}
+
+/// Whether the agent makes, where there is nothing, just what it left of Calico's and added to it.
+fn rules_are_as_from_nothing(host: &Host) {
+    let adopted = rules_of(host);
+    host.sh("nft delete table ip calico 2>/dev/null || true; iptables-nft-save | grep -v cali | iptables-nft-restore");
+    host.sh("for set in $(ipset list -n | grep ^cali4); do ipset destroy $set; done");
+    eventually(SOON, || match rules_of(host) {
+        anew if anew == adopted => Ok(()),
+        anew => {
+            let only = |these: &[String], those: &[String]| -> Vec<String> {
+                these.iter().filter(|line| !those.contains(line)).cloned().collect()
+            };
+            Err(format!("only adopted {:#?}, only anew {:#?}", only(&adopted, &anew), only(&anew, &adopted)))
+        }
+    });
 }
 
 fn routes_are_tortie(host: &Host) -> Result<(), String> {
@@ -155,6 +161,7 @@ fn adopts(left: Rules, rules: Rules) {
     for (pod, to) in [(b, a.address), (a, REMOTE), (a, OUTSIDE)] {
         pod.namespace.reaches(to);
     }
+    rules_are_as_from_nothing(&one);
 }
 
 #[test]

@@ -234,13 +234,18 @@ impl Host {
         let Ok(stream) = UnixStream::connect(self.directory.join("run/calico/bird.ctl")) else { return Vec::new() };
         let mut reader = BufReader::new(stream);
         let mut lines = Vec::new();
-        reader.get_mut().write_all(b"show protocols\n").expect("a question to the control socket");
+        // of an agent that was killed the socket may live for a moment, in a program that it was about to start
+        if reader.get_mut().write_all(b"show protocols\n").is_err() {
+            return Vec::new();
+        }
         loop {
             let mut line = String::new();
-            if reader.read_line(&mut line).expect("an answer of the control socket") == 0 || line.starts_with("0000") {
-                break;
+            match reader.read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) if line.starts_with("0000") => break,
+                Ok(_) => lines.push(line),
+                Err(_) => return Vec::new(),
             }
-            lines.push(line);
         }
         let words = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
         words

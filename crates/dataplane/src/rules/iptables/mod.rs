@@ -43,7 +43,14 @@ enum OtherDriver {
 impl Driver for Iptables {
     fn apply(&mut self, ruleset: &Ruleset) -> Result<Applied, RulesError> {
         let mut writes = self.sets.write(ruleset.family, &ruleset.sets)?;
-        let rules = self.tables()?.apply(ruleset)?;
+        let rules = match self.tables()?.apply(ruleset) {
+            Ok(rules) => rules,
+            Err(error) => {
+                // rules are refused for a set that somebody has destroyed, which nothing announces
+                self.sets.invalidate();
+                return Err(error);
+            }
+        };
         writes += rules + self.sets.sweep(&ruleset.sets, release(rules))?;
         if self.other_driver == OtherDriver::Unknown {
             writes += nft::remove_table()?;
