@@ -6,6 +6,7 @@ mod clock;
 mod cluster;
 mod exec;
 mod faults;
+mod guards;
 mod machine;
 mod path_mtu;
 mod pods;

@@ -102,14 +102,24 @@ fn datagrams(lab: &Lab, from: &str, to: &str, sizes: &[usize]) -> (String, Strin
     (text(sent), text(received))
 }
 
-fn python(lab: &Lab, pod: &str, program: &str) -> Child {
-    let mut command = lab.command(&["exec", pod, "--", "python3", "-c", program]);
+/// Starts a Python program in a pod.
+pub(crate) fn python(lab: &Lab, pod: &str, program: &str) -> Child {
+    start(lab, &["exec", pod, "--", "python3", "-c", program])
+}
+
+/// Starts a Python program on a machine.
+pub(crate) fn python_on(lab: &Lab, machine: &str, program: &str) -> Child {
+    start(lab, &["exec", "--node", machine, "--", "python3", "-c", program])
+}
+
+fn start(lab: &Lab, arguments: &[&str]) -> Child {
+    let mut command = lab.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
 }
 
 /// Waits for the end of a program that must succeed; returns what it printed.
 #[track_caller]
-fn ended(program: Child) -> String {
+pub(crate) fn ended(program: Child) -> String {
     let output = program.wait_with_output().expect("the program ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
