@@ -4,6 +4,7 @@ use crate::peering::peering;
 use crate::reporting::{Reporting, Totals};
 use crate::settings::{Overrides, Parameters};
 use crate::tables::Tables;
+use crate::unread::interface_address;
 use api::Event;
 use api::resource::Typed;
 use ipnet::Ipv4Net;
@@ -93,11 +94,13 @@ impl Graph {
         settings.bgp_cluster_routes = cluster_routes != Some("Disabled");
         let reporting = parameters.reporting();
         let mut problems = parameters.problems;
+        problems.extend(tables.unread_problems(&self.node.0));
         let workloads = self.workloads(&mut problems);
         let desired = Arc::new(Desired {
             node: self.node.clone(),
             address: self.own_address(),
             workloads,
+            unread_workloads: tables.unread_workloads(&self.node.0),
             local_blocks: self.local_blocks(),
             pools,
             ipip: wanted.then(|| Ipip { address: self.tunnel_address(), mtu }),
@@ -158,9 +161,4 @@ impl Graph {
         }
         workloads
     }
-}
-
-/// Reads an address with or without prefix length; without, it is its own subnet.
-fn interface_address(text: &str) -> Option<Ipv4Net> {
-    text.parse().ok().or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
 }

@@ -10,6 +10,7 @@ mod peering;
 mod reporting;
 mod settings;
 mod tables;
+mod unread;
 
 pub use graph::{Graph, Output};
 pub use reporting::{Endpoint, Reporting, Totals};

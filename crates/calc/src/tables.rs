@@ -1,6 +1,7 @@
 //! The datastore's content as far as one node cares, kept up to date by events.
 
-use api::event::{Entry, Event, Key, Object, OwnerType};
+use crate::unread::{Unread, Why, senseless_field};
+use api::event::{Entry, Event, Key, Object, OwnerType, Unreadable};
 use api::ipam::{AffinityState, Block};
 use api::kind::{
     BgpConfigurationSpec, BgpPeerSpec, FelixConfigurationSpec, IpPoolSpec, NodeSpec, WorkloadEndpointSpec,
@@ -22,6 +23,8 @@ pub(crate) struct Tables {
     pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,
     pub(crate) felix_configurations: BTreeMap<String, FelixConfigurationSpec>,
+    /// What is there and cannot be read. Of those keys the tables have what was known before, if anything.
+    pub(crate) unread: BTreeMap<Key, Unread>,
     /// While a snapshot arrives: the keys it has named.
     resync: Option<BTreeSet<Key>>,
     /// Every key held, to find what a snapshot no longer names.
@@ -66,7 +69,8 @@ impl Tables {
             }
             Event::InitDone => {
                 let named = self.resync.take().unwrap_or_default();
-                let gone: Vec<Key> = self.held.difference(&named).cloned().collect();
+                let seen = self.held.iter().chain(self.unread.keys());
+                let gone: BTreeSet<Key> = seen.filter(|key| !named.contains(*key)).cloned().collect();
                 let mut changed = !std::mem::replace(&mut self.in_sync, true);
                 for key in &gone {
                     changed |= self.remove(key);
@@ -75,18 +79,40 @@ impl Tables {
             }
             Event::Apply(entry) => self.put(entry, node),
             Event::Delete(key) => self.remove(&key),
-            Event::Unreadable(unreadable) => {
-                // what was known of it still holds
+            Event::Unreadable(Unreadable { key, reason }) => {
                 if let Some(named) = &mut self.resync {
-                    named.insert(unreadable.key);
+                    named.insert(key.clone());
                 }
-                false
+                let unread = Unread { why: Why::Value(reason), kept: self.is_kept(&key) };
+                replace(&mut self.unread, key, unread)
             }
         }
     }
 
     fn put(&mut self, entry: Entry, node: &str) -> bool {
         let Entry { key, object, .. } = entry;
+        let why = match &object {
+            Object::Resource(Resource::WorkloadEndpoint(it)) if it.spec.node != node => None,
+            Object::Resource(resource) => senseless_field(resource),
+            Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
+                None
+            }
+        };
+        let kept = self.is_kept(&key);
+        let unread = why.map(|why| Unread { why, kept });
+        let changed = self.unread.get(&key) != unread.as_ref();
+        let is_unread = unread.is_some();
+        match unread {
+            Some(unread) => drop(self.unread.insert(key.clone(), unread)),
+            None => drop(self.unread.remove(&key)),
+        }
+        if is_unread && kept {
+            return changed;
+        }
+        self.put_readable(key, object, node) || changed
+    }
+
+    fn put_readable(&mut self, key: Key, object: Object, node: &str) -> bool {
         if self.held.insert(key.clone()) && is_endpoint(&key) {
             self.endpoints_held += 1;
         }
@@ -119,10 +145,11 @@ impl Tables {
     }
 
     fn remove(&mut self, key: &Key) -> bool {
+        let was_unread = self.unread.remove(key).is_some();
         if self.held.remove(key) && is_endpoint(key) {
             self.endpoints_held -= 1;
         }
-        match key {
+        let was_held = match key {
             Key::Resource { kind, name, .. } => match kind {
                 Kind::Node => self.nodes.remove(name).is_some(),
                 Kind::IPPool => self.pools.remove(name).is_some(),
@@ -137,7 +164,20 @@ impl Tables {
                 self.affinities.remove(&(*block, owner.clone()))
             }
             Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
-        }
+        };
+        was_unread || was_held
+    }
+
+    /// Whether the tables have of a key what stays when it cannot be read.
+    fn is_kept(&self, key: &Key) -> bool {
+        let known = if is_endpoint(key) { self.endpoints.contains_key(key) } else { self.held.contains(key) };
+        known && self.unread.get(key).is_none_or(|unread| unread.kept)
+    }
+
+    /// Whether a block names the node as its owner.
+    pub(crate) fn is_local_block(&self, cidr: &Ipv4Net, node: &str) -> bool {
+        let own = format!("host:{node}");
+        self.blocks.get(cidr).is_some_and(|block| block.affinity.as_ref() == Some(&own))
     }
 }
 

@@ -218,7 +218,8 @@ impl Dataplane {
                 (BgpDaemon::Agent, Some(_)) => Bgp::Spoken,
                 (BgpDaemon::Agent, None) => Bgp::Silent,
             };
-            let wanted = Wanted { routes, pools: &pools, bgp, narrow: self.tunnel.narrow() };
+            let unread = &desired.unread_workloads;
+            let wanted = Wanted { routes, pools: &pools, bgp, unread, narrow: self.tunnel.narrow() };
             let remaining = self.routes.apply(&mut self.netlink, &seen.links, wanted, now);
             round.add("routes", (0, remaining.failures));
             round.wake_at(remaining.next);

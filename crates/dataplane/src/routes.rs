@@ -5,6 +5,8 @@
 //! prefixes outside every pool that BGP may teach. Where another program speaks BGP, its protocol 12 is its own. All else is someone else's and never written over, unless it stands
 //! where this process's own route stood: that is ours, changed by hand.
 //!
+//! Of a workload whose object cannot be read the routes stay as they are.
+//!
 //! Destination and metric identify a route to the kernel, so a route that Calico left with metric 1024 is one too
 //! many, and goes when its successor with the wanted metric is in place. Three things wait:
 //! - routes that BGP taught stay as they are until BGP has spoken in this process;
@@ -52,6 +54,8 @@ pub struct Wanted<'a> {
     pub pools: &'a BTreeSet<Ipv4Net>,
     /// Whether `routes` has what BGP teaches.
     pub bgp: Bgp,
+    /// Workloads' interfaces whose routes stay, whatever they are.
+    pub unread: &'a BTreeSet<IfName>,
     /// Nodes whose path is narrower than the tunnel's device: the MTU of routes through the tunnel to them.
     pub narrow: &'a BTreeMap<Ipv4Addr, Mtu>,
 }
@@ -149,7 +153,7 @@ impl Routes {
         self.delta.set_desired(desired);
         let others = self.sort_out(links, wanted.bgp);
         let surprise = self.write(netlink, links, &others.foreign, wanted.bgp, remaining)?;
-        let spare = self.spare(links, wanted.bgp, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
+        let spare = self.spare(links, wanted, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
         let surprise = surprise.max(self.sweep(netlink, links, spare, remaining)?);
         self.remember();
         Ok(surprise)
@@ -341,7 +345,7 @@ impl Routes {
     fn spare(
         &mut self,
         links: &Links,
-        bgp: Bgp,
+        wanted: Wanted<'_>,
         waiting: &BTreeSet<IpNet>,
         now: Instant,
         remaining: &mut Remaining,
@@ -349,7 +353,10 @@ impl Routes {
         let (mut spare, mut unasked) = (Vec::new(), BTreeMap::new());
         for change in self.delta.pending() {
             let Pending::Delete(key, route) = change else { continue };
-            if waiting.contains(&key.prefix) || (bgp != Bgp::Spoken && route.protocol == RouteProtocol::BIRD) {
+            let retained = wanted.bgp != Bgp::Spoken && route.protocol == RouteProtocol::BIRD;
+            let link = route.next_hop.link().and_then(|link| links.numbered(link));
+            let unread = link.is_some_and(|link| wanted.unread.contains(&link.name));
+            if waiting.contains(&key.prefix) || retained || unread {
                 continue;
             }
             let understood = match self.wanted_metric(key.prefix) {

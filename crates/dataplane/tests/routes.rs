@@ -35,6 +35,7 @@ struct Node {
     wanted: BTreeMap<Ipv4Net, Route>,
     pools: BTreeSet<Ipv4Net>,
     bgp: Bgp,
+    unread: BTreeSet<IfName>,
     narrow: BTreeMap<Ipv4Addr, Mtu>,
 }
 
@@ -61,6 +62,7 @@ impl Node {
             wanted: BTreeMap::new(),
             pools: BTreeSet::from([prefix(POOL)]),
             bgp: Bgp::Spoken,
+            unread: BTreeSet::new(),
             narrow: BTreeMap::new(),
         }
     }
@@ -72,7 +74,13 @@ impl Node {
 
     fn apply_at(&mut self, now: Instant) -> Remaining {
         let links = Links::read(&mut self.netlink).expect("links can be listed");
-        let wanted = Wanted { routes: &self.wanted, pools: &self.pools, bgp: self.bgp, narrow: &self.narrow };
+        let wanted = Wanted {
+            routes: &self.wanted,
+            pools: &self.pools,
+            bgp: self.bgp,
+            unread: &self.unread,
+            narrow: &self.narrow,
+        };
         self.routes.apply(&mut self.netlink, &links, wanted, now)
     }
 
@@ -576,5 +584,23 @@ fn pods_get_a_gateway_on_a_node_without_default_route() {
     assert_eq!(node.netlink.writes(), writes);
     node.namespace.ip("route add default via 192.168.10.254");
     node.resync();
+    node.has(&[]);
+}
+
+/// A workload whose object cannot be read keeps the route that an earlier process, or the CNI plugin, gave it.
+#[test]
+fn a_workload_that_cannot_be_read_keeps_its_route() {
+    let mut node = Node::new();
+    for (address, link) in [("172.16.116.1", "cali1"), ("172.16.116.2", "cali2")] {
+        node.namespace.ip(&format!("route add {address} dev {link} scope link"));
+    }
+    node.unread = [IfName::from("cali1")].into();
+    let start = Instant::now();
+    node.apply_at(start);
+    assert_eq!(node.apply_at(start + 2 * GRACE), Remaining::default());
+    node.has(&["172.16.116.1 dev cali1 scope link"]);
+    node.unread.clear();
+    node.apply_at(start + 3 * GRACE);
+    node.apply_at(start + 4 * GRACE);
     node.has(&[]);
 }

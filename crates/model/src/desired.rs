@@ -19,6 +19,8 @@ pub struct Desired {
     pub address: Option<(Ipv4Addr, Ipv4Net)>,
     /// Local workloads by host interface.
     pub workloads: BTreeMap<IfName, Workload>,
+    /// Interfaces of local workloads of which nothing else can be read: what stands there stays.
+    pub unread_workloads: BTreeSet<IfName>,
     /// Blocks with affinity to this node: each gets a blackhole route, unless it is a single address.
     pub local_blocks: BTreeSet<Ipv4Net>,
     /// Every IP pool, disabled ones too.

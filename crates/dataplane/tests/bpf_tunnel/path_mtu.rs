@@ -77,6 +77,7 @@ fn desired(number: u8, mtu: Option<Mtu>) -> Desired {
         node: NodeName::from(format!("n{number}").as_str()),
         address: Some((address(number), subnet)),
         workloads: BTreeMap::new(),
+        unread_workloads: BTreeSet::new(),
         local_blocks: BTreeSet::new(),
         pools: BTreeMap::from([("172.16.0.0/16".parse().expect("a prefix"), pool)]),
         ipip: Some(Ipip { address: Some(Ipv4Addr::new(172, 16, number, 0)), mtu }),

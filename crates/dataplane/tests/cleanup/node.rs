@@ -188,6 +188,7 @@ fn desired(rules: PacketRules) -> Desired {
             (IfName::from("cali1"), workload("172.16.116.1")),
             (IfName::from("cali2"), workload("172.16.116.2")),
         ]),
+        unread_workloads: BTreeSet::new(),
         local_blocks: BTreeSet::from([prefix("172.16.116.0/24")]),
         pools: BTreeMap::from([(prefix("172.16.0.0/16"), pool)]),
         ipip: Some(Ipip { address: Some(ip("172.16.116.0")), mtu: None }),

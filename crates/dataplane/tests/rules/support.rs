@@ -76,6 +76,7 @@ pub(crate) fn desired() -> Desired {
         workloads: ["calic04819f12a9", "cali357b53e100c", "cali76abd27fd49"]
             .map(|link| (IfName::from(link), Workload::default()))
             .into(),
+        unread_workloads: BTreeSet::new(),
         local_blocks: BTreeSet::new(),
         pools: BTreeMap::from([(prefix("172.16.0.0/16"), Pool { nat_outgoing: true, ..Pool::default() })]),
         ipip: Some(Ipip { address: "172.16.116.0".parse().ok(), mtu: None }),

@@ -15,6 +15,7 @@ fn desired() -> Desired {
         node: NodeName::from("k8s-m"),
         address: None,
         workloads: BTreeMap::new(),
+        unread_workloads: BTreeSet::new(),
         local_blocks: BTreeSet::new(),
         pools: BTreeMap::from([(prefix("172.16.0.0/16"), Pool { nat_outgoing: true, ..Pool::default() })]),
         ipip: None,
