@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
 use model::name::{IfName, NodeName};
 use model::peering::Peering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -36,12 +36,13 @@ pub struct Graph {
     tables: Tables,
     dirty: bool,
     last: Option<Output>,
+    computed: u64,
 }
 
 impl Graph {
     /// A graph for `node`. `overrides` are parameters by lower-case name, stronger than any FelixConfiguration.
     pub fn new(node: NodeName, overrides: BTreeMap<String, String>) -> Self {
-        Graph { node, overrides, tables: Tables::default(), dirty: false, last: None }
+        Graph { node, overrides, tables: Tables::default(), dirty: false, last: None, computed: 0 }
     }
 
     /// Takes events in; cheap.
@@ -56,6 +57,7 @@ impl Graph {
         if !self.tables.in_sync || !std::mem::take(&mut self.dirty) {
             return None;
         }
+        self.computed += 1;
         let mut output = self.output();
         if let Some(last) = &self.last {
             if last.desired == output.desired {
@@ -67,6 +69,11 @@ impl Graph {
         }
         self.last = Some(output.clone());
         Some(output)
+    }
+
+    /// How often the wanted state was computed.
+    pub fn computed(&self) -> u64 {
+        self.computed
     }
 
     /// Counts what has been seen so far.
@@ -101,7 +108,7 @@ impl Graph {
             address: self.own_address(),
             workloads,
             unread_workloads: tables.unread_workloads(&self.node.0),
-            local_blocks: self.local_blocks(),
+            local_blocks: tables.local_blocks().collect(),
             pools,
             ipip: wanted.then(|| Ipip { address: self.tunnel_address(), mtu }),
             hosts: self.hosts(),
@@ -128,12 +135,6 @@ impl Graph {
         nodes
             .filter_map(|(name, node)| Some((NodeName(name.clone()), node.spec.bgp.as_ref().and_then(address)?)))
             .collect()
-    }
-
-    fn local_blocks(&self) -> BTreeSet<Ipv4Net> {
-        let own = format!("host:{}", self.node);
-        let blocks = self.tables.blocks.iter();
-        blocks.filter(|(_, block)| block.affinity.as_ref() == Some(&own)).map(|(cidr, _)| *cidr).collect()
     }
 
     fn pools(&self) -> BTreeMap<Ipv4Net, Pool> {

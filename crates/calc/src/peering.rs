@@ -56,7 +56,7 @@ pub(crate) fn peering(tables: &Tables, node: &str, problems: &mut Vec<String>) -
     }
     let default = tables.bgp_configurations.get("default");
     let bound = setting(tables, node, |spec| spec.bind_mode.as_deref()).is_some_and(|mode| mode == "NodeIP");
-    let announced = announced::announced(tables, node);
+    let announced = announced::announced(tables);
     Some(Peering {
         local_as: own.asn,
         address: own.address,

@@ -6,7 +6,8 @@ use api::ipam::{AffinityState, Block};
 use api::kind::{
     BgpConfigurationSpec, BgpPeerSpec, FelixConfigurationSpec, IpPoolSpec, NodeSpec, WorkloadEndpointSpec,
 };
-use api::resource::{Kind, Resource, Typed};
+use api::meta::ObjectMeta;
+use api::resource::{Kind, Resource, Spec, Typed};
 use ipnet::{IpNet, Ipv4Net};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +18,10 @@ pub(crate) struct Tables {
     pub(crate) nodes: BTreeMap<String, Typed<NodeSpec>>,
     pub(crate) pools: BTreeMap<String, Typed<IpPoolSpec>>,
     pub(crate) endpoints: BTreeMap<Key, LocalEndpoint>,
-    pub(crate) blocks: BTreeMap<Ipv4Net, Block>,
-    /// Confirmed affinities of all nodes: pairs of block and node.
-    pub(crate) affinities: BTreeSet<(Ipv4Net, String)>,
+    /// Every block, and whether it names this node as its owner.
+    blocks: BTreeMap<Ipv4Net, Named>,
+    /// This node's affinities.
+    affinities: BTreeMap<Ipv4Net, AffinityState>,
     pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,
     pub(crate) felix_configurations: BTreeMap<String, FelixConfigurationSpec>,
@@ -32,6 +34,15 @@ pub(crate) struct Tables {
     /// How many of them are workload endpoints, on whatever node.
     pub(crate) endpoints_held: usize,
     pub(crate) in_sync: bool,
+}
+
+/// Whom a block names as its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// This node.
+    Us,
+    /// Another node, or nobody.
+    NotUs,
 }
 
 /// A workload endpoint of this node, as far as its kernel cares.
@@ -73,12 +84,12 @@ impl Tables {
                 let gone: BTreeSet<Key> = seen.filter(|key| !named.contains(*key)).cloned().collect();
                 let mut changed = !std::mem::replace(&mut self.in_sync, true);
                 for key in &gone {
-                    changed |= self.remove(key);
+                    changed |= self.remove(key, node);
                 }
                 changed
             }
             Event::Apply(entry) => self.put(entry, node),
-            Event::Delete(key) => self.remove(&key),
+            Event::Delete(key) => self.remove(&key, node),
             Event::Unreadable(Unreadable { key, reason }) => {
                 if let Some(named) = &mut self.resync {
                     named.insert(key.clone());
@@ -118,8 +129,8 @@ impl Tables {
         }
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
-                Resource::Node(it) => replace(&mut self.nodes, name.clone(), *it),
-                Resource::IPPool(it) => replace(&mut self.pools, name.clone(), *it),
+                Resource::Node(it) => replace(&mut self.nodes, name.clone(), lasting(*it)),
+                Resource::IPPool(it) => replace(&mut self.pools, name.clone(), lasting(*it)),
                 Resource::WorkloadEndpoint(it) if it.spec.node == node => {
                     replace(&mut self.endpoints, key, LocalEndpoint::from(&it.spec))
                 }
@@ -133,18 +144,21 @@ impl Tables {
                 | Resource::Tier(_) => false,
             },
             (Key::Block(IpNet::V4(cidr)), Object::Block(block)) if !block.deleted => {
-                replace(&mut self.blocks, *cidr, block)
+                let named = if is_of(&block, node) { Named::Us } else { Named::NotUs };
+                let changed = replace(&mut self.blocks, *cidr, named);
+                changed && (named == Named::Us || self.affinities.contains_key(cidr))
             }
             (Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) }, Object::Affinity(it))
-                if it.state == AffinityState::Confirmed && !it.deleted =>
+                if owner == node && !it.deleted =>
             {
-                self.affinities.insert((*block, owner.clone()))
+                replace(&mut self.affinities, *block, it.state)
             }
-            _ => self.remove(&key),
+            _ => self.remove(&key, node),
         }
     }
 
-    fn remove(&mut self, key: &Key) -> bool {
+    fn remove(&mut self, key: &Key, node: &str) -> bool {
+        let is_ours = matches!(key, Key::Affinity { owner, .. } if owner == node);
         let was_unread = self.unread.remove(key).is_some();
         if self.held.remove(key) && is_endpoint(key) {
             self.endpoints_held -= 1;
@@ -159,9 +173,12 @@ impl Tables {
                 Kind::FelixConfiguration => self.felix_configurations.remove(name).is_some(),
                 Kind::ClusterInformation | Kind::IPReservation | Kind::Profile | Kind::Tier => false,
             },
-            Key::Block(IpNet::V4(cidr)) => self.blocks.remove(cidr).is_some(),
-            Key::Affinity { owner_type: OwnerType::Host, owner, block: IpNet::V4(block) } => {
-                self.affinities.remove(&(*block, owner.clone()))
+            Key::Block(IpNet::V4(cidr)) => {
+                let removed = self.blocks.remove(cidr);
+                removed == Some(Named::Us) || (removed.is_some() && self.affinities.contains_key(cidr))
+            }
+            Key::Affinity { owner_type: OwnerType::Host, block: IpNet::V4(block), .. } if is_ours => {
+                self.affinities.remove(block).is_some()
             }
             Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
         };
@@ -174,11 +191,42 @@ impl Tables {
         known && self.unread.get(key).is_none_or(|unread| unread.kept)
     }
 
-    /// Whether a block names the node as its owner.
-    pub(crate) fn is_local_block(&self, cidr: &Ipv4Net, node: &str) -> bool {
-        let own = format!("host:{node}");
-        self.blocks.get(cidr).is_some_and(|block| block.affinity.as_ref() == Some(&own))
+    /// The blocks that name this node as their owner; of one that cannot be read, and never could, its affinity counts.
+    pub(crate) fn local_blocks(&self) -> impl Iterator<Item = Ipv4Net> {
+        let named = self.blocks.iter().filter(|(_, named)| **named == Named::Us).map(|(cidr, _)| *cidr);
+        named.chain(self.blockless().filter(|cidr| self.unread.contains_key(&Key::Block(IpNet::V4(*cidr)))))
     }
+
+    /// The blocks that this node announces: those that name it, unless its claim is still pending, and those of
+    /// confirmed affinities that do not exist.
+    pub(crate) fn announced_blocks(&self) -> impl Iterator<Item = Ipv4Net> {
+        let settled = |cidr: &Ipv4Net| self.affinities.get(cidr) != Some(&AffinityState::Pending);
+        self.local_blocks().filter(move |cidr| settled(cidr)).chain(self.blockless())
+    }
+
+    /// The confirmed affinities for which no block is known.
+    fn blockless(&self) -> impl Iterator<Item = Ipv4Net> {
+        let confirmed = self.affinities.iter().filter(|(_, state)| **state == AffinityState::Confirmed);
+        confirmed.map(|(cidr, _)| *cidr).filter(|cidr| !self.blocks.contains_key(cidr))
+    }
+
+    /// Whether a block is this node's, or may be by its affinity.
+    pub(crate) fn is_local_block(&self, cidr: &Ipv4Net) -> bool {
+        self.blocks.get(cidr) == Some(&Named::Us) || self.affinities.contains_key(cidr)
+    }
+}
+
+/// Whether a block names a node as its owner, also where Calico 2 kept it.
+fn is_of(block: &Block, node: &str) -> bool {
+    let owner = block.affinity.as_deref().or(block.host_affinity.as_deref());
+    owner.and_then(|owner| owner.strip_prefix("host:")) == Some(node)
+}
+
+/// A resource without what changes with every write of it and means nothing here.
+fn lasting<S: Spec>(mut resource: Typed<S>) -> Typed<S> {
+    resource.metadata = ObjectMeta { labels: resource.metadata.labels, ..ObjectMeta::named(&resource.metadata.name) };
+    resource.status = None;
+    resource
 }
 
 fn is_endpoint(key: &Key) -> bool {

@@ -70,6 +70,7 @@ impl Tables {
             let fate = match unread.why {
                 _ if unread.kept => "what was known of it stays",
                 Why::Value(_) if interface_of(key, node).is_some() => "its interface stays as it is",
+                Why::Value(_) if matches!(key, Key::Block(_)) => "its affinity says that it is this node's",
                 Why::Value(_) => "nothing is known of it",
                 Why::Field(_) => "it is left out",
             };
@@ -93,7 +94,7 @@ impl Tables {
                 name == "default" || *name == format!("node.{node}")
             }
             Key::Resource { .. } => true,
-            Key::Block(IpNet::V4(cidr)) => self.is_local_block(cidr, node),
+            Key::Block(IpNet::V4(cidr)) => self.is_local_block(cidr),
             Key::Affinity { owner, block: IpNet::V4(_), .. } => owner == node,
             Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
         }

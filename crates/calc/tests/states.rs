@@ -242,6 +242,84 @@ fn only_confirmed_blocks_and_borrowed_addresses_are_announced() {
     assert_eq!(originate, [cidr("172.16.116.0/24")].into(), "a disabled pool's blocks stay announced");
 }
 
+/// Better than Calico, which announces by affinity: of two that claim a block, the block itself says whose it is.
+#[test]
+fn a_block_is_announced_by_the_node_that_it_names() {
+    let affinity = |cidr: &str, owner: &str, state| {
+        let [_, (key, _)] = block(cidr, owner);
+        (key, Object::Affinity(Affinity { state, deleted: false }))
+    };
+    let stale = affinity("172.16.158.0/24", "n1", AffinityState::Confirmed);
+    let [block_of_n2, _] = block("172.16.158.0/24", "n2");
+    let mut disowned = block_of_n2.clone();
+    if let Object::Block(block) = &mut disowned.1 {
+        block.affinity = None;
+    }
+    let [named_n1, of_n1] = block("172.16.158.0/24", "n1");
+    let deleting = affinity("172.16.158.0/24", "n1", AffinityState::PendingDeletion);
+    let without = |state: State, key: &Key| state.into_iter().filter(|(other, _)| other != key).collect::<State>();
+    let cases = [
+        ("stale", with(cluster(), [stale.clone()]), false, false),
+        ("nobody's", with(cluster(), [disowned, stale.clone()]), false, false),
+        ("no affinity", with(cluster(), [named_n1.clone()]), true, true),
+        ("being deleted", with(cluster(), [named_n1.clone(), deleting]), true, true),
+        ("no block", without(with(cluster(), [stale]), &block_of_n2.0), true, false),
+        ("its own", with(cluster(), [named_n1, of_n1]), true, true),
+    ];
+    let prefix = cidr("172.16.158.0/24");
+    for (name, state, announced, blackhole) in &cases {
+        for (from, before) in cases.iter().map(|(from, before, ..)| (from, before)) {
+            let mut graph = graph();
+            graph.on_events(snapshot(before));
+            let first = graph.flush();
+            graph.on_events(changes(before, state));
+            let output = graph.flush().or(first).expect("an output");
+            let peering = output.peering.as_ref().expect("a registered node");
+            assert_eq!(peering.originate.contains(&prefix), *announced, "{from} to {name}");
+            assert_eq!(output.desired.local_blocks.contains(&prefix), *blackhole, "{from} to {name}");
+        }
+    }
+}
+
+/// What other nodes write all day is no work for this one.
+#[test]
+fn what_is_not_ours_is_not_computed() {
+    let mut graph = graph();
+    graph.on_events(snapshot(&cluster()));
+    graph.flush().expect("the first snapshot yields an output");
+    let computed = graph.computed();
+    let mut foreign = |entry: api::Entry| {
+        graph.on_events(vec![Event::Apply(entry)]);
+        assert_eq!((graph.flush(), graph.computed()), (None, computed));
+    };
+    for sequence in 0..5 {
+        for mut pair in [block("172.16.158.0/24", "n2"), block("172.16.116.0/24", "n1"), block("10.1.0.0/26", "n9")] {
+            if let Object::Block(block) = &mut pair[0].1 {
+                block.sequence_number = sequence;
+                block.allocations = vec![Some(0); sequence as usize];
+            }
+            foreign(entry((&pair[0].0, &pair[0].1)));
+        }
+        let [_, (key, affinity)] = block("10.1.0.0/26", "n9");
+        foreign(entry((&key, &affinity)));
+        let (key, object) = endpoint("pod2", "n2", "cali2", &format!("172.16.158.{sequence}/32"));
+        foreign(entry((&key, &object)));
+        // a node's heartbeat: another revision, other annotations
+        let (key, object) = node("n2", "192.168.10.101/24");
+        let Object::Resource(mut resource) = object else { panic!("a resource") };
+        resource.metadata_mut().resource_version = sequence.to_string();
+        resource.metadata_mut().annotations.insert("beat".to_owned(), sequence.to_string());
+        foreign(entry((&key, &Object::Resource(resource))));
+        let (key, object) = pool("default", "172.16.0.0/16", json!({"ipipMode": "Always", "natOutgoing": true}));
+        let Object::Resource(mut resource) = object else { panic!("a resource") };
+        resource.metadata_mut().resource_version = sequence.to_string();
+        foreign(entry((&key, &Object::Resource(resource))));
+    }
+    let [(key, taken), _] = block("172.16.158.0/24", "n1");
+    graph.on_events(vec![Event::Apply(entry((&key, &taken)))]);
+    assert!(graph.flush().is_some(), "a block that becomes ours is");
+}
+
 #[test]
 fn settings_layer_and_bad_ones_are_named() {
     let state = with(

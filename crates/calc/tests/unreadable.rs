@@ -52,7 +52,8 @@ fn what_was_known_stays_until_it_is_deleted_or_readable() {
         for lost_watch in [false, true] {
             let (mut graph, before) = graph(&state);
             assert_eq!(before.problems, [] as [&str; 0]);
-            let spoil = || if lost_watch { spoilt_snapshot(&state, std::slice::from_ref(key)) } else { vec![unreadable(key)] };
+            let spoil =
+                || if lost_watch { spoilt_snapshot(&state, std::slice::from_ref(key)) } else { vec![unreadable(key)] };
             graph.on_events(spoil());
             let after = graph.flush().expect("a problem to tell");
             assert_eq!(after.problems.len(), 1, "{key:?}");
@@ -128,6 +129,20 @@ fn at_a_first_start_interfaces_are_known_by_their_endpoints_names() {
     let output = graph.flush().expect("one is known, one is gone");
     assert!(output.desired.unread_workloads.is_empty());
     assert!(output.desired.workloads.contains_key(&IfName::from("cali9")));
+}
+
+/// A block that never could be read is this node's by its affinity.
+#[test]
+fn at_a_first_start_a_blocks_affinity_counts() {
+    let [(spoilt, _), _] = block("172.16.116.0/24", "n1");
+    let mut graph = Graph::new(NodeName::from("n1"), BTreeMap::new());
+    graph.on_events(spoilt_snapshot(&cluster(), &[spoilt]));
+    let output = graph.flush().expect("an output");
+    let cidr = "172.16.116.0/24".parse().expect("a CIDR");
+    assert_eq!(output.desired.local_blocks, [cidr].into());
+    assert_eq!(output.peering.expect("a registered node").originate, [cidr].into());
+    let problem = "block 172.16.116.0/24: cannot be read: expected a map; its affinity says that it is this node's";
+    assert_eq!(output.problems, [problem]);
 }
 
 /// JSON of the right form whose words make no sense is unreadable too.

@@ -12,16 +12,15 @@ pub(super) struct Announced {
     pub(super) withheld: BTreeSet<Ipv4Net>,
 }
 
-/// The node's confirmed blocks, and its workloads' addresses outside them, less pools kept out of BGP.
+/// The node's blocks, and its workloads' addresses outside them, less pools kept out of BGP.
 ///
 /// A borrowed address is announced only while its pool is enabled (steps 1, 5 and 8); a block of one address only while
 /// a workload has it, since there is no blackhole route for it.
-pub(super) fn announced(tables: &Tables, node: &str) -> Announced {
+pub(super) fn announced(tables: &Tables) -> Announced {
     let withheld: BTreeSet<Ipv4Net> = pools(tables, |pool| pool.disable_bgp_export).collect();
     let enabled: BTreeSet<Ipv4Net> = pools(tables, |pool| !pool.disable_bgp_export && !pool.disabled).collect();
     let inside = |pools: &BTreeSet<Ipv4Net>, prefix: &Ipv4Net| pools.iter().any(|pool| pool.contains(prefix));
-    let blocks: BTreeSet<Ipv4Net> =
-        tables.affinities.iter().filter(|(_, owner)| owner == node).map(|(block, _)| *block).collect();
+    let blocks: BTreeSet<Ipv4Net> = tables.announced_blocks().collect();
     let workloads: BTreeSet<Ipv4Net> =
         tables.endpoints.values().flat_map(|endpoint| &endpoint.networks).copied().collect();
     let borrowed = workloads.iter().filter(|address| !inside(&blocks, address) && inside(&enabled, address));
