@@ -8,6 +8,7 @@ use crate::rules::model::{ChainName, Dispatch, Ruleset, Table};
 use crate::rules::rule::{Action, Connection, Direction, Match, Rule};
 use ::model::desired::AllowAction;
 use ::model::name::IfName;
+use std::collections::BTreeSet;
 
 pub(super) const FROM_WORKLOADS: &str = "cali-from-wl-dispatch";
 pub(super) const TO_WORKLOADS: &str = "cali-to-wl-dispatch";
@@ -23,13 +24,15 @@ impl Composition<'_> {
             [(Direction::In, FROM_WORKLOADS, FROM_WORKLOAD), (Direction::Out, TO_WORKLOADS, TO_WORKLOAD)]
         {
             let chain = |link: &IfName| ChainName(format!("{prefix}{link}"));
-            let links = self.desired.workloads.keys();
-            let targets = links.clone().map(|link| (link.clone(), chain(link))).collect();
+            // of one that cannot be read the link is known, and while there is no policy that is all that matters
+            let links: BTreeSet<&IfName> =
+                self.desired.workloads.keys().chain(&self.desired.unread_workloads).collect();
+            let targets = links.iter().copied().map(|link| (link.clone(), chain(link))).collect();
             let otherwise = Rule::new([], Action::Drop).comment("Unknown interface");
             let dispatch = Dispatch { direction, targets, otherwise };
             ruleset.dispatches.insert((Table::Filter, root.into()), dispatch);
             let rules = self.workload(direction);
-            ruleset.chains.extend(links.map(|link| ((Table::Filter, chain(link)), rules.clone())));
+            ruleset.chains.extend(links.into_iter().map(|link| ((Table::Filter, chain(link)), rules.clone())));
         }
     }
 

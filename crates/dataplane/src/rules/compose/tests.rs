@@ -310,3 +310,13 @@ fn a_tunnel_without_an_address_has_no_rule() {
     desired.ipip = Some(Ipip { address: "172.16.116.0".parse().ok(), mtu: None });
     assert_eq!(postrouting(&desired), 3);
 }
+
+/// Its link is told by its name, and what an earlier process let pass goes on passing.
+#[test]
+fn a_workload_that_cannot_be_read_has_its_chains() {
+    let mut desired = with_workloads();
+    let known = compose(&desired);
+    let first = desired.workloads.pop_first().expect("a workload").0;
+    desired.unread_workloads.insert(first);
+    assert_eq!(compose(&desired), known);
+}
