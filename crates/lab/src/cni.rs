@@ -107,6 +107,7 @@ impl Network {
         previous: Option<&Value>,
     ) -> Result<Value> {
         let kind = plugin.get("type").and_then(Value::as_str).context("a plugin has no type")?;
+        ensure!(!kind.contains('/'), "invalid plugin name {kind:?}: it names a program in {PLUGINS}");
         let mut command = Command::new(Path::new(PLUGINS).join(kind));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir("/");
         command.env_clear().env("PATH", crate::init::host::SEARCH_PATH).env("HOME", "/root");

@@ -1,7 +1,7 @@
 //! Runs another IPAM plugin, such as `host-local`, as the CNI specification delegates.
 
 use super::call::Call;
-use super::error::CniError;
+use super::error::{CniError, Code};
 use super::output::Added;
 use serde::Deserialize;
 use serde_json::Value;
@@ -136,7 +136,12 @@ fn parse(output: &[u8]) -> Result<Added, String> {
 }
 
 /// Where a plugin lies among the folders of CNI_PATH.
+/// Finds the program of a plugin in `CNI_PATH`; the name alone leads nowhere else.
 fn find(plugin: &str, call: &Call) -> Result<PathBuf, CniError> {
+    if plugin.contains('/') || matches!(plugin, "." | "..") {
+        let msg = format!("invalid plugin name: {plugin:?}: ipam.type names a program in CNI_PATH");
+        return Err(CniError::new(Code::INVALID_CONFIG, msg));
+    }
     let found = call.path.iter().map(|folder| folder.join(plugin)).find(|path| path.is_file());
     found.ok_or_else(|| {
         let folders: Vec<String> = call.path.iter().map(|path| path.display().to_string()).collect();

@@ -106,6 +106,23 @@ fn configuration() {
     assert_eq!(failure, (999, message));
 }
 
+/// A program is named, not reached by a path: what CNI_PATH holds is all that a configuration may start.
+#[test]
+fn an_ipam_plugin_with_a_path_is_refused() {
+    let bench = Bench::new();
+    let started = bench.node.dir.path().join("started");
+    bench.node.script("outside", &format!("touch {}; exit 1", started.display()));
+    let outside = bench.node.bin().join("outside").display().to_string();
+    let folder = bench.node.bin().file_name().expect("a folder's name").to_string_lossy().into_owned();
+    let names =
+        [outside.as_str(), &format!("../{folder}/outside"), "./outside", "outside/", "..", ".", "/", "a/../outside"];
+    for name in names {
+        let failure = bench.refused(|call| call.set("ipam", json!({"type": name})));
+        assert_eq!(failure, (7, format!("invalid plugin name: {name:?}: ipam.type names a program in CNI_PATH")));
+        assert!(!started.exists(), "{name} was started");
+    }
+}
+
 #[test]
 fn pools() {
     let bench = Bench::new();
