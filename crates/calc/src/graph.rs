@@ -151,6 +151,7 @@ impl Graph {
                 continue;
             }
             let workload = workloads.entry(interface.clone()).or_default();
+            workload.statuses.push(endpoint.status.clone());
             for address in endpoint.networks.iter().map(Ipv4Net::addr) {
                 let holder = *holders.entry(address).or_insert(interface);
                 if holder == interface {

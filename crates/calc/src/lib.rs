@@ -9,6 +9,7 @@ mod graph;
 mod peering;
 mod reporting;
 mod settings;
+mod status;
 mod tables;
 mod unread;
 

@@ -1,5 +1,6 @@
 //! The datastore's content as far as one node cares, kept up to date by events.
 
+use crate::status;
 use crate::unread::{Unread, Why, senseless_field};
 use api::event::{Entry, Event, Key, Object, OwnerType, Unreadable};
 use api::ipam::{AffinityState, Block};
@@ -9,6 +10,7 @@ use api::kind::{
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Spec, Typed};
 use ipnet::{IpNet, Ipv4Net};
+use model::desired::StatusFile;
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,15 +54,21 @@ pub(crate) struct LocalEndpoint {
     pub(crate) interface: IfName,
     /// The pod's IPv4 addresses, with their prefix length.
     pub(crate) networks: Vec<Ipv4Net>,
+    /// What is said of it once its routes and rules stand.
+    pub(crate) status: StatusFile,
 }
 
-impl From<&WorkloadEndpointSpec> for LocalEndpoint {
-    fn from(spec: &WorkloadEndpointSpec) -> LocalEndpoint {
+impl LocalEndpoint {
+    fn new(namespace: &str, spec: &WorkloadEndpointSpec) -> LocalEndpoint {
         let networks = spec.ip_networks.iter().filter_map(|network| match network.parse() {
             Ok(IpNet::V4(network)) => Some(network),
             Ok(IpNet::V6(_)) | Err(_) => None,
         });
-        LocalEndpoint { interface: IfName(spec.interface_name.clone()), networks: networks.collect() }
+        LocalEndpoint {
+            interface: IfName(spec.interface_name.clone()),
+            networks: networks.collect(),
+            status: status::file(namespace, spec),
+        }
     }
 }
 
@@ -132,7 +140,8 @@ impl Tables {
                 Resource::Node(it) => replace(&mut self.nodes, name.clone(), lasting(*it)),
                 Resource::IPPool(it) => replace(&mut self.pools, name.clone(), lasting(*it)),
                 Resource::WorkloadEndpoint(it) if it.spec.node == node => {
-                    replace(&mut self.endpoints, key, LocalEndpoint::from(&it.spec))
+                    let endpoint = LocalEndpoint::new(&it.metadata.namespace, &it.spec);
+                    replace(&mut self.endpoints, key, endpoint)
                 }
                 Resource::WorkloadEndpoint(_) => self.endpoints.remove(&key).is_some(),
                 Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name.clone(), it.spec),

@@ -402,6 +402,34 @@ fn packet_rules_follow_the_configuration() {
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
 
+/// As Calico's agent was recorded to write them.
+#[test]
+fn what_is_said_of_endpoints_is_said_in_calicos_form() {
+    for (pod, interface, networks, content) in [
+        (
+            "client",
+            "calia7a3e029a7b",
+            json!(["10.65.1.4/32"]),
+            r#"{"ifaceName":"calia7a3e029a7b","ipv4Nets":["10.65.1.4/32"]}"#,
+        ),
+        (
+            "web-0",
+            "caliaa960f0d82e",
+            json!(["10.65.1.2/32", "fd00:65::1:2/128"]),
+            r#"{"ifaceName":"caliaa960f0d82e","ipv4Nets":["10.65.1.2/32"],"ipv6Nets":["fd00:65::1:2/128"]}"#,
+        ),
+    ] {
+        let spec = json!({
+            "orchestrator": "k8s", "node": "n1", "pod": pod, "endpoint": "eth0", "interfaceName": interface,
+            "ipNetworks": networks,
+        });
+        let desired = outcome(&with(cluster(), [resource(Kind::WorkloadEndpoint, pod, spec)])).desired;
+        let status = &desired.workloads[&IfName::from(interface)].statuses[0];
+        assert_eq!(status.name, format!("k8s default%2F{pod} eth0"));
+        assert_eq!(status.content, content);
+    }
+}
+
 #[test]
 fn the_environment_has_names_of_its_own() {
     let overrides = [("externalnodescidrlist", "192.0.2.7, 10.0.0.0/8"), ("ipinipmtu", "1300")];

@@ -7,14 +7,15 @@
 use crate::ipip::{self, IpipDevice, TunnelChoice, TunnelStatus};
 use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu;
-use crate::netlink::{Address, Change, Error, Netlink, set_patience};
+use crate::netlink::{Address, Change, Error, Link, Netlink, set_patience};
 use crate::routes::{self, Bgp, Routes, Wanted};
 use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
+use crate::status::StatusFiles;
 use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
 use model::Mtu;
 use model::desired::{Desired, Learned, PacketRules, Route};
-use model::name::IPIP_DEVICE;
+use model::name::{IPIP_DEVICE, IfName};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,6 +34,8 @@ pub struct Config {
     pub tunnel: TunnelChoice,
     /// Where the file `mtu` is put for the CNI plugin; `/var/lib/calico` on a node.
     pub state_directory: PathBuf,
+    /// Where the agent says which endpoints' routes and rules stand; `/var/run/calico/endpoint-status` on a node.
+    pub status_directory: PathBuf,
     /// Size of each buffer in which the kernel's announcements wait, usually [`MONITOR_BUFFER`]; when one is full
     /// everything is listed again.
     ///
@@ -83,6 +86,7 @@ pub struct Dataplane {
     tunnel: IpipDevice,
     rules: PacketRulesInUse,
     routes: Routes,
+    statuses: StatusFiles,
     clocks: Clocks,
 }
 
@@ -104,6 +108,7 @@ impl Dataplane {
             tunnel: IpipDevice::new(config.tunnel, bpf_tunnel),
             rules: PacketRulesInUse::default(),
             routes: Routes::default(),
+            statuses: StatusFiles::new(config.status_directory.clone()),
             clocks: Clocks::default(),
             config,
         })
@@ -194,6 +199,9 @@ impl Dataplane {
         now: Instant,
         round: &mut Round,
     ) {
+        let statuses = || desired.workloads.values().flat_map(|workload| &workload.statuses);
+        // before anything else: what is said of an endpoint must hold
+        round.count("endpoint status", self.statuses.withdraw(statuses()));
         // without forwarding nothing else is of use
         round.count("forwarding", links::enable_forwarding());
         // before routes: a pod that is reachable must also find its gateway
@@ -224,6 +232,13 @@ impl Dataplane {
             round.add("routes", (0, remaining.failures));
             round.wake_at(remaining.next);
         }
+        // last of all: the CNI plugin waits for it
+        if !round.has_failed("packet rules") {
+            let stands = |name: &IfName| seen.links.named(name).is_some_and(Link::is_up) && !round.names(name);
+            let ready = desired.workloads.iter().filter(|(name, _)| stands(name)).flat_map(|(_, it)| &it.statuses);
+            let published = self.statuses.publish(ready);
+            round.count("endpoint status", published);
+        }
         // for pods to come
         if let Some(mtu) = tunnel_mtu.or_else(|| plain_mtu(desired, &seen)) {
             let published = mtu::publish(&self.config.state_directory, mtu);
@@ -252,6 +267,7 @@ impl Dataplane {
         if self.clocks.interfaces.strikes(settings.interface_refresh, now) {
             self.seen = None;
             self.workload_links.invalidate();
+            self.statuses.invalidate();
         }
         if self.clocks.routes.strikes(settings.route_refresh, now) {
             self.invalidate_routes();
@@ -338,6 +354,15 @@ impl Round {
     fn add(&mut self, step: &'static str, (writes, failures): (usize, Vec<String>)) {
         self.writes += writes as u64;
         self.failures.extend(failures.into_iter().map(|message| Failure { step, message }));
+    }
+
+    fn has_failed(&self, step: &str) -> bool {
+        self.failures.iter().any(|failure| failure.step == step)
+    }
+
+    /// Whether a failure is about this link.
+    fn names(&self, link: &IfName) -> bool {
+        self.failures.iter().any(|failure| failure.message.contains(&link.0))
     }
 
     fn wake_at(&mut self, at: Option<Instant>) {

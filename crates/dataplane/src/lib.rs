@@ -21,6 +21,7 @@ pub mod podnet;
 pub mod routes;
 pub mod rules;
 mod run;
+mod status;
 pub mod sysctl;
 pub mod tunnel;
 

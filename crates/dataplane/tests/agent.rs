@@ -212,6 +212,39 @@ fn drift_heals_at_the_refresh_interval() {
 }
 
 #[test]
+fn what_is_said_of_an_endpoint_holds() {
+    let mut node = Node::new();
+    let said = |node: &Node| {
+        let entries = fs::read_dir(node.state.path().join("endpoint-status")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    let (one, two) = ("k8s default%2Fpod1 eth0", "k8s default%2Fpod2 eth0");
+    node.namespace.ip("link set cali2 down");
+    node.apply();
+    assert_eq!(said(&node), [one], "the other's link is down");
+    let content = fs::read_to_string(node.state.path().join("endpoint-status").join(one)).unwrap();
+    assert_eq!(content, r#"{"ipv4Nets":["172.16.116.1/32"]}"#);
+    node.namespace.ip("link set cali2 up");
+    eventually(Duration::from_secs(5), || {
+        node.namespace.ip("link show cali2").contains("LOWER_UP").then_some(()).ok_or("no carrier")
+    });
+    node.dataplane.on_kernel(&Change::Link);
+    node.apply();
+    assert_eq!(said(&node), [one, two]);
+    node.desired.workloads.remove(&IfName::from("cali1"));
+    node.apply();
+    assert_eq!(said(&node), [two]);
+    // a fresh process finds what is there
+    node.dataplane = start(&node.namespace, node.state.path(), &node.tunnel);
+    node.desired.workloads.clear();
+    node.apply();
+    assert_eq!(said(&node), [""; 0]);
+}
+
+#[test]
 fn without_ipip_the_device_retires_and_pods_get_the_uplinks_mtu() {
     let mut node = Node::new();
     node.apply();

@@ -38,6 +38,17 @@ pub struct Desired {
 pub struct Workload {
     /// The workload's addresses; each gets a /32 route to its interface.
     pub addresses: BTreeSet<Ipv4Addr>,
+    /// What is said of each endpoint behind the interface once its routes and rules stand.
+    pub statuses: Vec<StatusFile>,
+}
+
+/// A file by which the CNI plugin learns that an endpoint's routes and rules stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusFile {
+    /// Its name, by [`endpoint_status_file`](crate::name::endpoint_status_file).
+    pub name: String,
+    /// Its content, JSON.
+    pub content: String,
 }
 
 /// When a pool's traffic is encapsulated.

@@ -53,9 +53,37 @@ pub fn container_interface(container_id: &str) -> IfName {
     IfName(format!("{WORKLOAD_PREFIX}{head}"))
 }
 
+/// The name of the file in which the agent says that an endpoint's routes and rules stand: orchestrator, workload and
+/// endpoint, each escaped as a segment of a URL's path is, with blanks between them (dataplane reference §3.10).
+pub fn endpoint_status_file(orchestrator: &str, workload: &str, endpoint: &str) -> String {
+    [orchestrator, workload, endpoint].map(path_segment).join(" ")
+}
+
+/// Escapes what Go's `url.PathEscape` escapes.
+fn path_segment(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+:=@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn status_files_are_named_as_calicos() {
+        for (words, expect) in [
+            (["k8s", "default/client", "eth0"], "k8s default%2Fclient eth0"),
+            (["cni", "a b;c", "net@1"], "cni a%20b%3Bc net@1"),
+        ] {
+            assert_eq!(endpoint_status_file(words[0], words[1], words[2]), expect);
+        }
+    }
 
     #[test]
     fn pod_interfaces_are_calicos() {

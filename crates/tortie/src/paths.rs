@@ -6,6 +6,8 @@ pub(crate) const RUN: &str = "/var/run/calico";
 pub(crate) const CONTROL_SOCKET: &str = "/var/run/calico/bird.ctl";
 /// Held by whoever changes this node's kernel: the agent, or its cleanup.
 pub(crate) const NODE_LOCK: &str = "/var/run/calico/tortie-node.lock";
+/// Where the agent says which endpoints' routes and rules stand, and the CNI plugin looks.
+pub(crate) const ENDPOINT_STATUS: &str = "/var/run/calico/endpoint-status";
 /// Serialises IPAM on this host, unless the CNI configuration names another file.
 pub(crate) const IPAM_LOCK: &str = "/var/run/calico/ipam.lock";
 /// Orders CNI calls for one container; lies beside the lock above, wherever that is.

@@ -74,6 +74,14 @@ pub struct WorkloadEndpointSpec {
     pub qos_controls: Option<Value>,
 }
 
+impl WorkloadEndpointSpec {
+    /// What the endpoint's workload is called within its orchestrator: a namespace, and the pod, workload or container.
+    pub fn workload_id(&self, namespace: &str) -> String {
+        let name = [&self.pod, &self.workload, &self.container_id].into_iter().find(|name| !name.is_empty());
+        format!("{namespace}/{}", name.map_or("", String::as_str))
+    }
+}
+
 /// A floating address and the endpoint's own that it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -10,7 +10,7 @@ mod routes;
 
 use crate::links::{self, Links};
 use crate::netlink::{Error, Netlink};
-use crate::{mtu, rules};
+use crate::{mtu, rules, status};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub struct Scope {
     pub pools: BTreeSet<Ipv4Net>,
     /// Where the agent put the file `mtu`.
     pub state_directory: PathBuf,
+    /// Where it said which endpoints stand.
+    pub status_directory: PathBuf,
 }
 
 /// What became of one object.
@@ -60,6 +62,11 @@ pub enum Step {
 /// Cleans the calling thread's network namespace, telling `tell` of every step.
 pub fn cleanup(scope: &Scope, tell: &mut dyn FnMut(Step)) -> Result<(), Error> {
     let mut netlink = Netlink::open()?;
+    match status::remove(&scope.status_directory) {
+        Ok(false) => {}
+        Ok(true) => tell(Step::Removed(format!("folder {}", scope.status_directory.display()))),
+        Err(error) => tell(Step::Left(error.to_string())),
+    }
     match mtu::withdraw(&scope.state_directory) {
         Ok(false) => {}
         Ok(true) => tell(Step::Removed(format!("file {}", scope.state_directory.join("mtu").display()))),

@@ -43,9 +43,11 @@ impl Agent {
         let namespace = namespace.expect("the lab made it");
         let state = tempfile::tempdir().expect("a directory for the test");
         let state_directory = state.path().to_owned();
+        let status_directory = state.path().join("endpoint-status");
         let config = Config {
             tunnel: TunnelChoice::Bpf,
             state_directory,
+            status_directory,
             monitor_buffer: MONITOR_BUFFER,
             bgp: BgpDaemon::Agent,
         };

@@ -70,12 +70,19 @@ impl Node {
         self.pods[0].exec("ping", &["-c1", "-W2", "172.16.116.2"])
     }
 
+    /// Where the dataplane says which endpoints stand.
+    pub(crate) fn status_directory(&self) -> std::path::PathBuf {
+        self.state.path().join("endpoint-status")
+    }
+
     /// Runs an agent's dataplane on the node, until the kernel is as wanted.
     pub(crate) fn run_agent(&self, rules: PacketRules) {
         let state_directory = self.state.path().to_owned();
+        let status_directory = self.status_directory();
         let config = Config {
             tunnel: TunnelChoice::Auto,
             state_directory,
+            status_directory,
             monitor_buffer: MONITOR_BUFFER,
             bgp: BgpDaemon::Agent,
         };
@@ -90,7 +97,13 @@ impl Node {
     }
 
     pub(crate) fn scope(&self, pods: Pods) -> Scope {
-        Scope { pods, forwarding: Forwarding::Stop, pools: BTreeSet::new(), state_directory: self.state.path().into() }
+        Scope {
+            pods,
+            forwarding: Forwarding::Stop,
+            pools: BTreeSet::new(),
+            state_directory: self.state.path().into(),
+            status_directory: self.status_directory(),
+        }
     }
 
     /// Cleans the node; returns all that was told.
@@ -179,7 +192,7 @@ pub(crate) fn prefix(text: &str) -> Ipv4Net {
 }
 
 fn desired(rules: PacketRules) -> Desired {
-    let workload = |address| Workload { addresses: BTreeSet::from([ip(address)]) };
+    let workload = |address| Workload { addresses: BTreeSet::from([ip(address)]), ..Workload::default() };
     let pool = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
     Desired {
         node: NodeName::from("k8s-m"),

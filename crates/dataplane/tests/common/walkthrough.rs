@@ -3,7 +3,9 @@
 use dataplane::netlink::MONITOR_BUFFER;
 use dataplane::{BgpDaemon, Config, TunnelChoice};
 use ipnet::Ipv4Net;
-use model::desired::{Desired, Encapsulation, EndpointToHost, Ipip, Learned, Pool, RuleSettings, Settings, Workload};
+use model::desired::{
+    Desired, Encapsulation, EndpointToHost, Ipip, Learned, Pool, RuleSettings, Settings, StatusFile, Workload,
+};
 use model::name::{IfName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -15,6 +17,7 @@ pub(crate) fn config(state: &Path) -> Config {
     Config {
         tunnel: TunnelChoice::Auto,
         state_directory: state.to_owned(),
+        status_directory: state.join("endpoint-status"),
         monitor_buffer: MONITOR_BUFFER,
         bgp: BgpDaemon::Agent,
     }
@@ -32,14 +35,20 @@ pub(crate) fn prefix(text: &str) -> Ipv4Net {
 
 /// What the datastore asks of `k8s-m`: two workloads, a block, a pool with IPIP and natOutgoing.
 pub(crate) fn desired() -> Desired {
-    let workload = |address| Workload { addresses: BTreeSet::from([ip(address)]) };
+    let workload = |address, pod| {
+        let status = StatusFile {
+            name: format!("k8s default%2F{pod} eth0"),
+            content: format!(r#"{{"ipv4Nets":["{address}/32"]}}"#),
+        };
+        Workload { addresses: BTreeSet::from([ip(address)]), statuses: vec![status] }
+    };
     let pool = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
     Desired {
         node: NodeName::from("k8s-m"),
         address: Some((ip("192.168.10.10"), prefix("192.168.10.0/24"))),
         workloads: BTreeMap::from([
-            (IfName::from("cali1"), workload("172.16.116.1")),
-            (IfName::from("cali2"), workload("172.16.116.2")),
+            (IfName::from("cali1"), workload("172.16.116.1", "pod1")),
+            (IfName::from("cali2"), workload("172.16.116.2", "pod2")),
         ]),
         unread_workloads: BTreeSet::new(),
         local_blocks: BTreeSet::from([prefix("172.16.116.0/24")]),

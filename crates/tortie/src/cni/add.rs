@@ -8,7 +8,7 @@ use super::netconf::NetConf;
 use super::output::{Added, Interface};
 use super::undo::{Undo, Written};
 use super::workload::{Orchestrator, Workload};
-use super::{Role, delegate, ipam_plugin, others};
+use super::{Role, delegate, ipam_plugin, others, ready};
 use crate::client::Client;
 use crate::paths::MTU;
 use api::kind::WorkloadEndpointSpec;
@@ -89,6 +89,7 @@ impl Add<'_> {
         let mac = created.mac.to_string();
         self.write_endpoint(&ips, &mac, present).await?;
         self.ensure_profile().await?;
+        ready::wait(self.conf, &self.workload, &ips, &mac, self.undo.log);
         let interfaces = self.interfaces(self.workload.interface().0, mac, Some(mtu.0));
         Ok(Added { interfaces, ips, routes: assigned.routes })
     }

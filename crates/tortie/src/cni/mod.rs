@@ -20,6 +20,7 @@ mod netconf;
 mod others;
 mod output;
 mod previous;
+mod ready;
 mod status;
 mod turn;
 mod undo;

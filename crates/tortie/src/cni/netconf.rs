@@ -58,6 +58,8 @@ pub(crate) struct NetConf {
     pub(crate) container_settings: ContainerSettings,
     pub(crate) require_mtu_file: bool,
     pub(crate) include_default_routes: bool,
+    pub(crate) policy_setup_timeout_seconds: Option<i64>,
+    pub(crate) endpoint_status_dir: String,
     /// What ADD has answered, with what later plugins made of it.
     #[serde(rename = "prevResult")]
     pub(crate) prev_result: Option<Value>,
@@ -226,6 +228,9 @@ impl NetConf {
             return invalid(format!(
                 "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
             ));
+        }
+        if let Some(seconds) = self.policy_setup_timeout_seconds.filter(|seconds| *seconds < 0) {
+            return invalid(format!("network {name:?}: policy_setup_timeout_seconds {seconds} is negative"));
         }
         self.ipam.mistake().map_or(Ok(()), |mistake| invalid(format!("network {name:?}: {mistake}")))
     }

@@ -83,6 +83,7 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
         forwarding: if arguments.forwarding { Forwarding::Stop } else { Forwarding::Keep },
         pools: arguments.pools.iter().map(Ipv4Net::trunc).collect(),
         state_directory: paths::STATE.into(),
+        status_directory: paths::ENDPOINT_STATUS.into(),
     };
     let mut tally = Tally::default();
     let mut tell = |step| match step {

@@ -23,7 +23,13 @@ pub(crate) fn spawn_dataplane(
     bgp: BgpDaemon,
 ) -> anyhow::Result<(dataplane::Sender, watch::Receiver<Status>)> {
     let monitor_buffer = dataplane::netlink::MONITOR_BUFFER;
-    let config = dataplane::Config { tunnel, state_directory: crate::paths::STATE.into(), monitor_buffer, bgp };
+    let config = dataplane::Config {
+        tunnel,
+        state_directory: crate::paths::STATE.into(),
+        status_directory: crate::paths::ENDPOINT_STATUS.into(),
+        monitor_buffer,
+        bgp,
+    };
     let (sender, mailbox) = dataplane::mailbox().context("dataplane")?;
     let (said, status) = watch::channel(Status::default());
     std::thread::Builder::new()

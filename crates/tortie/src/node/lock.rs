@@ -39,6 +39,16 @@ pub(crate) enum LockError {
 }
 
 impl NodeLock {
+    /// Whether somebody holds the lock, without a touch of it: whoever tried to take it could be in an agent's way.
+    ///
+    /// The kernel's list names locked files by device and number; the number is enough here.
+    pub(crate) fn is_held(path: &Path) -> bool {
+        let Ok(metadata) = fs::metadata(path) else { return false };
+        let file = format!(":{} ", metadata.ino());
+        let list = fs::read_to_string("/proc/locks").unwrap_or_default();
+        list.lines().any(|line| line.contains(" FLOCK ") && line.contains(" WRITE ") && line.contains(&file))
+    }
+
     /// Takes the lock, or says who has it.
     pub(crate) fn take(path: &Path) -> Result<NodeLock, LockError> {
         let failed = |cause: io::Error| LockError::File { path: path.to_owned(), cause };
@@ -95,11 +105,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("calico/node.lock");
         let lock = NodeLock::take(&path).expect("nobody has it");
+        assert!(NodeLock::is_held(&path));
         let refused = NodeLock::take(&path).expect_err("it is held").to_string();
         assert_eq!(refused, format!("process {} holds {}", std::process::id(), path.display()));
+        assert!(!NodeLock::is_held(&directory.path().join("another.lock")));
         lock.remove().expect("the file is there");
         assert!(!path.exists());
         drop(NodeLock::take(&path).expect("nobody has it again"));
+        assert!(!NodeLock::is_held(&path));
         NodeLock::take(&path).expect("a file that nobody holds is no obstacle");
     }
 }

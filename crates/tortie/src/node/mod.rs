@@ -34,7 +34,7 @@ use calc::{Graph, Reporting};
 use dataplane::{BgpDaemon, TunnelChoice};
 use datastore::{Scope, Store};
 use followers::{Followers, spawn_dataplane};
-use lock::NodeLock;
+pub(crate) use lock::NodeLock;
 use model::name::NodeName;
 use options::Options;
 use reporter::Reporter;

@@ -33,8 +33,8 @@ fn a_block_of_a_stopped_agent_gets_no_route() {
     let block = block_of(&address);
     let endpoints = lab.calicoctl("k8s-m", &["get", "workloadendpoints"], "").ok();
     assert!(endpoints.contains(&address), "{endpoints}");
-    // what needs no BGP works: both pods are on one node
-    lab.reaches("beta", &address).expect("pods of one node talk while its agent is stopped");
+    // to the node's rules the new links are no workload's yet
+    lab.reaches("beta", &address).expect_err("pods that the agent has not seen are closed");
     // the others' new blocks, which their agents claim for their tunnels, say that the news has been round
     for node in OTHERS {
         eventually(Duration::from_secs(10), "the other running agents' blocks have routes", || {
@@ -46,6 +46,7 @@ fn a_block_of_a_stopped_agent_gets_no_route() {
     }
 
     signal(agent, Signal::SIGCONT);
+    eventually(Duration::from_secs(5), "the pods are open", || lab.reaches("beta", &address));
     for node in OTHERS {
         eventually(Duration::from_secs(5), "the block's route", || {
             let routes = lab.node(node, &["ip", "route", "show", "proto", "bird"]).ok();
