@@ -42,20 +42,22 @@ impl Ipam<'_> {
         }
     }
 
-    /// Replaces the configuration.
-    pub async fn set_config(&self, config: &Config) -> Result<(), ConfigError> {
-        if !config.strict_affinity && !config.auto_allocate_blocks {
-            return Err(ConfigError::NoSource);
-        }
-        if config.max_blocks_per_host > 0 && !config.strict_affinity {
-            return Err(ConfigError::LimitWithoutStrictAffinity);
-        }
+    /// Changes the configuration as it is at the moment of the write; one that is missing is created with Calico's
+    /// defaults first.
+    pub async fn change_config(&self, change: impl Fn(&mut Config)) -> Result<(), ConfigError> {
         for _ in 0..ATTEMPTS {
-            let object = Object::IpamConfig(config.clone());
-            let write = match self.stored_config().await? {
-                None => Write::Create(Key::IpamConfig, object),
-                Some(stored) => Write::Update(Key::IpamConfig, object, stored.revision),
+            let Some(Stored { value: mut config, revision }) = self.stored_config().await? else {
+                self.config_or_default(None).await?;
+                continue;
             };
+            change(&mut config);
+            if !config.strict_affinity && !config.auto_allocate_blocks {
+                return Err(ConfigError::NoSource);
+            }
+            if config.max_blocks_per_host > 0 && !config.strict_affinity {
+                return Err(ConfigError::LimitWithoutStrictAffinity);
+            }
+            let write = Write::Update(Key::IpamConfig, Object::IpamConfig(config), revision);
             if self.commit(&[write]).await?.is_done() {
                 return Ok(());
             }

@@ -100,6 +100,32 @@ impl Ipam<'_> {
         problem.map_or(Ok(unassigned), Err)
     }
 
+    /// Releases those of some addresses that are held on a node; what others hold by now stays. Returns them.
+    ///
+    /// Does nothing where a block of one of them cannot be read: the error names it.
+    pub async fn release_held_on(&self, node: &str, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, ReleaseError> {
+        for _ in 0..ATTEMPTS {
+            let (allocations, unreadable) = self.allocations().await?;
+            let holds = |cidr: &IpNet| addresses.iter().any(|address| cidr.contains(address));
+            if let Some(one) = unreadable.into_iter().find(|it| block_of(&it.key).is_some_and(|cidr| holds(&cidr))) {
+                return Err(Error::from(one).into());
+            }
+            let held = allocations.into_iter().filter(|it| it.node == node && addresses.contains(&it.address));
+            let releases: Vec<Release> =
+                held.map(|it| Release { address: it.address, handle: it.handle, sequence: it.sequence }).collect();
+            match self.release_ips(&releases).await {
+                // given out anew since: look again whose it is
+                Err(ReleaseError::OtherHandle { .. } | ReleaseError::OtherSequence { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(gone) => {
+                    let all = releases.into_iter().map(|release| release.address);
+                    return Ok(all.filter(|address| !gone.contains(address)).collect());
+                }
+            }
+        }
+        Err(ReleaseError::Contended(format!("node {node}")))
+    }
+
     async fn release_from_block(&self, cidr: IpNet, releases: &[&Release]) -> Result<Outcome, ReleaseError> {
         for _ in 0..ATTEMPTS {
             // the handles named are most likely those that hold

@@ -171,7 +171,8 @@ async fn configuration_rules() {
     ] {
         let config =
             api::ipam::Config { strict_affinity, auto_allocate_blocks, max_blocks_per_host, ..defaults.clone() };
-        let outcome = cluster.ipam().set_config(&config).await.map_err(|error| error.to_string());
+        let outcome =
+            cluster.ipam().change_config(|stored| stored.clone_from(&config)).await.map_err(|error| error.to_string());
         assert_eq!(outcome.err().as_deref(), expect);
     }
     assert_eq!(cluster.stored()["config"], r#"{"strict_affinity":true,"kubeVirtVMAddressPersistence":"Enabled"}"#);

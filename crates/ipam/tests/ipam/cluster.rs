@@ -90,10 +90,8 @@ impl Cluster {
         };
     }
 
-    pub(crate) async fn configure(&self, change: impl FnOnce(&mut api::ipam::Config)) {
-        let mut config = self.ipam().config().await.unwrap();
-        change(&mut config);
-        self.ipam().set_config(&config).await.unwrap();
+    pub(crate) async fn configure(&self, change: impl Fn(&mut api::ipam::Config)) {
+        self.ipam().change_config(change).await.unwrap();
     }
 
     /// Everything stored below `/calico/ipam/v2/`, without that prefix.
@@ -161,6 +159,8 @@ pub(crate) struct Probe {
     writes: AtomicUsize,
     /// Transactions to let pass before one fails; 0 means none fails.
     pub(crate) fail_after: AtomicUsize,
+    /// What another program writes just before the next transaction.
+    pub(crate) meanwhile: Mutex<Vec<(String, Option<String>)>>,
 }
 
 impl Probe {
@@ -209,6 +209,13 @@ impl Store for Probe {
 
     async fn transact(&self, writes: &[Write]) -> Result<Revision, Error> {
         self.turn(&self.writes).await;
+        let meanwhile = std::mem::take(&mut *self.meanwhile.lock().unwrap());
+        for (path, value) in meanwhile {
+            match value {
+                Some(value) => self.memory.put_raw(&path, value.as_bytes()),
+                None => self.memory.delete(&datastore::layout::parse(&path).unwrap(), None).await.unwrap(),
+            }
+        }
         let left = self.fail_after.load(Ordering::SeqCst);
         if left > 0 {
             self.fail_after.store(left - 1, Ordering::SeqCst);

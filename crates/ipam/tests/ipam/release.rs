@@ -125,3 +125,31 @@ async fn who_holds_an_address() {
     datastore::Store::delete(&cluster.store.memory, &pool, Some(&revision)).await.unwrap();
     assert_eq!(cluster.ipam().release_ips(&[Release::of(address(&got[0]))]).await.unwrap(), [] as [IpAddr; 0]);
 }
+
+/// An endpoint that is left over names an address that another pod has by now: deleting its node does not free that.
+#[tokio::test]
+async fn of_a_node_goes_only_what_the_node_holds() {
+    let cluster = Cluster::with_pool("10.0.0.0/24").await;
+    let got = cluster.assign("n1", "old", 2).await;
+    let addresses: Vec<IpAddr> = got.iter().map(|net| address(net)).collect();
+    let path = cluster.paths("assignment/").remove(0);
+    let stored = cluster.stored()[&path].clone();
+    let anew = |node: &str| {
+        let attribute = r#"{"handle_id":"old","secondary":{"node":"n1"}}"#;
+        assert!(stored.contains(attribute), "{stored}");
+        stored.replace(attribute, &format!(r#"{{"handle_id":"new","secondary":{{"node":"{node}"}}}}"#))
+    };
+    // another node's by the time of the read
+    cluster.put_raw(&path, &anew("n2"));
+    assert_eq!(cluster.ipam().release_held_on("n1", &addresses).await.unwrap(), [] as [IpAddr; 0]);
+    assert_eq!(cluster.stored()[&path], anew("n2"));
+    // between the read and the write
+    cluster.put_raw(&path, &stored);
+    let raw = format!("/calico/ipam/v2/{path}");
+    *cluster.store.meanwhile.lock().unwrap() = vec![(raw, Some(anew("n2")))];
+    assert_eq!(cluster.ipam().release_held_on("n1", &addresses).await.unwrap(), [] as [IpAddr; 0]);
+    assert_eq!(cluster.stored()[&path], anew("n2"));
+    cluster.put_raw(&path, &stored);
+    assert_eq!(cluster.ipam().release_held_on("n1", &addresses).await.unwrap(), addresses);
+    assert_eq!(cluster.paths("handle/"), [] as [&str; 0]);
+}

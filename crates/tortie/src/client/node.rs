@@ -4,7 +4,8 @@ use super::{Client, ClientError};
 use api::event::Key;
 use api::kind::WorkloadEndpointName;
 use api::resource::{Kind, Resource};
-use ipam::{Condition, Ipam, Owner, Release, ReleaseError, SystemClock};
+use ipam::{Condition, Ipam, Owner, ReleaseError, SystemClock};
+use std::net::IpAddr;
 
 impl Client {
     /// Releases a node's addresses and affinities, and deletes its endpoints, peers and per-node settings.
@@ -22,10 +23,9 @@ impl Client {
                 continue;
             }
             let networks = endpoint.spec.ip_networks.iter();
-            let addresses = networks
-                .filter_map(|network| Some(Release::of(network.split('/').next()?.parse().ok()?)))
-                .collect::<Vec<_>>();
-            ipam.release_ips(&addresses).await.map_err(|error| failed(&error))?;
+            let addresses: Vec<IpAddr> =
+                networks.filter_map(|network| network.split('/').next()?.parse().ok()).collect();
+            ipam.release_held_on(node, &addresses).await.map_err(|error| failed(&error))?;
             self.gone(Kind::WorkloadEndpoint, &endpoint.metadata.namespace, &endpoint.metadata.name).await?;
         }
         for kind in ["ipip", "vxlan", "vxlan-v6", "wireguard", "wireguard-v6"] {

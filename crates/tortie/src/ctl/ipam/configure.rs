@@ -25,13 +25,14 @@ pub(super) async fn run(cli: &Cli, args: &Configure, world: &World<'_>) -> Resul
 
     let client = world.client_at(cli, &args.datastore.config).await?;
     let ipam = Ipam::new(client.store(), &SystemClock);
-    let mut config = ipam.config().await.map_err(failed)?;
-    config.strict_affinity = strict.unwrap_or(config.strict_affinity);
-    config.max_blocks_per_host = limit.unwrap_or(config.max_blocks_per_host);
-    if persistence.is_some() {
-        config.kube_virt_vm_address_persistence.clone_from(&persistence);
-    }
-    ipam.set_config(&config).await.map_err(failed)?;
+    let change = |config: &mut api::ipam::Config| {
+        config.strict_affinity = strict.unwrap_or(config.strict_affinity);
+        config.max_blocks_per_host = limit.unwrap_or(config.max_blocks_per_host);
+        if persistence.is_some() {
+            config.kube_virt_vm_address_persistence.clone_from(&persistence);
+        }
+    };
+    ipam.change_config(change).await.map_err(failed)?;
 
     let set = [
         strict.map(|value| ("StrictAffinity", value.to_string())),
