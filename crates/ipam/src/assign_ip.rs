@@ -3,9 +3,11 @@
 use crate::block::{self, AssignError, Holder};
 use crate::handle::HandleCursor;
 use crate::owner::Owner;
+use crate::pool::Pool;
 use crate::stored::{Ownership, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, answers};
-use datastore::{Error, Write};
+use datastore::Error;
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// A request for one address.
@@ -52,20 +54,24 @@ impl Ipam<'_> {
         let address = request.address;
         let mut answers = self.ask(&[answers::config(), answers::pools()]).await?;
         let config = self.config_or_default(answers.config()?).await?;
-        let pools = answers.pools().found;
-        let cidr = pools.iter().filter(|pool| pool.enabled).find_map(|pool| pool.blocks().containing(address));
-        let cidr = cidr.ok_or(AssignIpError::NotInPool(address))?;
+        let mut cidr = place(&answers.pools().found, address)?.0;
         let owner = Owner::host(&request.host);
         let handle = request.holder.handle.as_deref().map(block::trim_handle);
         let holder = Holder { handle: handle.map(str::to_owned), attributes: request.holder.attributes.clone() };
         let mut cursor = HandleCursor::new(handle);
         for _ in 0..ATTEMPTS {
-            let mut queries = vec![answers::block(cidr), answers::affinity(&owner, cidr)];
+            let mut queries = vec![answers::pools(), answers::block(cidr), answers::affinity(&owner, cidr)];
             queries.extend(cursor.query());
             let mut answers = self.ask(&queries).await?;
+            let pools = answers.pools().found;
             let (stored, affinity) = (answers.block()?, answers.affinity()?);
             cursor.learn(&mut answers)?;
-            let mut writes: Vec<Write> = Vec::new();
+            let (now, pool) = place(&pools, address)?;
+            if now != cidr {
+                cidr = now;
+                continue;
+            }
+            let mut writes = vec![pool.expect()];
             let (mut block, revision) = match stored {
                 Some(stored) => (stored.value, Some(stored.revision)),
                 None => {
@@ -92,4 +98,11 @@ impl Ipam<'_> {
         }
         Err(AssignIpError::Contended(address))
     }
+}
+
+/// The block that an address belongs to, and the enabled pool of it.
+fn place(pools: &[Pool], address: IpAddr) -> Result<(IpNet, &Pool), AssignIpError> {
+    let enabled = pools.iter().filter(|pool| pool.enabled);
+    let mut places = enabled.filter_map(|pool| Some((pool.blocks().containing(address)?, pool)));
+    places.next().ok_or(AssignIpError::NotInPool(address))
 }

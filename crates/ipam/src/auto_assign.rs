@@ -8,7 +8,7 @@ use crate::handle::HandleCursor;
 use crate::owner::Owner;
 use crate::pool::{Pool, Use};
 use crate::release::Release;
-use crate::search::Search;
+use crate::search::{Halt, Search};
 use crate::stored::Stored;
 use crate::{ATTEMPTS, Ipam, answers};
 use api::Kind;
@@ -149,9 +149,10 @@ pub struct Prepared {
     configured: bool,
 }
 
-/// What a request depends on, read at once and once.
+/// What a request depends on, read at once.
 pub(crate) struct Cluster {
     pub(crate) config: Config,
+    /// Read again with each look at blocks, and expected by each write.
     pub(crate) pools: Vec<Pool>,
     /// Ranges out of which nothing is given.
     pub(crate) reserved: Vec<IpNet>,
@@ -216,19 +217,33 @@ impl Ipam<'_> {
             if wanted == 0 {
                 continue;
             }
-            let mut search = Search {
-                ipam: self,
-                request: &request,
-                owner: &owner,
-                cluster: &cluster,
-                holder: Holder { handle: handle.map(str::to_owned), attributes: request.attrs.clone() },
-                cursor: &mut cursor,
-                family,
-                wanted,
-                gained: Vec::new(),
-            };
-            let outcome = search.run().await;
-            gained[index] = search.gained;
+            let mut outcome = Err(AutoAssignError::Contended { family, owner: owner.to_string() });
+            for _ in 0..ATTEMPTS {
+                let mut search = Search {
+                    ipam: self,
+                    request: &request,
+                    owner: &owner,
+                    cluster: &cluster,
+                    holder: Holder { handle: handle.map(str::to_owned), attributes: request.attrs.clone() },
+                    cursor: &mut cursor,
+                    family,
+                    wanted,
+                    gained: std::mem::take(&mut gained[index]),
+                };
+                let found = search.run().await;
+                gained[index] = search.gained;
+                match found {
+                    Err(Halt::PoolsChanged(pools)) => cluster.pools = pools,
+                    Err(Halt::Failed(error)) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                    Ok(reasons) => {
+                        outcome = Ok(reasons);
+                        break;
+                    }
+                }
+            }
             match outcome {
                 Ok(reasons) if gained[index].len() < wanted => {
                     shortages.push(Shortage { family, assigned: gained[index].len(), requested: wanted, reasons });

@@ -6,7 +6,7 @@ use crate::auto_assign::AutoAssignError;
 use crate::block;
 use crate::owner::Owner;
 use crate::pool::Pool;
-use crate::search::Search;
+use crate::search::{Halt, Search};
 use crate::start::PoolBlocks;
 use crate::stored::{Ownership, Partial, Stored, block_of, confirm, put_block};
 use crate::{ATTEMPTS, Ipam, clock};
@@ -93,7 +93,7 @@ impl Search<'_, '_> {
     ///
     /// Other processes of the owner may have claimed blocks since its affinities were read; those count for the
     /// limit, and what is free in them comes first.
-    pub(crate) async fn claim(&mut self, pools: &[&Pool], limit: usize) -> Result<Claimed, AutoAssignError> {
+    pub(crate) async fn claim(&mut self, pools: &[&Pool], limit: usize) -> Result<Claimed, Halt> {
         let mut passed_over = BTreeSet::new();
         for _ in 0..ATTEMPTS {
             let queries = vec![answers::blocks(), answers::affinities(self.owner)];
@@ -129,7 +129,7 @@ impl Search<'_, '_> {
                 return Ok(Claimed::Block);
             }
         }
-        Err(self.contended())
+        Err(self.contended().into())
     }
 
     /// How many blocks of the pools are the owner's, or would be if its claim were finished.
@@ -214,8 +214,7 @@ impl Ipam<'_> {
         let cidr = cidr.trunc();
         self.config().await?;
         let pools = self.read_pools().await?.found;
-        let pool = pools.iter().find(|pool| pool.enabled && pool.cidr.contains(&cidr));
-        let pool = pool.ok_or(ClaimError::NotInPool(cidr))?;
+        let pool = enclosing(&pools, cidr)?;
         let blocks = PoolBlocks::new(cidr, pool.block_size);
         if blocks.count() == 0 {
             return Err(ClaimError::TooSmall { cidr, pool: pool.name.clone(), block_size: pool.block_size });
@@ -232,7 +231,13 @@ impl Ipam<'_> {
 
     async fn claim_block(&self, cidr: IpNet, owner: &Owner) -> Result<bool, ClaimError> {
         for _ in 0..ATTEMPTS {
-            let mut answers = self.ask(&[answers::affinity(owner, cidr), answers::block(cidr)]).await?;
+            let queries = [answers::pools(), answers::affinity(owner, cidr), answers::block(cidr)];
+            let mut answers = self.ask(&queries).await?;
+            let pools = answers.pools().found;
+            let pool = enclosing(&pools, cidr)?;
+            if pool.block_size != cidr.prefix_len() {
+                return Err(ClaimError::NotInPool(cidr));
+            }
             let (affinity, stored) = (answers.affinity()?, answers.block()?);
             let ownership = if stored.is_some() { Ownership::Kept } else { Ownership::Taken };
             let mut writes: Vec<Write> = confirm(owner, cidr, affinity.as_ref(), ownership).into_iter().collect();
@@ -247,10 +252,19 @@ impl Ipam<'_> {
                 }
                 Some(_) => return Ok(false),
             }
+            if !writes.is_empty() {
+                writes.push(pool.expect());
+            }
             if self.commit(&writes).await?.is_done() {
                 return Ok(true);
             }
         }
         Err(ClaimError::Contended(cidr))
     }
+}
+
+/// The enabled pool that a range lies in.
+fn enclosing(pools: &[Pool], range: IpNet) -> Result<&Pool, ClaimError> {
+    let mut enabled = pools.iter().filter(|pool| pool.enabled);
+    enabled.find(|pool| pool.cidr.contains(&range)).ok_or(ClaimError::NotInPool(range))
 }

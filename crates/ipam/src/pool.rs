@@ -5,11 +5,11 @@ use crate::auto_assign::{AutoAssignError, Family};
 use crate::start::PoolBlocks;
 use crate::stored::Partial;
 use crate::tunnel::Tunnel;
-use api::event::{Entry, Object, Unreadable};
+use api::event::{Entry, Key, Object, Revision, Unreadable};
 use api::kind::IpPoolSpec;
 use api::selector::Selector;
 use api::{Kind, Resource, Typed};
-use datastore::{Error, Listing, Scope, layout};
+use datastore::{Error, Listing, Scope, Write, layout};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -47,6 +47,7 @@ pub struct Pool {
     pub block_size: u8,
     /// Whether it may give out addresses at all: not disabled, not being deleted, not refused by its status.
     pub enabled: bool,
+    revision: Revision,
     spec: IpPoolSpec,
 }
 
@@ -63,6 +64,7 @@ impl Pool {
             enabled: !spec.disabled
                 && resource.metadata.deletion_timestamp.is_none()
                 && !resource.status.as_ref().is_some_and(refuses_allocation),
+            revision: Revision(resource.metadata.resource_version.clone()),
             spec: spec.clone(),
         })
     }
@@ -82,6 +84,17 @@ impl Pool {
             tracing::warn!(key = %layout::path(key), reason, "a pool that cannot be read gives out no address");
         }
         pools
+    }
+
+    /// Makes a transaction fail if the pool is not as it was read: deleted, disabled, for others.
+    pub(crate) fn expect(&self) -> Write {
+        Write::Expect(Key::global(Kind::IPPool, &self.name), Some(self.revision.clone()))
+    }
+
+    /// Whether two lists are of the same pools, unchanged.
+    pub(crate) fn are_unchanged(before: &[Pool], now: &[Pool]) -> bool {
+        let same = |(one, other): (&Pool, &Pool)| one.name == other.name && one.revision == other.revision;
+        before.len() == now.len() && before.iter().zip(now).all(same)
     }
 
     /// The pool's blocks.

@@ -26,6 +26,26 @@ const DEFAULT_MAX_BLOCKS: usize = 20;
 /// How many of an owner's blocks are read at once.
 const BLOCKS_PER_READ: usize = 32;
 
+/// Why a search stops.
+pub(crate) enum Halt {
+    /// The pools are not what it began with: these they are.
+    PoolsChanged(Vec<Pool>),
+    /// It failed.
+    Failed(AutoAssignError),
+}
+
+impl From<AutoAssignError> for Halt {
+    fn from(error: AutoAssignError) -> Self {
+        Halt::Failed(error)
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Halt::Failed(error.into())
+    }
+}
+
 /// The search for addresses of one family.
 pub(crate) struct Search<'s, 'h> {
     pub(crate) ipam: &'s Ipam<'s>,
@@ -41,7 +61,10 @@ pub(crate) struct Search<'s, 'h> {
 
 impl<'s> Search<'s, '_> {
     /// Gains what it can, and says why if that is too little.
-    pub(crate) async fn run(&mut self) -> Result<Vec<String>, AutoAssignError> {
+    ///
+    /// Stops at the first read that shows other pools than it knows: to be begun again with them. A write between the
+    /// change and that read fails.
+    pub(crate) async fn run(&mut self) -> Result<Vec<String>, Halt> {
         let pools = self.pools()?;
         let of_family = self.cluster.affinities.iter().filter(|(block, _)| Family::of(*block) == self.family);
         let (own, strays): (Vec<_>, Vec<_>) =
@@ -60,7 +83,7 @@ impl<'s> Search<'s, '_> {
         let limit = self.block_limit();
         while self.missing() > 0 {
             if owned >= limit {
-                return self.limit_reached(limit);
+                return Ok(self.limit_reached(limit)?);
             }
             if !self.cluster.config.auto_allocate_blocks {
                 break;
@@ -68,13 +91,13 @@ impl<'s> Search<'s, '_> {
             match self.claim(&pools, limit).await? {
                 Claimed::Block => owned += 1,
                 Claimed::Nothing => break,
-                Claimed::AtLimit => return self.limit_reached(limit),
+                Claimed::AtLimit => return Ok(self.limit_reached(limit)?),
             }
         }
         if self.missing() > 0 && !self.cluster.config.strict_affinity {
             self.borrow(&pools).await?;
         }
-        if self.missing() == 0 { Ok(Vec::new()) } else { self.explain(&pools).await }
+        if self.missing() == 0 { Ok(Vec::new()) } else { Ok(self.explain(&pools).await?) }
     }
 
     /// The pools the addresses may come from.
@@ -98,7 +121,7 @@ impl<'s> Search<'s, '_> {
     /// Assigns from blocks the owner has affinities for, as far as addresses are wanted.
     ///
     /// Returns how many of those looked at are the owner's.
-    async fn take_from_own(&mut self, own: &[(IpNet, Stored<Affinity>)]) -> Result<usize, AutoAssignError> {
+    async fn take_from_own(&mut self, own: &[(IpNet, Stored<Affinity>)]) -> Result<usize, Halt> {
         let queries = own.iter().map(|(cidr, _)| answers::block(*cidr)).collect();
         let mut answers = self.ask_with_handle(queries).await?;
         let blocks: Vec<_> = own.iter().map(|_| answers.block()).collect();
@@ -123,7 +146,7 @@ impl<'s> Search<'s, '_> {
         cidr: IpNet,
         mut affinity: Stored<Affinity>,
         mut stored: Option<Stored<Block>>,
-    ) -> Result<bool, AutoAssignError> {
+    ) -> Result<bool, Halt> {
         for _ in 0..ATTEMPTS {
             if let Some(stored) = stored.as_ref().filter(|stored| !self.owns(&stored.value)) {
                 tracing::info!(owner = %self.owner, block = %cidr, "dropping an affinity for another's block");
@@ -160,11 +183,11 @@ impl<'s> Search<'s, '_> {
                 }
             }
         }
-        Err(self.contended())
+        Err(self.contended().into())
     }
 
     /// Assigns from existing blocks whoever owns them, in the order in which the owner would claim them.
-    async fn borrow(&mut self, pools: &[&Pool]) -> Result<(), AutoAssignError> {
+    async fn borrow(&mut self, pools: &[&Pool]) -> Result<(), Halt> {
         let blocks = self.ask_with_handle(vec![answers::blocks()]).await?.blocks().found;
         for pool in pools {
             let walk = self.walk(pool);
@@ -180,7 +203,7 @@ impl<'s> Search<'s, '_> {
         Ok(())
     }
 
-    async fn take_borrowed(&mut self, known: Stored<Block>) -> Result<(), AutoAssignError> {
+    async fn take_borrowed(&mut self, known: Stored<Block>) -> Result<(), Halt> {
         let cidr = known.value.cidr;
         let mut stored = known;
         for _ in 0..ATTEMPTS {
@@ -197,17 +220,18 @@ impl<'s> Search<'s, '_> {
                 }
             }
         }
-        Err(self.contended())
+        Err(self.contended().into())
     }
 
-    /// Reads what is asked for, and the handle if it has to be read.
-    pub(crate) async fn ask_with_handle(&mut self, mut queries: Vec<Query>) -> Result<Answers, Error> {
-        // the handle's answer comes first, so that the caller takes its own in its own order
-        let handle = self.cursor.query();
-        queries.splice(0..0, handle);
+    /// Reads what is asked for, the pools, and the handle if it has to be read.
+    pub(crate) async fn ask_with_handle(&mut self, mut queries: Vec<Query>) -> Result<Answers, Halt> {
+        // their answers come first, so that the caller takes its own in its own order
+        let first = std::iter::once(answers::pools()).chain(self.cursor.query());
+        queries.splice(0..0, first);
         let mut answers = self.ipam.ask(&queries).await?;
+        let pools = answers.pools().found;
         self.cursor.learn(&mut answers)?;
-        Ok(answers)
+        if Pool::are_unchanged(&self.cluster.pools, &pools) { Ok(answers) } else { Err(Halt::PoolsChanged(pools)) }
     }
 
     /// Writes a block with the handle's share of it, and whatever else belongs to the same transaction.
@@ -218,6 +242,7 @@ impl<'s> Search<'s, '_> {
         taken: Vec<IpNet>,
         mut writes: Vec<Write>,
     ) -> Result<Commit, Error> {
+        writes.extend(self.cluster.pools.iter().find(|pool| pool.cidr.contains(&block.cidr)).map(Pool::expect));
         writes.extend(self.cursor.add(block.cidr, taken.len()));
         writes.push(put_block(block, revision));
         let commit = self.ipam.commit(&writes).await?;

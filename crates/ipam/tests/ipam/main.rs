@@ -8,6 +8,7 @@ mod calico;
 mod check;
 mod cluster;
 mod interleaving;
+mod pools;
 mod races;
 mod recorded;
 mod release;

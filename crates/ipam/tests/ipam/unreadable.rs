@@ -102,7 +102,10 @@ async fn a_tunnel_address_stays_while_a_pool_cannot_be_read() {
     assert!(first.is_some());
     let before = cluster.stored();
     let pool = "/calico/resources/v3/projectcalico.org/ippools/mine";
-    for spoilt in ["{", r#"{"kind":"IPPool","metadata":{"name":"mine"},"spec":{"cidr":"172.16.0.0/99"}}"#] {
+    for spoilt in [
+        "{",
+        r#"{"kind":"IPPool","apiVersion":"projectcalico.org/v3","metadata":{"name":"mine"},"spec":{"cidr":"172.16.0.0/99"}}"#,
+    ] {
         cluster.store.memory.put_raw(pool, spoilt.as_bytes());
         assert_eq!(ensure().await.unwrap(), first, "{spoilt}");
         assert_eq!(cluster.stored(), before, "{spoilt}");
