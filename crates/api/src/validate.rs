@@ -168,9 +168,20 @@ fn is_name_part(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-/// Reads an AS number: a number, or text `N` or `HI.LO` with 16-bit halves (control reference §1.1).
+/// Reads an AS number: a whole number, or text `N` or `HI.LO` with 16-bit halves (control reference §1.1).
+///
+/// A number with a dot or an exponent is refused: of `1.10` only 1.1 arrives here, which is another AS.
 pub fn as_number_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
+    if let Value::Number(number) = &value
+        && !(number.is_u64() || number.is_i64())
+    {
+        let reason = format!(
+            "invalid AS Number format ({number}): a number with a dot or an exponent loses its zeros, so that 1.10 would \
+             be 1.1; write it in quotes"
+        );
+        return Err(serde::de::Error::custom(reason));
+    }
     let text = scalar(value).map_err(serde::de::Error::custom)?;
     parse_as_number(&text).map(Some).map_err(serde::de::Error::custom)
 }
@@ -179,6 +190,10 @@ pub fn as_number_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 pub fn parse_as_number(text: &str) -> Result<u32, String> {
     let problem =
         || format!("invalid AS Number format ({text}): a number up to 4294967295, or two up to 65535 with a dot");
+    // Rust's numbers may have a sign
+    if !text.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        return Err(problem());
+    }
     match text.split_once('.') {
         None => text.parse().map_err(|_| problem()),
         Some((high, low)) => {
@@ -252,9 +267,25 @@ mod tests {
         for (text, expect) in [("64512", Some(64512)), ("1.0", Some(65536)), ("4294967295", Some(u32::MAX))] {
             assert_eq!(parse_as_number(text).ok(), expect, "{text}");
         }
-        for text in ["4294967296", "1.65536", "", "-1", "x"] {
+        for text in ["4294967296", "1.65536", "", "-1", "x", "+1", "+1.1", "1.+1", "1.", ".1", "1.2.3", " 1"] {
             let reason = parse_as_number(text).expect_err(text);
             assert!(reason.starts_with(&format!("invalid AS Number format ({text})")), "{reason}");
         }
+    }
+
+    #[test]
+    fn as_numbers_with_a_dot_are_texts() {
+        let read = |json: &str| as_number_option(&mut serde_json::Deserializer::from_str(json));
+        for (json, expect) in [("64512", 64512), (r#""1.10""#, 65546), (r#""64512.10""#, 4_227_858_442), ("0", 0)] {
+            assert_eq!(read(json).expect(json), Some(expect), "{json}");
+        }
+        for json in ["1.10", "64512.10", "1.0", "64512.0", "1e3", "6.4512e4", "18446744073709551616"] {
+            let reason = read(json).expect_err(json).to_string();
+            assert!(
+                reason.starts_with("invalid AS Number format (") && reason.contains("write it in quotes"),
+                "{reason}"
+            );
+        }
+        assert!(read("-1").is_err() && read("true").is_err() && read("[]").is_err());
     }
 }
