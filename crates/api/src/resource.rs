@@ -166,8 +166,13 @@ impl Resource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A field that the kind does not have, at least not there.
-    #[error("field in document is not recognized or is in the wrong location: {0}")]
-    UnknownField(String),
+    #[error("field in document is not recognized or is in the wrong location: {field}")]
+    UnknownField {
+        /// The field's own name.
+        field: String,
+        /// Its path.
+        path: String,
+    },
     /// A value of the wrong type.
     #[error("{field}: {reason}")]
     Value {
@@ -187,13 +192,14 @@ impl Unreadable {
 fn read_strictly<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Unreadable> {
     let mut unknown = None;
     let mut note = |path: serde_ignored::Path<'_>| {
-        let path = path.to_string();
-        unknown.get_or_insert_with(|| path.rsplit('.').next().unwrap_or_default().to_owned());
+        unknown.get_or_insert_with(|| path.to_string());
     };
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
     match T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note)) {
-        Ok(object) => unknown.map_or(Ok(object), |field| Err(Unreadable::UnknownField(field))),
+        Ok(object) => unknown.map_or(Ok(object), |path| {
+            Err(Unreadable::UnknownField { field: path.rsplit('.').next().unwrap_or_default().to_owned(), path })
+        }),
         Err(error) => Err(Unreadable::new(&serde_path_to_error::Error::new(track.path(), error))),
     }
 }
@@ -231,7 +237,10 @@ mod tests {
     fn what_a_user_wrote_is_read_strictly() {
         assert!(read(json!({"cidr": "10.0.0.0/16"})).is_ok());
         let error = read(json!({"cidr": "10.0.0.0/16", "natoutgoing": true})).expect_err("a misspelt field");
-        assert_eq!(error, Unreadable::UnknownField("natoutgoing".to_owned()));
+        assert_eq!(
+            error,
+            Unreadable::UnknownField { field: "natoutgoing".to_owned(), path: "spec.natoutgoing".to_owned() }
+        );
         let error = read(json!({"blockSize": "big"})).expect_err("a text for a number");
         assert_eq!(error.to_string(), "spec.blockSize: invalid type: string \"big\", expected u8");
     }

@@ -98,13 +98,13 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Search, Failed
     let mut errors = Vec::new();
     let mut whole = None;
     if let Some(path) = &args.filename {
-        for mut resource in input::read(path, &args.reading, world)? {
+        for input::Input { mut resource, origin } in input::read(path, &args.reading, world)? {
             match manage::settle_namespace(&mut resource, &args.common) {
                 Ok(()) => {
                     let metadata = resource.metadata();
                     targets.push((resource.kind(), metadata.namespace.clone(), metadata.name.clone()));
                 }
-                Err(error) => errors.push(error.to_string()),
+                Err(error) => errors.push(origin.explain(error)),
             }
         }
     } else {

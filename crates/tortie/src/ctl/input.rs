@@ -1,7 +1,12 @@
 //! Resources from files, folders and standard input (control reference §5.2).
 //!
 //! A file is documents between lines that begin with `---`; a document is an object, a `…List`, or a sequence of
-//! objects. YAML becomes JSON first, by Go's rules for scalars, and then strictly an object of its kind.
+//! objects. YAML becomes JSON first, by Go's rules for scalars, and then strictly an object of its kind. Whatever is
+//! wrong is told with the file's line.
+
+mod document;
+
+use document::Document;
 
 use super::args::Reading;
 use super::{Failed, World};
@@ -10,18 +15,51 @@ use api::resource::{Kind, Resource, Unreadable};
 use serde_json::{Map, Value};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// Limits for one document: a list of some ten thousand objects.
-const MAX_EVENTS: usize = 50_000_000;
+/// A resource, and where it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) resource: Resource,
+    pub(super) origin: Origin,
+}
+
+/// Where an object was read.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    document: Rc<Document>,
+    /// The object's path in its document, such as `items[3]`.
+    path: String,
+    /// Whether the command has other objects too.
+    several: bool,
+}
+
+impl Origin {
+    /// The place of a field of the object, or of the object itself.
+    fn place(&self, field: &str) -> String {
+        let dot = if self.path.is_empty() || field.is_empty() { "" } else { "." };
+        self.document.place(&format!("{}{dot}{field}", self.path))
+    }
+
+    /// Adds the object's place to what is wrong with it, unless there is no other object.
+    pub(super) fn explain(&self, reason: impl ToString) -> String {
+        let reason = reason.to_string();
+        if !self.several {
+            return reason;
+        }
+        let end = reason.trim_end().len();
+        format!("{} ({}){}", &reason[..end], self.place(""), &reason[end..])
+    }
+}
+
+/// An object of a document.
+type Object = (Map<String, Value>, Origin);
 
 /// Reads every resource under `path`; `-` is standard input.
 ///
 /// No resource at all is an error that names the file, unless `skip_empty`.
-pub(super) fn read(path: &Path, reading: &Reading, world: &World<'_>) -> Result<Vec<Resource>, Failed> {
-    let mut resources = Vec::new();
-    for (file, text) in texts(path, reading, world)? {
-        resources.extend(resources_of(&file, &text)?);
-    }
+pub(super) fn read(path: &Path, reading: &Reading, world: &World<'_>) -> Result<Vec<Input>, Failed> {
+    let resources = resources_of(&texts(path, reading, world)?)?;
     if resources.is_empty() && !reading.skip_empty {
         let what = if path.is_dir() { "directory" } else { "file" };
         return Err(Failed(format!("no resources specified in {what} {}", path.display())));
@@ -29,11 +67,18 @@ pub(super) fn read(path: &Path, reading: &Reading, world: &World<'_>) -> Result<
     Ok(resources)
 }
 
-/// Reads every resource of one file's text.
-fn resources_of(file: &str, text: &str) -> Result<Vec<Resource>, Failed> {
-    let documents = documents(file, text).map_err(|reason| Failed(format!("failed to execute command: {reason}")))?;
-    let several = documents.len() > 1;
-    documents.into_iter().map(|document| resource(document, several)).collect()
+/// Reads every resource of some files' texts.
+fn resources_of(texts: &[(String, String)]) -> Result<Vec<Input>, Failed> {
+    let mut all = Vec::new();
+    for (file, text) in texts {
+        all.extend(objects(file, text).map_err(|reason| Failed(format!("failed to execute command: {reason}")))?);
+    }
+    let several = all.len() > 1;
+    let read = |(object, origin): Object| {
+        let origin = Origin { several, ..origin };
+        Ok(Input { resource: resource(object, &origin)?, origin })
+    };
+    all.into_iter().map(read).collect()
 }
 
 /// Reads every resource of a text, as `calicoctl apply -f -` would.
@@ -42,16 +87,17 @@ fn resources_of(file: &str, text: &str) -> Result<Vec<Resource>, Failed> {
 ///
 /// What `calicoctl` would print.
 pub fn read_resources(text: &str) -> Result<Vec<Resource>, String> {
-    resources_of("-", text).map_err(|Failed(reason)| reason)
+    let inputs = resources_of(&[("-".to_owned(), text.to_owned())]).map_err(|Failed(reason)| reason)?;
+    Ok(inputs.into_iter().map(|input| input.resource).collect())
 }
 
 /// The texts of all files, in order of their paths.
 fn texts(path: &Path, reading: &Reading, world: &World<'_>) -> Result<Vec<(String, String)>, Failed> {
     if path == Path::new("-") {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let mut stdin = world.stdin.borrow_mut();
-        io::Read::read_to_string(&mut **stdin, &mut text).map_err(|error| unreadable(path, &error))?;
-        return Ok(vec![("-".to_owned(), text)]);
+        io::Read::read_to_end(&mut **stdin, &mut bytes).map_err(|error| unreadable(path, &error))?;
+        return Ok(vec![("-".to_owned(), decoded(path, bytes)?)]);
     }
     let mut files = Vec::new();
     if path.is_dir() {
@@ -59,8 +105,8 @@ fn texts(path: &Path, reading: &Reading, world: &World<'_>) -> Result<Vec<(Strin
     } else {
         files.push(path.to_owned())
     }
-    let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-        Ok(text) => Ok((file.display().to_string(), text)),
+    let read = |file: PathBuf| match std::fs::read(&file) {
+        Ok(bytes) => Ok((file.display().to_string(), decoded(&file, bytes)?)),
         Err(error) => Err(unreadable(&file, &error)),
     };
     files.into_iter().map(read).collect()
@@ -84,6 +130,15 @@ fn collect(folder: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
+/// A file's text; the error names the first line that is none.
+fn decoded(path: &Path, bytes: Vec<u8>) -> Result<String, Failed> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        Failed(format!("failed to execute command: {}: line {line} is not UTF-8", path.display()))
+    })
+}
+
 fn unreadable(path: &Path, error: &io::Error) -> Failed {
     // Rust's text with the number of the error taken off is Go's, but for its first letter.
     let text = error.to_string();
@@ -92,41 +147,45 @@ fn unreadable(path: &Path, error: &io::Error) -> Failed {
 }
 
 /// Takes a text apart into one JSON object per resource.
-fn documents(file: &str, text: &str) -> Result<Vec<Map<String, Value>>, String> {
+fn objects(file: &str, text: &str) -> Result<Vec<Object>, String> {
     let mut objects = Vec::new();
-    let whole = format!("\n{text}");
-    for (index, part) in whole.split("\n---").enumerate() {
-        let body = if index == 0 { part } else { part.split_once('\n').map_or("", |(_, body)| body) };
-        let value = parse(body).map_err(|reason| format!("{file}: {reason}"))?;
-        let items = match value {
+    for document in Document::split(file, text) {
+        let document = Rc::new(document);
+        let wrong = |path: &str, reason: String| format!("{reason} ({})", document.place(path));
+        let items = match document.parse()? {
             Value::Null => continue,
-            Value::Array(items) => items,
+            Value::Array(items) => paths("", items),
             Value::Object(mut object) => match listed_kind(&object) {
-                None => vec![Value::Object(object)],
+                None => vec![(String::new(), Value::Object(object))],
                 Some(kind) => {
                     let items = object.remove("items").unwrap_or_default();
                     let Value::Array(mut items) = items else {
-                        return Err(format!("{file}: items of a {kind}List must be a list"));
+                        return Err(wrong("items", format!("items of a {kind}List must be a list")));
                     };
                     for item in items.iter_mut().filter_map(Value::as_object_mut) {
                         item.entry("kind").or_insert_with(|| kind.clone().into());
                         item.entry("apiVersion").or_insert_with(|| API_VERSION.into());
                     }
-                    items
+                    paths("items", items)
                 }
             },
             other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-                return Err(format!("{file}: a document must be an object or a list of objects, not {other}"));
+                return Err(wrong("", format!("a document must be an object or a list of objects, not {other}")));
             }
         };
-        for item in items {
+        for (path, item) in items {
             let Value::Object(object) = item else {
-                return Err(format!("{file}: an item must be an object, not {item}"));
+                return Err(wrong(&path, format!("an item must be an object, not {item}")));
             };
-            objects.push(object);
+            objects.push((object, Origin { document: document.clone(), path, several: false }));
         }
     }
     Ok(objects)
+}
+
+/// A list's items with their paths.
+fn paths(list: &str, items: Vec<Value>) -> Vec<(String, Value)> {
+    items.into_iter().zip(0..).map(|(item, index)| (format!("{list}[{index}]"), item)).collect()
 }
 
 /// The kind of a list's items.
@@ -136,41 +195,43 @@ fn listed_kind(object: &Map<String, Value>) -> Option<String> {
 }
 
 /// Reads YAML, of which JSON is a part, as Go's YAML packages do.
+#[cfg(test)]
 pub(super) fn parse(text: &str) -> Result<Value, String> {
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    let options = serde_saphyr::options! {
-        legacy_octal_numbers: true,
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            max_events: MAX_EVENTS,
-            max_nodes: MAX_EVENTS,
-        },
-    };
-    let parsed: Result<Option<Value>, _> = serde_saphyr::from_str_with_options(text, options);
-    parsed.map(Option::unwrap_or_default).map_err(|error| error.to_string().trim_end().to_owned())
+    Document::whole("text", text).parse()
 }
 
-/// Makes a resource of an object; `several` adds the object's name where Calico's text has none.
-fn resource(object: Map<String, Value>, several: bool) -> Result<Resource, Failed> {
+/// Makes a resource of an object.
+///
+/// Where the texts are Calico's, the place is added to those that it helps: an unknown field always, others when there
+/// are several objects.
+fn resource(object: Map<String, Value>, origin: &Origin) -> Result<Resource, Failed> {
     let text = |object: &Map<String, Value>, field: &str| match object.get(field) {
         Some(Value::String(text)) => text.clone(),
         _ => String::new(),
     };
+    let failed = |reason: String| Failed(format!("failed to execute command: {reason}"));
     let (kind_name, version) = (text(&object, "kind"), text(&object, "apiVersion"));
     let metadata = object.get("metadata").and_then(|metadata| metadata.get("name"));
-    let name = metadata.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name = match metadata {
+        Some(Value::String(name)) => name.clone(),
+        // as a text is read where YAML made something else of it
+        Some(name @ (Value::Bool(_) | Value::Number(_))) => name.to_string(),
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => String::new(),
+    };
     if kind_name.is_empty() {
-        return Err(Failed(format!("failed to execute command: kind is not set in the document of {name:?}")));
+        let reason = format!("kind is not set in the document of {name:?} ({})", origin.place("kind"));
+        return Err(failed(reason));
     }
     let kind = Kind::by_name(&kind_name).filter(|_| version == API_VERSION).ok_or_else(|| {
-        Failed(format!("failed to execute command: unknown resource type ({kind_name}) and/or version ({version})"))
+        failed(origin.explain(format!("unknown resource type ({kind_name}) and/or version ({version})")))
     })?;
-    decode(kind, Value::Object(object)).map_err(|error| match error {
-        Unreadable::UnknownField(_) if several => Failed(format!("{error} ({kind_name} {name})")),
-        Unreadable::UnknownField(_) => Failed(error.to_string()),
-        Unreadable::Value { .. } => Failed(format!("failed to execute command: {kind_name} {name}: {error}")),
+    let object = Value::Object(object);
+    decode(kind, object).map_err(|error| match &error {
+        Unreadable::UnknownField { path, .. } => {
+            let object = if origin.several { format!("{kind_name} {name}, ") } else { String::new() };
+            Failed(format!("{error} ({object}{})", origin.place(path)))
+        }
+        Unreadable::Value { field, .. } => failed(format!("{kind_name} {name}: {error} ({})", origin.place(field))),
     })
 }
 
@@ -210,9 +271,9 @@ mod tests {
     fn documents_lists_and_sequences() {
         let text = "kind: A\n--- # comment\nkind: BList\nitems:\n- metadata: {name: x}\n- kind: B\n---\n---\n\
                     [{\"kind\": \"C\"}]\n";
-        let found = documents("f", text).expect("three documents");
+        let found = objects("f", text).expect("three documents");
         assert_eq!(
-            Value::from(found.into_iter().map(Value::Object).collect::<Vec<_>>()),
+            Value::from(found.into_iter().map(|(object, _)| Value::Object(object)).collect::<Vec<_>>()),
             json!([
                 {"kind": "A"},
                 {"kind": "B", "apiVersion": API_VERSION, "metadata": {"name": "x"}},
@@ -220,8 +281,45 @@ mod tests {
                 {"kind": "C"},
             ])
         );
-        assert_eq!(documents("f", "---\nkind: A\n").expect("one").len(), 1);
-        assert_eq!(documents("f", "\n# nothing\n").expect("none").len(), 0);
+        assert_eq!(objects("f", "---\nkind: A\n").expect("one").len(), 1);
+        assert_eq!(objects("f", "\n# nothing\n").expect("none").len(), 0);
+    }
+
+    #[test]
+    fn each_kind_of_mistake_has_the_files_line() {
+        const POOL: &str = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: a}\nspec:\n";
+        let told = |text: &str| read_resources(text).expect_err(text);
+        for (text, expect) in [
+            (
+                "  cidr: 10.0.0.0/8\n  blockSize: x\n",
+                "IPPool a: spec.blockSize: invalid type: string \"x\", expected u8 (-: line 6)",
+            ),
+            (
+                "  cidr: 10.0.0.0/8\n  # size\n  blocksize: 26\n",
+                "field in document is not recognized or is in the wrong location: blocksize (-: line 7)",
+            ),
+            ("  {cidr: 10.0.0.0/8,\n  }]\n", " at line 6, column 4"),
+        ] {
+            let error = told(&format!("{POOL}{text}"));
+            assert!(error.ends_with(expect), "{error}");
+        }
+        let second = "--- # b\napiVersion: projectcalico.org/v3\nkind: IPPoolList\nitems:\n- metadata: {name: b}\n- spec:\n    no: 1\n  metadata: {name: c}\n";
+        let error = told(&format!("# first\n---\n{POOL}  cidr: 10.0.0.0/8\n{second}"));
+        let expect =
+            "field in document is not recognized or is in the wrong location: no (IPPool c, -: line 14, document 2)";
+        assert_eq!(error, expect);
+        for (text, expect) in [
+            (
+                "kind: IPPool\n---\nkind: No\n",
+                "unknown resource type (IPPool) and/or version () (-: line 1, document 1)",
+            ),
+            ("\n[{metadata: {name: a}}]\n", "kind is not set in the document of \"a\" (-: line 2)"),
+            ("kind: List\nitems: 5\n", "items of a List must be a list (-: line 2)"),
+            ("- a: 1\n- 5\n", "an item must be an object, not 5 (-: line 2)"),
+            ("\n\nword\n", "a document must be an object or a list of objects, not \"word\" (-: line 3)"),
+        ] {
+            assert_eq!(told(text), format!("failed to execute command: {expect}"), "{text}");
+        }
     }
 
     #[test]

@@ -269,26 +269,98 @@ fn documents_that_are_no_resources() {
         ),
         (
             pool("p", "10.244.0.0/16").replace("name: p", "name: p\n  foo: 1"),
-            "field in document is not recognized or is in the wrong location: foo\n",
+            "field in document is not recognized or is in the wrong location: foo (-: line 5)\n",
         ),
         (
             "hello\n".to_owned(),
-            "failed to execute command: -: a document must be an object or a list of objects, not \"hello\"\n",
+            "failed to execute command: a document must be an object or a list of objects, not \"hello\" (-: line 1)\n",
         ),
-        ("metadata: {name: p}\n".to_owned(), "failed to execute command: kind is not set in the document of \"p\"\n"),
+        (
+            "metadata: {name: p}\n".to_owned(),
+            "failed to execute command: kind is not set in the document of \"p\" (-: line 1)\n",
+        ),
         (
             object("BGPPeer", "b", "{asNumber: '1.65536', peerIP: 1.2.3.4}"),
             "failed to execute command: BGPPeer b: spec.asNumber: invalid AS Number format (1.65536): a number up to \
-             4294967295, or two up to 65535 with a dot\n",
+             4294967295, or two up to 65535 with a dot (-: line 5)\n",
         ),
         (
             object("IPPool", "p", "{cidr: 10.0.0.0/16, blockSize: big}"),
-            "failed to execute command: IPPool p: spec.blockSize: invalid type: string \"big\", expected u8\n",
+            "failed to execute command: IPPool p: spec.blockSize: invalid type: string \"big\", expected u8 (-: line 5)\n",
         ),
     ] {
         shell.fails("create -f -", &input, expect);
     }
     assert!(shell.store.dump().is_empty(), "nothing may be written for a file that cannot be read");
+}
+
+/// Two thousand documents, of which number 1169 is `bad`.
+fn two_thousand(bad: &str) -> String {
+    let good = |number: usize| object("Tier", &format!("t{number}"), &format!("{{order: {number}}}"));
+    let documents = (1..=2000).map(|number| if number == 1169 { bad.to_owned() } else { good(number) });
+    documents.collect::<Vec<_>>().join("---\n")
+}
+
+#[test]
+fn a_mistake_among_many_documents_has_the_files_line() {
+    let shell = Shell::new();
+    // each document has five lines and a separator: number 1169 begins at line 7009
+    let head = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: bad}\n";
+    assert_eq!(object("Tier", "t", "{}").lines().count(), 5);
+    let before = 1168 * 6;
+    for (body, told, line) in [
+        ("spec:\n\tcidr: 10.0.0.0/8\n", "line LINE, column", 5),
+        (
+            "spec:\n  cidr: 10.0.0.0/8\n  blockSize: x\n",
+            "spec.blockSize: invalid type: string \"x\", expected u8 (-: line LINE, document 1169)",
+            6,
+        ),
+        ("spec:\n  cidr: 10.0.0.0/8\n  blockSiz: 26\n", "blockSiz (IPPool bad, -: line LINE, document 1169)", 6),
+        ("spec:\n  cidr: 10.0.0.0/8\n  blockSize: 40\n", "(-: line LINE, document 1169)", 1),
+    ] {
+        let (text, told) = (two_thousand(&format!("{head}{body}")), told.replace("LINE", &(before + line).to_string()));
+        let as_windows_has_it = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        for (command, text) in [("validate -f -", &text), ("apply -f -", &text), ("validate -f -", &as_windows_has_it)]
+        {
+            let output = shell.run(command, text);
+            assert_eq!(output.code, 1, "{command} {body:?}");
+            assert!(output.stderr.contains(&told), "{command} {body:?}: {}", output.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_a_folder_has_the_files_name_and_line() {
+    let shell = Shell::new();
+    shell.write("dir/a.yaml", &pool("p", "10.244.0.0/16"));
+    let list = "# pools\n\n{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [\n {\"apiVersion\": \"projectcalico.org/v3\",\n  \"kind\": \"IPPool\", \"metadata\": {\"name\": \"q\"},\n  \"spec\": {\"cidr\": \"10.245.0.0/16\",\n   \"BLOCK\": 26}}]}\n";
+    for (key, expect) in [
+        (
+            "block",
+            "field in document is not recognized or is in the wrong location: block (IPPool q, @/dir/b.json: line 7)\n",
+        ),
+        (
+            "natOutgoing",
+            "failed to execute command: IPPool q: spec.natOutgoing: invalid type: integer `26`, expected a boolean (@/dir/b.json: line 7)\n",
+        ),
+    ] {
+        shell.write("dir/b.json", &list.replace("BLOCK", key));
+        let folder = shell.folder.path().display().to_string();
+        shell.fails("create -f @/dir", "", &expect.replace('@', &folder));
+    }
+    std::fs::write(shell.folder.path().join("dir/b.json"), b"{\"a\":\n\n\xff}").expect("a file");
+    let output = shell.run("create -f @/dir", "");
+    assert!(output.stderr.ends_with("/dir/b.json: line 3 is not UTF-8\n"), "{}", output.stderr);
+    shell.write("dir/b.json", "a: 1\nb: 2\na: 3\n");
+    let output = shell.run("create -f @/dir", "");
+    assert!(
+        output.stderr.ends_with("/dir/b.json: duplicate mapping key: a at line 3, column 1\n"),
+        "{}",
+        output.stderr
+    );
+    shell.write("dir/b.json", &list.replace("BLOCK", "blockSize").replace("26", "33"));
+    let output = shell.run("validate -f @/dir", "");
+    assert!(output.stderr.contains("b.json: line 4)"), "{}", output.stderr);
 }
 
 #[test]

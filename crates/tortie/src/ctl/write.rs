@@ -1,8 +1,9 @@
 //! create, apply, replace, delete and validate.
 
 use super::args::{Cli, Create, Delete, Files};
+use super::input::{self, Input};
 use super::message::Tally;
-use super::{Failed, Output, World, input, manage};
+use super::{Failed, Output, World, manage};
 use crate::client::{Client, ClientError};
 use api::resource::Resource;
 
@@ -30,7 +31,7 @@ async fn write(
     skip_exists: bool,
 ) -> Result<Tally, Failed> {
     let resources = read(files, world)?;
-    let mut tally = Tally::of(resources.iter().map(Resource::kind));
+    let mut tally = Tally::of(resources.iter().map(|input| input.resource.kind()));
     if resources.is_empty() {
         return Ok(tally);
     }
@@ -40,8 +41,9 @@ async fn write(
     {
         return Err(error.into());
     }
-    for mut resource in resources {
+    for Input { mut resource, origin } in resources {
         let warnings = resource.warnings();
+        let as_given = resource.clone();
         let written = match manage::settle_namespace(&mut resource, &files.common) {
             Ok(()) => step(&client, resource).await.map(|_| ()),
             Err(error) => Err(error),
@@ -52,14 +54,23 @@ async fn write(
                 tally.warnings.extend(warnings);
             }
             Err(error) if error.exists() && skip_exists => tally.skipped += 1,
+            Err(error) if is_wrong_itself(as_given, files) => tally.errors.push(origin.explain(error)),
             Err(error) => tally.errors.push(error.to_string()),
         }
     }
     Ok(tally)
 }
 
+/// Whether an object is refused for what it is, whatever the cluster holds.
+fn is_wrong_itself(mut resource: Resource, files: &Files) -> bool {
+    manage::settle_namespace(&mut resource, &files.common).is_err() || {
+        resource.apply_defaults();
+        resource.validate().is_err()
+    }
+}
+
 /// The resources that the files hold; none only with `--skip-empty`.
-fn read(files: &Files, world: &World<'_>) -> Result<Vec<Resource>, Failed> {
+fn read(files: &Files, world: &World<'_>) -> Result<Vec<Input>, Failed> {
     match &files.filename {
         Some(path) => input::read(path, &files.reading, world),
         None => Err(Failed("no file is given".to_owned())),
@@ -68,8 +79,8 @@ fn read(files: &Files, world: &World<'_>) -> Result<Vec<Resource>, Failed> {
 
 pub(super) fn validate(args: &Files, world: &World<'_>) -> Result<Output, Failed> {
     let resources = read(args, world)?;
-    let mut tally = Tally::of(resources.iter().map(Resource::kind));
-    for mut resource in resources {
+    let mut tally = Tally::of(resources.iter().map(|input| input.resource.kind()));
+    for Input { mut resource, origin } in resources {
         let warnings = resource.warnings();
         let checked =
             manage::settle_namespace(&mut resource, &args.common).map_err(|error| error.to_string()).and_then(|()| {
@@ -81,7 +92,7 @@ pub(super) fn validate(args: &Files, world: &World<'_>) -> Result<Output, Failed
                 tally.done += 1;
                 tally.warnings.extend(warnings);
             }
-            Err(error) => tally.errors.push(error),
+            Err(error) => tally.errors.push(origin.explain(error)),
         }
     }
     tally.report("validate", "validated")
@@ -91,13 +102,13 @@ pub(super) async fn delete(cli: &Cli, args: &Delete, world: &World<'_>) -> Resul
     let mut targets = Vec::new();
     let mut refused = Vec::new();
     if let Some(path) = &args.filename {
-        for mut resource in input::read(path, &args.reading, world)? {
+        for Input { mut resource, origin } in input::read(path, &args.reading, world)? {
             match manage::settle_namespace(&mut resource, &args.common) {
                 Ok(()) => {
                     let metadata = resource.metadata();
                     targets.push((resource.kind(), metadata.namespace.clone(), metadata.name.clone()));
                 }
-                Err(error) => refused.push((resource.kind(), error.to_string())),
+                Err(error) => refused.push((resource.kind(), origin.explain(error))),
             }
         }
     } else {

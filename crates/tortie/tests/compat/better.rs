@@ -44,6 +44,7 @@ pub(crate) struct StreamRule {
 /// All rules about streams.
 pub(crate) const STREAM_RULES: &[StreamRule] = &[
     StreamRule { says: "an error goes to standard error", apply: error_stream },
+    StreamRule { says: "what is wrong in a file is told with its line", apply: places },
     StreamRule { says: "what is accepted and not acted on is said", apply: warnings },
     StreamRule { says: "what failed as a whole is no partial success", apply: nothing_done },
 ];
@@ -53,6 +54,14 @@ fn error_stream(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)
     let moved = Printed { stdout: String::new(), stderr: format!("{}{}", recorded.stderr, recorded.stdout) };
     let same = Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
     (!recorded.stdout.is_empty() && ours.stdout.is_empty()).then_some((moved, same))
+}
+
+/// `(FILE: line N)`, also with the object's kind and name before and the document's number after.
+fn places(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let place = Regex::new(r" \((\w+ [\w.-]*, )?\S+: line [0-9]+(, document [0-9]+)?\)").expect("a valid expression");
+    let stderr = place.replace_all(&ours.stderr, "").into_owned();
+    let same = Printed { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() };
+    (stderr != ours.stderr).then(|| (same, Printed { stdout: ours.stdout.clone(), stderr }))
 }
 
 /// Lines that warn of fields without effect.
