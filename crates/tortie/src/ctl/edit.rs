@@ -1,7 +1,8 @@
 //! patch and label: changes of one resource in place.
 
 use super::args::{Cli, Label, Patch};
-use super::{Failed, Output, World, input, manage};
+use super::input::{self, Document};
+use super::{Failed, Output, World, manage};
 use api::resource::Resource;
 use serde_json::Value;
 
@@ -12,6 +13,9 @@ pub(super) async fn patch(cli: &Cli, args: &Patch, world: &World<'_>) -> Result<
     let change: Value = serde_json::from_str(&args.patch).map_err(|error| {
         hit(format!("performing {} patch: invalid JSON document: {error}", patch_name(&args.patch_type)))
     })?;
+    if let Some((field, reason)) = input::changed(&Document::whole("patch", &args.patch), "", &change) {
+        return Err(hit(format!("{} {}: {field}: {reason}", kind.name(), args.name)));
+    }
     let client = world.client(cli, &args.common).await?;
     let present = client.get(kind, &namespace, &args.name).await.map_err(|error| hit(error.to_string()))?;
     let changed = changed(&present, change, &args.patch_type).map_err(hit)?;

@@ -5,8 +5,10 @@
 //! wrong is told with the file's line.
 
 mod document;
+mod exact;
 
-use document::Document;
+pub(super) use document::Document;
+pub(super) use exact::changed;
 
 use super::args::Reading;
 use super::{Failed, World};
@@ -226,6 +228,9 @@ fn resource(object: Map<String, Value>, origin: &Origin) -> Result<Resource, Fai
         failed(origin.explain(format!("unknown resource type ({kind_name}) and/or version ({version})")))
     })?;
     let object = Value::Object(object);
+    if let Some((field, reason)) = exact::changed(&origin.document, &origin.path, &object) {
+        return Err(failed(format!("{kind_name} {name}: {field}: {reason} ({})", origin.place(&field))));
+    }
     decode(kind, object).map_err(|error| match &error {
         Unreadable::UnknownField { path, .. } => {
             let object = if origin.several { format!("{kind_name} {name}, ") } else { String::new() };

@@ -364,6 +364,86 @@ fn a_mistake_in_a_folder_has_the_files_name_and_line() {
 }
 
 #[test]
+fn an_as_number_keeps_its_zeros() {
+    let shell = Shell::new();
+    let peer = |spec: &str| object("BGPPeer", "b", spec);
+    let node = |spec: &str| object("Node", "node1", spec);
+    for (input, expect) in [
+        (
+            peer("{peerIP: 1.2.3.4, asNumber: 1.10}"),
+            "BGPPeer b: spec.asNumber: 1.10 is read as 1.1: write it in quotes (-: line 5)",
+        ),
+        (
+            peer("{\"peerIP\": \"1.2.3.4\", \"asNumber\": 64512.10}"),
+            "BGPPeer b: spec.asNumber: 64512.10 is read as 64512.1: write it in quotes",
+        ),
+        (
+            peer("{peerIP: 1.2.3.4, asNumber: 1.5}"),
+            "BGPPeer b: spec.asNumber: invalid AS Number format (1.5): a number with a dot",
+        ),
+        (
+            peer("{peerIP: 1.2.3.4, asNumber: 1e3}"),
+            "BGPPeer b: spec.asNumber: 1e3 is read as 1000.0: write it in quotes",
+        ),
+        (
+            peer("{peerIP: 1.2.3.4, asNumber: 064512}"),
+            "BGPPeer b: spec.asNumber: 064512 is read as 26954: write it in decimal digits",
+        ),
+        (peer("{peerIP: 1.2.3.4, asNumber: yes}"), "BGPPeer b: spec.asNumber: invalid AS Number format (true)"),
+        (peer("{peerIP: 1.2.3.4, asNumber: 1:30}"), "BGPPeer b: spec.asNumber: invalid AS Number format (1:30)"),
+        (
+            peer("{peerIP: 1.2.3.4, asNumber: 1, localASNumber: 1.20}"),
+            "BGPPeer b: spec.localASNumber: 1.20 is read as 1.2",
+        ),
+        (
+            node("{bgp: {ipv4Address: 1.2.3.5/24, asNumber: 2.0}}"),
+            "Node node1: spec.bgp.asNumber: invalid AS Number format (2.0)",
+        ),
+        (
+            object("BGPConfiguration", "default", "{asNumber: 3.30}"),
+            "BGPConfiguration default: spec.asNumber: 3.30 is read as 3.3",
+        ),
+        (
+            pool("p", "10.0.0.0/8").replace("name: p", "name: p\n  labels: {version: 1.10}"),
+            "IPPool p: metadata.labels.version: 1.10 is read as 1.1",
+        ),
+    ] {
+        for command in ["create", "apply", "replace", "validate"] {
+            let output = shell.run(&format!("{command} -f -"), &input);
+            let told = output.stderr.strip_prefix("failed to execute command: ").unwrap_or_default();
+            assert!(told.starts_with(expect) && output.code == 1, "{command} {input}: {output:?}");
+        }
+    }
+    let stored = |spec: &str| {
+        shell.ok("apply -f -", &peer(spec), "Successfully applied 1 'BGPPeer' resource(s)\n");
+        shell.run("get bgppeer b -o custom-columns=ASN", "").stdout
+    };
+    assert!(stored("{peerIP: 1.2.3.4, asNumber: '1.10'}").contains("65546"));
+    assert!(stored("{\"peerIP\": \"1.2.3.4\", \"asNumber\": \"64512.10\"}").contains("4227858442"));
+    for (kind, patch, expect) in [
+        (
+            "merge",
+            r#"{"spec": {"asNumber": 1.10}}"#,
+            "hit error: BGPPeer b: spec.asNumber: 1.10 is read as 1.1: write it in quotes\n",
+        ),
+        (
+            "strategic",
+            r#"{"metadata": {"labels": {"v": 1.10}}}"#,
+            "hit error: BGPPeer b: metadata.labels.v: 1.10 is read as 1.1: write it in quotes\n",
+        ),
+        (
+            "json",
+            r#"[{"op": "replace", "path": "/spec/asNumber", "value": 64512.10}]"#,
+            "hit error: BGPPeer b: spec.asNumber: invalid AS Number format (64512.1): ",
+        ),
+    ] {
+        let output = shell.run(&format!("patch bgppeer b -t {kind} -p '{patch}'"), "");
+        assert!(output.stderr.starts_with(expect) && output.code == 1, "{output:?}");
+    }
+    assert!(shell.run("get bgppeer b -o custom-columns=ASN", "").stdout.contains("4227858442"));
+}
+
+#[test]
 fn files_and_folders() {
     let shell = Shell::new();
     shell.write("dir/in.yaml", &pool("p", "10.244.0.0/16"));

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ const MAX_EVENTS: usize = 50_000_000;
 
 /// One document of a file.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(in crate::ctl) struct Document {
     file: Rc<str>,
     /// Its place among the file's documents, from 1 on; none when it is the only one.
     number: Option<usize>,
@@ -29,8 +29,7 @@ pub(super) struct Document {
 
 impl Document {
     /// A text that is one document.
-    #[cfg(test)]
-    pub(super) fn whole(file: &str, text: &str) -> Document {
+    pub(in crate::ctl) fn whole(file: &str, text: &str) -> Document {
         Document { text: text.to_owned(), ..Document::empty(&file.into(), 0) }
     }
 
@@ -106,12 +105,20 @@ impl Document {
 
     /// `FILE: line N`, and the document's number where there are several; of the deepest part of the path that exists.
     pub(super) fn place(&self, path: &str) -> String {
-        let line = self.find(path).unwrap_or(1) + self.lines_before;
+        let line = self.find(path).map_or(1, |found| found.line) + self.lines_before;
         let number = self.number.map(|number| format!(", document {number}")).unwrap_or_default();
         format!("{}: line {line}{number}", self.file)
     }
 
-    fn find(&self, path: &str) -> Option<u64> {
+    /// A scalar as it is written.
+    pub(super) fn written(&self, path: &str) -> Option<&str> {
+        let start = usize::try_from(self.find(path)?.scalar?).ok()?;
+        let rest = self.text.get(start..)?;
+        // no plain scalar that is a number or a word of YAML's has a blank, or what ends it in a flow
+        Some(rest.split(|c: char| c.is_whitespace() || ",]}".contains(c)).next().unwrap_or_default())
+    }
+
+    fn find(&self, path: &str) -> Option<Found> {
         let root = self.content.get_or_init(|| read(&self.text).ok()).as_ref()?;
         Some(find(root, root.referenced.line(), path))
     }
@@ -154,16 +161,30 @@ enum Content {
     Map(Vec<(Spanned<String>, Spanned<Content>)>),
 }
 
-/// Follows a path such as `items[3].spec.cidr` or `items.3.spec.cidr`; returns the line of what is found of it.
-fn find(node: &Spanned<Content>, line: u64, path: &str) -> u64 {
+/// A place in a document.
+struct Found {
+    /// The document's line, from 1 on.
+    line: u64,
+    /// Where the value starts, in bytes, when it is a scalar at the very end of the path.
+    scalar: Option<u64>,
+}
+
+/// Follows a path such as `items[3].spec.cidr` or `items.3.spec.cidr`.
+fn find(node: &Spanned<Content>, line: u64, path: &str) -> Found {
     let path = path.trim_start_matches(['.', '?']);
+    let here = Found { line, scalar: None };
     match &node.value {
+        Content::Scalar => {
+            let offset = |location: Location| location.span().byte_offset();
+            Found { line, scalar: offset(node.referenced).filter(|_| path.is_empty()) }
+        }
+        _ if path.is_empty() => here,
         Content::List(items) => {
             let path = path.trim_start_matches('[');
             let (index, rest) = path.split_at(path.find(['.', ']']).unwrap_or(path.len()));
             match index.parse().ok().and_then(|index: usize| items.get(index)) {
                 Some(item) => find(item, item.referenced.line(), rest.trim_start_matches(']')),
-                None => line,
+                None => here,
             }
         }
         Content::Map(entries) => {
@@ -176,10 +197,9 @@ fn find(node: &Spanned<Content>, line: u64, path: &str) -> u64 {
             let found = entries.iter().filter_map(|(key, value)| Some((key, value, rest(&key.value)?)));
             match found.max_by_key(|(key, ..)| key.value.len()) {
                 Some((key, value, rest)) => find(value, key.referenced.line(), rest),
-                None => line,
+                None => here,
             }
         }
-        Content::Scalar => line,
     }
 }
 
@@ -307,6 +327,10 @@ mod tests {
             let expect = format!("f: line {line}, document 2");
             assert_eq!(document.place(path), expect, "{path}");
         }
+        assert_eq!(document.written("items[0].metadata.labels.a.b/c"), Some("0755"));
+        assert_eq!(document.written("items[0].spec.cidr"), Some("1.10"));
+        assert_eq!(document.written("items[1].spec.list[1].y"), Some("yes"));
+        assert_eq!(document.written("items[1].spec"), None);
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! Numbers that YAML and JSON change where a text is meant.
+//!
+//! A label `1.10` without quotes would be stored as 1.1, `0755` as 493, and AS `064512` as 26954. They are refused where
+//! a text or an AS number is read; a number that is read as it is written is as good as its text. Words stay what they
+//! are to Calico: `yes` is true.
+
+use super::document::Document;
+use serde_json::Value;
+
+/// Fields whose values are texts, whatever they look like.
+const TEXTS: [&str; 3] = ["name", "namespace", "node"];
+/// Fields with a text for each key.
+const MAPS: [&str; 3] = ["labels", "annotations", "labelsToApply"];
+/// Fields with AS numbers.
+const AS_NUMBERS: [&str; 2] = ["asNumber", "localASNumber"];
+
+/// Finds the first value that would be stored as something else than what is written; `at` is the object's path.
+///
+/// Returns its path in the object, and what is wrong.
+pub(in crate::ctl) fn changed(document: &Document, at: &str, object: &Value) -> Option<(String, String)> {
+    let mut candidates = Vec::new();
+    collect(object, "", &mut candidates);
+    candidates.into_iter().find_map(|(path, value, is_text)| {
+        let full = if at.is_empty() { path.clone() } else { format!("{at}.{path}") };
+        let (written, read) = (document.written(&full)?, value.to_string());
+        let advice = if is_text || value.is_f64() { "write it in quotes" } else { "write it in decimal digits" };
+        (written != read).then(|| (path, format!("{written} is read as {read}: {advice}")))
+    })
+}
+
+/// Finds the numbers where a text or an AS number is meant: path, value, and whether it is a text.
+fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<(String, &'a Value, bool)>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let is = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(key));
+                if value.is_number() && (is(&TEXTS) || is(&AS_NUMBERS)) {
+                    found.push((path, value, is(&TEXTS)));
+                } else if let (Value::Object(texts), true) = (value, is(&MAPS)) {
+                    let numbers = texts.iter().filter(|(_, value)| value.is_number());
+                    found.extend(numbers.map(|(key, value)| (format!("{path}.{key}"), value, true)));
+                } else {
+                    collect(value, &path, found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &format!("{path}[{index}]"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Option<String> {
+        let document = Document::whole("f", text);
+        let value = document.parse().expect("YAML");
+        changed(&document, "", &value).map(|(path, reason)| format!("{path}: {reason}"))
+    }
+
+    #[test]
+    fn what_would_be_changed_is_named() {
+        for (text, expect) in [
+            ("metadata: {labels: {v: 1.10}}", "metadata.labels.v: 1.10 is read as 1.1: write it in quotes"),
+            ("metadata: {labels: {v: 0755}}", "metadata.labels.v: 0755 is read as 493: write it in quotes"),
+            ("metadata: {annotations: {v: 1e3}}", "metadata.annotations.v: 1e3 is read as 1000.0: write it in quotes"),
+            ("{\"metadata\":{\"name\":1.00}}", "metadata.name: 1.00 is read as 1.0: write it in quotes"),
+            ("spec: {node: 0x10}", "spec.node: 0x10 is read as 16: write it in quotes"),
+            (
+                "spec: {bgp: {asNumber: 064512}}",
+                "spec.bgp.asNumber: 064512 is read as 26954: write it in decimal digits",
+            ),
+            ("spec: {localASNumber: 1.10}", "spec.localASNumber: 1.10 is read as 1.1: write it in quotes"),
+        ] {
+            assert!(of(text).is_some_and(|found| found.starts_with(expect)), "{text}: {:?}", of(text));
+        }
+    }
+
+    #[test]
+    fn many_numbers_are_looked_up_at_once() {
+        let list: String = (1..=20_000).map(|number| format!("- {{asNumber: {number}}}\n")).collect();
+        assert_eq!(of(&list), None);
+        assert_eq!(
+            of(&format!("{list}- {{asNumber: 010}}\n")).map(|found| found.starts_with("[20000].asNumber")),
+            Some(true)
+        );
+    }
+
+    #[test]
+    fn what_stays_as_it_is_is_no_mistake() {
+        for text in [
+            "metadata: {labels: {a: 1, b: 1.5, c: yes, d: \"1.10\", e: x, f: ~, g: -3}}",
+            "spec: {asNumber: 64512, localASNumber: \"1.10\", blockSize: 032, order: 1.50, disabled: yes}",
+            "metadata: {labels: {sexagesimal: 1:30, big: \"18446744073709551616\"}}",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+}
