@@ -286,6 +286,29 @@ fn ipv6_peers_are_named_as_left_out() {
 }
 
 #[test]
+fn a_peer_whose_filters_do_not_act_is_held_down() {
+    let spec = json!({"peerSelector": "rack == 'a'", "filters": ["in-only", "no-default"]});
+    let state = with(
+        nodes(json!({})),
+        [
+            labelled("n4", "10.192.0.4", json!({"rack": "a"}), json!({})),
+            peer("to-rack", spec),
+            peer("router", json!({"peerIP": "10.192.0.9", "asNumber": 64533, "filters": ["f"]})),
+            peer("open", json!({"peerIP": "10.192.0.10", "asNumber": 64533, "filters": []})),
+        ],
+    );
+    let output = output(&state);
+    let peers = output.peering.expect("a node").peers;
+    let held = |address: &str| peers[&address.parse().expect("a socket")].held_down.as_deref();
+    let why = "bgppeer to-rack: filters in-only, no-default are not applied yet, so there is no session";
+    assert_eq!(held("10.192.0.4:179"), Some(why));
+    let other = "bgppeer router: filters f are not applied yet, so there is no session";
+    assert_eq!(held("10.192.0.9:179"), Some(other));
+    assert_eq!(held("10.192.0.10:179"), None);
+    assert_eq!(output.problems, [other, why]);
+}
+
+#[test]
 fn what_is_announced_and_what_is_passed_on() {
     let net = |text: &str| text.parse::<ipnet::Ipv4Net>().expect("a prefix");
     let mut state = with(

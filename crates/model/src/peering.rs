@@ -70,6 +70,8 @@ pub struct Peer {
     pub ttl_security: Option<u8>,
     /// Where its TCP-MD5 password is.
     pub password: Option<SecretKey>,
+    /// Why there must be no session with it, one line: something that protects this node from it does not act.
+    pub held_down: Option<String>,
 }
 
 impl Peer {
@@ -88,6 +90,7 @@ impl Peer {
             restart_time: None,
             ttl_security: None,
             password: None,
+            held_down: None,
         }
     }
 }

@@ -150,7 +150,13 @@ impl Reading<'_> {
         peer.restart_time = time(&spec.max_restart_time, "maxRestartTime");
         peer.keepalive_time = time(&spec.keepalive_time, "keepaliveTime");
         if !spec.filters.is_empty() {
-            self.problems.push(format!("bgppeer {name}: filters are not applied yet"));
+            // without them it could say and hear what they forbid
+            let filters = spec.filters.join(", ");
+            let why = format!("bgppeer {name}: filters {filters} are not applied yet, so there is no session");
+            if !self.problems.contains(&why) {
+                self.problems.push(why.clone());
+            }
+            peer.held_down = Some(why);
         }
         self.found.peers.insert(socket, peer);
     }

@@ -80,6 +80,7 @@ impl Local {
             restart_time,
             ttl_security,
             password,
+            held_down,
         } = peer;
         let kind = match source {
             PeerSource::Mesh => PeerKind::Mesh,
@@ -105,7 +106,7 @@ impl Local {
             allowed_local_as: *allowed_local_as,
             password,
             ttl_security: *ttl_security,
-            obstacle,
+            obstacle: held_down.clone().or(obstacle),
             ..PeerConfig::new(*remote_as, kind)
         }
     }

@@ -143,6 +143,13 @@ impl Cluster {
         self.ctl(&["apply", "-f", "-"], document);
     }
 
+    /// Stores an object as it is, as another program may that knows more than calicoctl here does.
+    pub(crate) fn put(&self, path: &str, document: &str) {
+        let endpoint = self.endpoint();
+        let path = format!("/calico/resources/v3/projectcalico.org/{path}");
+        command("etcdctl", &["--endpoints", &endpoint, "put", &path, document]);
+    }
+
     /// Changes an object.
     pub(crate) fn patch(&self, kind: &str, name: &str, patch: &str) {
         self.ctl(&["patch", kind, name, "-p", patch], "");
