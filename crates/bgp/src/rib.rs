@@ -9,7 +9,7 @@ mod export;
 mod loc;
 
 pub(crate) use adj_in::AdjRibIn;
-pub(crate) use adj_out::AdjRibOut;
+pub(crate) use adj_out::{AdjRibOut, Flushed};
 pub(crate) use decision::{Candidate, Source};
 pub(crate) use export::{Target, export};
 pub(crate) use loc::{Best, LocRib};

@@ -387,7 +387,7 @@ impl Speaker {
         let own = self.originated.as_ref().unwrap_or(&no_routes);
         let known = Known { config: &self.config, own, loc_rib: &self.loc_rib };
         for peer in self.peers.values_mut() {
-            for update in peer.updates(known, &changed, end_of_rib) {
+            for update in peer.updates(known, &changed, end_of_rib, &mut self.events) {
                 peer.session.send(&Message::Update(update), now, &mut self.outbox);
             }
         }

@@ -3,17 +3,17 @@
 use super::{Event, Retention};
 use crate::config::Config;
 use crate::fsm::State;
-use crate::rib::{AdjRibIn, AdjRibOut, Best, Candidate, LocRib, Source, Target, export};
+use crate::rib::{AdjRibIn, AdjRibOut, Best, Candidate, Flushed, LocRib, Source, Target, export};
 use crate::session::{Local, Loss, Negotiated, Session, Signal};
 use crate::status::{PeerStatus, Trouble};
 use crate::timer::Timer;
-use crate::wire::PeerType;
 use crate::wire::attribute::Attributes;
 use crate::wire::capability::{Forwarding, Restarting};
 use crate::wire::nlri::Family;
 use crate::wire::update::{MpReach, Reachability, Update, UpdateError};
+use crate::wire::{MAX_MESSAGE, PeerType};
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -313,8 +313,14 @@ impl Peer {
     }
 
     /// Lists the UPDATEs that bring the peer up to date with the Loc-RIB; `changed` are the prefixes decided
-    /// anew.
-    pub(super) fn updates(&mut self, known: Known<'_>, changed: &[Ipv4Net], end_of_rib: EndOfRib) -> Vec<Update> {
+    /// anew. Those that no message can hold are told to `events`.
+    pub(super) fn updates(
+        &mut self,
+        known: Known<'_>,
+        changed: &[Ipv4Net],
+        end_of_rib: EndOfRib,
+        events: &mut VecDeque<Event>,
+    ) -> Vec<Update> {
         let local = self.session.local;
         let local_address = self.local_address().unwrap_or(local.router_id);
         let Some(up) = self.up.as_mut().filter(|up| up.negotiated.ipv4_unicast) else { return Vec::new() };
@@ -337,7 +343,16 @@ impl Peer {
         if std::mem::take(&mut up.refresh) {
             up.adj_out.refresh();
         }
-        let mut updates = up.adj_out.flush(up.negotiated.context);
+        let Flushed { mut updates, left_out } = up.adj_out.flush(up.negotiated.context);
+        if let Some(first) = left_out.first() {
+            let others = match left_out.len() {
+                1 => String::new(),
+                count => format!(" and {} others", count - 1),
+            };
+            let text =
+                format!("not told of {first}{others}: a message of {MAX_MESSAGE} octets cannot hold the attributes");
+            events.push_back(Event::Warning { peer: self.address, text });
+        }
         let ends = match end_of_rib {
             EndOfRib::Ready => true,
             EndOfRib::InternalOnly => self.peer_type == PeerType::Internal,
