@@ -233,6 +233,15 @@ impl Session {
         self.timers.stop(timer);
     }
 
+    /// Something waits to be read on a connection: until it has been, nobody knows whether the peer is silent.
+    pub(crate) fn unread(&mut self, conn: ConnId, now: Instant) {
+        if let Some(direction) = self.direction(conn) {
+            for timer in [Timer::Hold(direction), Timer::Restart, Timer::Stale] {
+                self.timers.put_off(timer, now + timer::UNREAD);
+            }
+        }
+    }
+
     /// Our connection stands.
     pub(crate) fn connected(&mut self, conn: ConnId, local: IpAddr, now: Instant, out: &mut Outbox) {
         if let Some(direction) = self.direction(conn) {

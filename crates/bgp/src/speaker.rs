@@ -14,7 +14,7 @@ use crate::config::{Config, HIGHEST_LOCAL_PREF};
 use crate::fsm::State;
 use crate::rib::{Best, LocRib};
 use crate::status::{PeerStatus, Trouble};
-use crate::timer::{Timer, Timers};
+use crate::timer::{self, Timer, Timers};
 use crate::wire::Message;
 use crate::wire::capability::Restarting;
 use crate::wire::notification::Reason;
@@ -81,6 +81,12 @@ pub enum Input {
         conn: ConnId,
         /// One line, such as `connection reset by peer`.
         reason: String,
+    },
+    /// Octets wait in a connection's socket, or its end does: its peer is not judged for silence before they came, or
+    /// half a second has passed. To be told before every [`Input::Timeout`].
+    Unread {
+        /// Where.
+        conn: ConnId,
     },
     /// The time [`Speaker::poll_timeout`] named has come. Early and late calls are harmless.
     Timeout,
@@ -214,6 +220,12 @@ impl Speaker {
                 if let Some(peer) = self.outbox.owner(conn).and_then(|owner| self.peers.get_mut(&owner)) {
                     peer.session.received(conn, &bytes, now, &mut self.outbox);
                     peer.attend(&mut self.retention, now, &mut changes);
+                }
+            }
+            Input::Unread { conn } => {
+                if let Some(peer) = self.outbox.owner(conn).and_then(|owner| self.peers.get_mut(&owner)) {
+                    peer.session.unread(conn, now);
+                    self.timers.put_off(Timer::Retention, now + timer::UNREAD);
                 }
             }
             Input::ConnectFailed { conn, reason } | Input::Closed { conn, reason } => {

@@ -79,6 +79,9 @@ pub(crate) const ERROR_WAIT: (Duration, Duration) = (Duration::from_secs(5), Dur
 /// After this long without an error the wait begins again at its least.
 pub(crate) const ERROR_FORGET: Duration = Duration::from_secs(300);
 
+/// How long a peer is not judged for its silence while something of it waits to be read.
+pub(crate) const UNREAD: Duration = Duration::from_millis(500);
+
 /// The running timers.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(BTreeMap<Timer, Instant>);
@@ -90,6 +93,13 @@ impl Timers {
 
     pub(crate) fn stop(&mut self, timer: Timer) {
         self.0.remove(&timer);
+    }
+
+    /// Lets a timer that runs not expire before a time.
+    pub(crate) fn put_off(&mut self, timer: Timer, until: Instant) {
+        if let Some(due) = self.0.get_mut(&timer) {
+            *due = until.max(*due);
+        }
     }
 
     pub(crate) fn runs(&self, timer: Timer) -> bool {

@@ -407,3 +407,41 @@ fn timeouts_say_why() {
     script.input(Input::Timeout);
     assert!(script.heard.contains(&notification(Reason::HOLD_TIMER_EXPIRED)));
 }
+
+#[test]
+fn a_peer_is_not_judged_before_what_it_said_is_read() {
+    let mut script = Script::established(64512);
+    script.announce("172.16.2.0/24", Attributes::local(v4(PEER)));
+    let start = script.now;
+    // the agent stood still for longer than the hold time of 90 s; the socket has something
+    script.now = start + Duration::from_secs(91);
+    script.input(Input::Unread { conn: script.conn });
+    script.input(Input::Timeout);
+    assert_eq!(script.state(), State::Established);
+    assert_eq!(script.learned("172.16.2.0/24"), Some(v4(PEER)));
+    let (due, why) = script.speaker.poll_timeout().expect("it is judged later");
+    assert!(due > script.now && due <= script.now + Duration::from_secs(1), "{:?} {why}", due - script.now);
+    // it was a KEEPALIVE
+    script.say(&Message::Keepalive);
+    script.now += Duration::from_secs(89);
+    script.input(Input::Timeout);
+    assert_eq!(script.state(), State::Established);
+    // one that has said nothing is gone
+    script.now += Duration::from_secs(2);
+    script.input(Input::Timeout);
+    assert_ne!(script.state(), State::Established);
+}
+
+#[test]
+fn what_is_unread_puts_off_nothing_that_is_not_due_and_no_other_peers_end() {
+    let mut script = Script::established(64512);
+    let due = |script: &Script| script.speaker.poll_timeout().map(|(due, _)| due);
+    let before = due(&script);
+    script.input(Input::Unread { conn: script.conn });
+    script.input(Input::Unread { conn: ConnId::Incoming(77) });
+    assert_eq!(due(&script), before);
+    script.now += Duration::from_secs(91);
+    script.input(Input::Unread { conn: ConnId::Incoming(77) });
+    script.input(Input::Timeout);
+    assert_ne!(script.state(), State::Established);
+}

@@ -153,7 +153,7 @@ impl Shell {
                 () = sleep => {
                     self.listen_again();
                     self.refresh_secrets();
-                    self.handle(Input::Timeout);
+                    self.expire();
                 }
             }
         }
@@ -161,6 +161,18 @@ impl Shell {
 
     fn handle(&mut self, input: Input) {
         self.speaker.handle(input, Instant::now());
+    }
+
+    /// Lets timers run out; an agent that stood still first hears what came meanwhile.
+    fn expire(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.on_io(event);
+        }
+        let unread = self.connections.iter().filter(|(_, connection)| connection.has_unread()).map(|(conn, _)| *conn);
+        for conn in unread.collect::<Vec<_>>() {
+            self.handle(Input::Unread { conn });
+        }
+        self.handle(Input::Timeout);
     }
 
     fn status(&self) -> Vec<Known> {

@@ -6,8 +6,11 @@
 use super::bgp_io::Io;
 use super::bgp_socket::{probe, words};
 use bgp::ConnId;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,6 +39,10 @@ pub(super) struct Connection {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
     /// How many octets wait.
     waiting: Arc<AtomicUsize>,
+    /// The socket once more, to look into.
+    socket: Option<OwnedFd>,
+    /// Whether the reader holds something that nobody has taken yet.
+    held: Arc<AtomicBool>,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
@@ -45,6 +52,9 @@ impl Connection {
     pub(super) fn start(conn: ConnId, stream: TcpStream, io: mpsc::Sender<Io>) -> Connection {
         let _ = stream.set_nodelay(true);
         let _ = probe(&stream);
+        let socket = stream.as_fd().try_clone_to_owned().ok();
+        let held = Arc::new(AtomicBool::new(false));
+        let holds = Arc::clone(&held);
         let (mut incoming, mut sending) = stream.into_split();
         let (outgoing, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -55,13 +65,16 @@ impl Connection {
                 match incoming.read(&mut buffer).await {
                     Ok(0) => break CLOSED.to_owned(),
                     Ok(count) => {
+                        holds.store(true, Ordering::Relaxed);
                         if io.send(Io::Received(conn, buffer[..count].to_vec())).await.is_err() {
                             return;
                         }
+                        holds.store(false, Ordering::Relaxed);
                     }
                     Err(error) => break words(&error),
                 }
             };
+            holds.store(true, Ordering::Relaxed);
             let _ = io.send(Io::Closed(conn, reason)).await;
         });
         let writer = tokio::spawn(async move {
@@ -73,7 +86,14 @@ impl Connection {
             }
             let _ = sending.shutdown().await;
         });
-        Connection { outgoing, waiting, reader, writer }
+        Connection { outgoing, waiting, socket, held, reader, writer }
+    }
+
+    /// Tells whether something of the peer, be it the end, has come and is not on its way to the speaker yet.
+    pub(super) fn has_unread(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let nothing = |socket: &OwnedFd| recv(socket.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN);
+        self.held.load(Ordering::Relaxed) || self.socket.as_ref().is_some_and(|socket| !nothing(socket))
     }
 
     /// Queues a message. A connection that broke is no news here: the reader says why.
@@ -162,6 +182,22 @@ mod tests {
                 }
             }
             assert_eq!(received, 300_000);
+        });
+    }
+
+    #[test]
+    fn what_has_come_and_was_not_read_is_seen() {
+        run(async {
+            let (connection, mut peer, mut events) = connection().await;
+            assert!(!connection.has_unread());
+            peer.write_all(b"word").await.expect("sent");
+            // the reader has had no turn since: on loopback the octets are there at once
+            assert!(connection.has_unread());
+            assert!(matches!(events.recv().await, Some(Io::Received(CONN, bytes)) if bytes == b"word"));
+            assert!(!connection.has_unread());
+            drop(peer);
+            assert!(connection.has_unread(), "the end is to be read, too");
+            assert!(matches!(events.recv().await, Some(Io::Closed(CONN, _))));
         });
     }
 
