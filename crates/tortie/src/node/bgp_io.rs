@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Pause before a port that could not be had is tried again.
@@ -28,13 +28,8 @@ const SECRETS_REFRESH: Duration = Duration::from_secs(5);
 /// How much of what sockets bring is taken before anybody is told what follows from it.
 const BATCH: usize = 32;
 
-/// What the agent tells the speaker's task.
-pub(crate) enum Command {
-    /// Peers and announcements; none while the node is not registered.
-    Configure(Option<Peering>),
-    /// Asks for the peers' states.
-    Status(oneshot::Sender<Vec<Known>>),
-}
+/// Asks for the peers' states.
+pub(crate) type Question = oneshot::Sender<Vec<Known>>;
 
 /// A peer's state, with what was configured.
 pub(crate) struct Known {
@@ -122,9 +117,15 @@ impl Shell {
         }
     }
 
-    /// Runs until `commands` ends; then the sessions close without a word, so that peers keep our routes.
-    pub(crate) async fn run(mut self, first: Peering, mut commands: mpsc::UnboundedReceiver<Command>) {
-        self.configure(Some(first));
+    /// Follows what is `wanted`, the newest of it, until that ends; then the sessions close without a word, so that peers
+    /// keep our routes. Nothing is wanted while the node is not registered.
+    pub(crate) async fn run(
+        mut self,
+        mut wanted: watch::Receiver<Option<Peering>>,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
+        let first = wanted.borrow_and_update().clone();
+        self.configure(first);
         loop {
             self.drain();
             let retry = self.listening.as_ref().filter(|listening| listening.open.is_none()).map(|l| l.retry_at);
@@ -137,11 +138,14 @@ impl Shell {
                 }
             };
             tokio::select! {
-                command = commands.recv() => match command {
-                    None => return,
-                    Some(Command::Configure(peering)) => self.configure(peering),
-                    Some(Command::Status(answer)) => drop(answer.send(self.status())),
-                },
+                changed = wanted.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let peering = wanted.borrow_and_update().clone();
+                    self.configure(peering);
+                }
+                Some(question) = questions.recv() => drop(question.send(self.status())),
                 event = self.events.recv() => {
                     let event = event.expect("the shell holds a sender of this channel itself");
                     self.on_io(event);
@@ -416,5 +420,63 @@ async fn accept(accepting: TcpListener, port: u16, io: mpsc::Sender<Io>) {
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bgp_config::RouterId;
+    use super::*;
+    use model::Asn;
+    use std::sync::Mutex;
+
+    /// Nobody to talk to, and a gateway towards 10.9.HIGH.LOW of a number.
+    fn peering(number: u16) -> Peering {
+        let [high, low] = number.to_be_bytes();
+        Peering {
+            local_as: Asn(64512),
+            address: Ipv4Addr::LOCALHOST,
+            listen_port: 0,
+            listen: Listen::NodeAddress,
+            cluster_id: None,
+            metric: 1024,
+            peers: BTreeMap::new(),
+            gateways: BTreeMap::from([(Ipv4Addr::new(10, 9, high, low), Ipv4Addr::new(10, 0, 0, 1))]),
+            originate: BTreeSet::new(),
+            pools: BTreeSet::new(),
+            withheld: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn of_many_configurations_the_newest_counts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let local = Local { router_id: RouterId::Address, secrets: "/nonexistent".into() };
+            let told: Arc<Mutex<Vec<Arc<Learned>>>> = Arc::default();
+            let teller = Arc::clone(&told);
+            let learned = Box::new(move |routes| teller.lock().expect("no panic").push(routes));
+            let shell = Shell::new(local, &peering(0), Arc::default(), learned);
+            let (wanted, receiver) = watch::channel(Some(peering(0)));
+            let (ask, questions) = mpsc::channel(1);
+            let running = tokio::spawn(shell.run(receiver, questions));
+            let answered = async || {
+                let (answer, status) = oneshot::channel();
+                ask.send(answer).await.expect("it runs");
+                status.await.expect("it answers")
+            };
+            assert!(answered().await.is_empty());
+            // the shell has no turn while these come
+            for number in 1..=1000 {
+                wanted.send_replace(Some(peering(number)));
+            }
+            let newest = Ipv4Net::from(Ipv4Addr::new(10, 9, 3, 232));
+            while !told.lock().expect("no panic").last().is_some_and(|routes| routes.contains_key(&newest)) {
+                answered().await;
+            }
+            assert!(told.lock().expect("no panic").len() <= 4, "{} were told", told.lock().expect("no panic").len());
+            drop(wanted);
+            running.await.expect("it ends");
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! Those who follow the graph: the dataplane's thread, and the speaker's task once the node has an address.
 
 use super::bgp_config::Local;
-use super::bgp_io::{self, Command};
+use super::bgp_io;
 use super::metrics::DataplaneSeries;
 use super::{bird_socket, sessions};
 use crate::paths::CONTROL_SOCKET;
@@ -90,7 +90,8 @@ struct Speaker {
     local: Option<Local>,
     dataplane: dataplane::Sender,
     kernel: watch::Receiver<Status>,
-    task: Option<mpsc::UnboundedSender<Command>>,
+    /// What the task is to do, once there is one.
+    task: Option<watch::Sender<Option<Peering>>>,
 }
 
 impl Speaker {
@@ -101,13 +102,13 @@ impl Speaker {
     fn configure(&mut self, peering: Option<Peering>, pools: &BTreeSet<Ipv4Net>) {
         let Some(local) = &self.local else { return };
         match (&self.task, peering) {
-            (Some(task), peering) => drop(task.send(Command::Configure(peering))),
+            (Some(task), peering) => drop(task.send_replace(peering)),
             (None, None) => {}
             (None, Some(first)) => self.task = Some(self.start(local.clone(), first, pools)),
         }
     }
 
-    fn start(&self, local: Local, first: Peering, pools: &BTreeSet<Ipv4Net>) -> mpsc::UnboundedSender<Command> {
+    fn start(&self, local: Local, first: Peering, pools: &BTreeSet<Ipv4Net>) -> watch::Sender<Option<Peering>> {
         let retained = dataplane::read_retained(pools).unwrap_or_else(|error| {
             tracing::warn!("cannot read the routes that an earlier agent left: {error}");
             Learned::new()
@@ -118,9 +119,11 @@ impl Speaker {
         dataplane.send(Input::Learned(Arc::clone(&retained)));
         let learned = move |routes| dataplane.send(Input::Learned(routes));
         let shell = bgp_io::Shell::new(local, &first, retained, Box::new(learned));
-        let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(shell.run(first, receiver));
-        let (asking, kernel) = (commands.clone(), self.kernel.clone());
+        let (wanted, receiver) = watch::channel(Some(first));
+        // the control socket has one client at a time
+        let (asking, questions) = mpsc::channel(1);
+        tokio::spawn(shell.run(receiver, questions));
+        let kernel = self.kernel.clone();
         tokio::task::spawn_local(async move {
             let path = Path::new(CONTROL_SOCKET);
             let rows = async || sessions::peers(&asking).await;
@@ -129,6 +132,6 @@ impl Speaker {
                 tracing::error!("{}: {error}", path.display());
             }
         });
-        commands
+        wanted
     }
 }

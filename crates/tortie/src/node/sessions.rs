@@ -1,6 +1,6 @@
 //! The speaker's peers as an operator sees them: rows of BIRD's protocol table, and what `ctl bgp peers` shows.
 
-use super::bgp_io::{Command, Known};
+use super::bgp_io::{Known, Question};
 use super::bird_socket::Row;
 use super::connection::CLOSED;
 use bgp::wire::notification::Reason;
@@ -32,9 +32,9 @@ pub(crate) struct Peer {
 }
 
 /// Asks the speaker; nothing when it is gone.
-pub(crate) async fn peers(speaker: &mpsc::UnboundedSender<Command>) -> Vec<(Row, Peer)> {
+pub(crate) async fn peers(speaker: &mpsc::Sender<Question>) -> Vec<(Row, Peer)> {
     let (answer, status) = oneshot::channel();
-    if speaker.send(Command::Status(answer)).is_err() {
+    if speaker.send(answer).await.is_err() {
         return Vec::new();
     }
     let now = (Instant::now(), jiff::Zoned::now());
