@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod bpf;
+mod children;
 pub mod cleanup;
 pub mod delta;
 pub mod ipip;
@@ -26,6 +27,7 @@ pub mod sysctl;
 pub mod tunnel;
 
 pub use apply::{BgpDaemon, Config, Dataplane, Failure, Outcome, read_retained};
+pub use children::give_children_open_files;
 pub use ipip::{TunnelChoice, TunnelForm, TunnelStatus};
 pub use mailbox::{Input, Mailbox, Sender, mailbox};
 pub use run::{Status, run};

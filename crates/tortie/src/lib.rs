@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod lab;
 pub mod logging;
 pub mod node;
+mod open_files;
 mod options;
 mod paths;
 pub mod store;

@@ -64,6 +64,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         Err(status) => return status,
     };
     crate::logging::init(&options.log_level);
+    crate::open_files::raise();
     // every file is made with its mode; this is for what a library may make
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     match serve(options) {

@@ -3,6 +3,7 @@
 //! A child inherits the network namespace of the calling thread.
 
 use super::RulesError;
+use crate::children;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
@@ -17,14 +18,11 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
             RulesError::Run { program, source }
         }
     };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    children::limit(&mut command);
+    let mut child = command.spawn().map_err(failed)?;
     let mut stdin = child.stdin.take().expect("standard input was asked for as a pipe");
     match stdin.write_all(input.as_bytes()) {
         // The child stopped reading: its status and words say why.

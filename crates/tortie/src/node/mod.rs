@@ -61,6 +61,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         Err(status) => return status,
     };
     crate::logging::init(&options.log_level);
+    crate::open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.context("start the runtime").and_then(|runtime| {
         let tasks = tokio::task::LocalSet::new();

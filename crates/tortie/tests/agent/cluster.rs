@@ -70,6 +70,11 @@ impl Cluster {
         eventually(SOON, || std::os::unix::net::UnixStream::connect(&socket).map(drop));
     }
 
+    /// The store's process.
+    pub(crate) fn store_id(&self) -> u32 {
+        self.store.as_ref().expect("a store was started").id()
+    }
+
     /// What the store has logged.
     pub(crate) fn store_log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("store.log")).unwrap_or_default()

@@ -19,6 +19,7 @@ mod datastore;
 mod heal;
 mod host;
 mod mesh;
+mod open_files;
 mod password;
 mod peers;
 mod reflector;
