@@ -4,8 +4,8 @@
 //! is one member without raft: a write is answered when it is on the disk. Not served: TLS, users, snapshots and the
 //! HTTP endpoints.
 //!
-//! One thread writes (module `writer`); reads use the latest committed snapshot on the connection's own task; each watch
-//! stream is a task that follows the commits (module `watch`).
+//! One thread carries out what changes something (modules `writer` and `write`); reads use the latest committed snapshot
+//! on the connection's own task; each watch stream is a task that follows the commits (module `watch`).
 
 mod authority;
 mod lease;
@@ -13,11 +13,13 @@ mod listen;
 mod mvcc;
 #[cfg(test)]
 mod power_cut;
+mod quota;
 mod refusal;
 mod service;
 mod shared;
 mod timers;
 mod watch;
+mod write;
 mod writer;
 
 use std::{
@@ -46,6 +48,7 @@ use crate::{
     lease::Lessor,
     listen::Listener,
     mvcc::storage::Storage,
+    quota::Quota,
     shared::{Origin, Shared},
     writer::Writer,
 };
@@ -71,8 +74,8 @@ pub struct Config {
     /// Which history is dropped by itself. `--auto-compaction-mode` and `--auto-compaction-retention`, default the last
     /// 10,000 revisions are kept.
     pub auto_compaction: AutoCompaction,
-    /// Size of the database file, in bytes, from which on writes that add data are refused; zero is no limit.
-    /// `--quota-backend-bytes`, default 2 GiB, which is etcd's.
+    /// How much of the database may be in use, in bytes, before writes that add data are refused and the alarm NOSPACE is
+    /// raised; zero is no limit. The file may be twice as long. `--quota-backend-bytes`, default 2 GiB, which is etcd's.
     pub quota_backend_bytes: u64,
 }
 
@@ -162,7 +165,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
 
     let (to_writer, commands) = mpsc::channel();
     let shared = Arc::new(Shared::new(origin(&config, &storage).map_err(&failed)?, to_writer));
-    let quota = Some(config.quota_backend_bytes).filter(|quota| *quota > 0);
+    let quota = Some(config.quota_backend_bytes).filter(|quota| *quota > 0).map(Quota::new);
     let mut writer = start_writer(Writer::new(storage, shared.clone(), commands, quota))?;
     let timers = [
         tokio::spawn(timers::expire_leases(shared.clone())),
@@ -202,6 +205,7 @@ fn origin(config: &Config, storage: &Storage) -> Result<Origin, Fault> {
         lessor.insert(id, seconds, Instant::now());
     }
     let urls = &config.advertise_client_urls;
+    let snapshot = storage.snapshot()?;
     Ok(Origin {
         identity: storage.identity,
         file: storage.file.clone(),
@@ -211,7 +215,8 @@ fn origin(config: &Config, storage: &Storage) -> Result<Origin, Fault> {
         } else {
             urls.clone()
         },
-        snapshot: storage.snapshot()?,
+        quota_alarm: snapshot.no_space()?,
+        snapshot,
         lessor,
     })
 }

@@ -116,6 +116,7 @@ fn write_all(storage: Storage, acknowledged: &Arc<Vec<AtomicU64>>) {
         file: PathBuf::new(),
         name: String::new(),
         advertise_client_urls: Vec::new(),
+        quota_alarm: false,
         snapshot,
         lessor: Lessor::default(),
     };

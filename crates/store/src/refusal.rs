@@ -30,6 +30,14 @@ pub(crate) enum Refusal {
     NoSpace,
     #[error("etcdserver: no space: the disk of the data directory is full")]
     DiskFull,
+    #[error("etcdserver: alarm NOSPACE: the quota of the store is used up: delete, compact, then disarm the alarm")]
+    QuotaAlarm,
+    #[error("etcdserver: alarm NOSPACE: the disk of the data directory is full: delete, compact, or make space")]
+    DiskAlarm,
+    #[error("etcdserver: the database is being read, try again")]
+    Busy,
+    #[error("etcdserver: bad leader transferee")]
+    BadLeaderTransferee,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
     #[error("etcdserver: lease already exists")]
@@ -50,9 +58,10 @@ impl Refusal {
             | Self::InvalidSortOption
             | Self::RequestTooLarge => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
-            Self::NoSpace | Self::DiskFull => Code::ResourceExhausted,
+            Self::NoSpace | Self::DiskFull | Self::QuotaAlarm | Self::DiskAlarm => Code::ResourceExhausted,
+            Self::Busy => Code::Unavailable,
             Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExists => Code::FailedPrecondition,
+            Self::LeaseExists | Self::BadLeaderTransferee => Code::FailedPrecondition,
         }
     }
 }

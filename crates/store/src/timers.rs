@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::{
     AutoCompaction,
     shared::Shared,
-    writer::{Cause, Compact, Revoke},
+    write::{Cause, Compact, Revoke},
 };
 
 /// Pause before a lease is revoked again that ran out while the disk was full.
@@ -61,7 +61,11 @@ pub(crate) async fn compact(shared: Arc<Shared>, rule: AutoCompaction) {
         AutoCompaction::Off => {}
         AutoCompaction::Revisions(keep) => {
             let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-            while compact_to(&shared, shared.snapshot().revision.saturating_sub(keep)).await {
+            loop {
+                let revision = shared.snapshot().revision.saturating_sub(keep);
+                if !compact_to(&shared, revision).await {
+                    return;
+                }
                 time::sleep(REVISION_INTERVAL).await;
             }
         }

@@ -5,29 +5,30 @@
 //! of a write that a power cut could take back, or reads a state older than an answer they have. Between groups it
 //! prunes compacted history, a bounded piece at a time.
 //!
-//! When the disk is full (module `mvcc::disk`), the group under way and all that follow are refused, and reads go on
-//! from the last commit. Each later group first asks whether there is space again; if so the file is opened anew.
+//! When the disk is full (module `mvcc::disk`), what adds is refused, and reads go on from the last commit. What frees
+//! is tried again with the space that is set aside (module `mvcc::reserve`): deletions with a part of it, compaction
+//! with all. Each later request that adds first asks whether that space can be had back.
 
 use std::{
     error::Error,
     sync::{
         Arc,
+        atomic::Ordering,
         mpsc::{Receiver, TryRecvError},
     },
-    time::Instant,
 };
 
-use etcd_client::proto::{PbDeleteRequest, PbDeleteResponse, PbPutRequest, PbPutResponse, PbTxnRequest, PbTxnResponse};
 use tokio::sync::oneshot;
 
 use crate::{
     mvcc::{
-        check,
-        storage::{self, Storage},
+        storage::{Part, Storage},
         writing::Writing,
     },
+    quota::Quota,
     refusal::{Failure, Fault, Refusal},
     shared::{Group, Shared},
+    write::{Need, QuotaAlarm, Write},
 };
 
 /// Requests that share one fsync at most.
@@ -35,214 +36,63 @@ const GROUP: usize = 512;
 /// Revisions pruned in one transaction, a few milliseconds of work.
 const PRUNE_STEP: i64 = 500;
 
-/// A request that changes the store.
-pub(crate) trait Write: Send + 'static {
-    /// What it is answered with.
-    type Answer: Send + 'static;
-
-    /// Applies it to the open transaction.
-    fn apply(&self, writing: &mut Writing<'_>, shared: &Shared) -> Result<Self::Answer, Failure>;
-
-    /// Whether it may make the file grow, and is refused when the file has its full size.
-    fn grows(&self) -> bool {
-        false
-    }
-
-    /// Takes effect in memory once its transaction is on disk.
-    fn committed(_answer: &Self::Answer, _shared: &Shared) {}
-}
-
-impl Write for PbPutRequest {
-    type Answer = PbPutResponse;
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<Self::Answer, Failure> {
-        writing.put(self)
-    }
-
-    fn grows(&self) -> bool {
-        true
-    }
-}
-
-impl Write for PbDeleteRequest {
-    type Answer = PbDeleteResponse;
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<Self::Answer, Failure> {
-        writing.delete(self)
-    }
-}
-
-impl Write for PbTxnRequest {
-    type Answer = PbTxnResponse;
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<Self::Answer, Failure> {
-        writing.txn(self)
-    }
-
-    fn grows(&self) -> bool {
-        check::puts(self)
-    }
-}
-
-/// Makes a lease; an id of zero asks for a fresh one.
-pub(crate) struct Grant {
-    pub(crate) id: i64,
-    pub(crate) seconds: i64,
-}
-
-/// The lease made.
-pub(crate) struct Granted {
-    pub(crate) id: i64,
-    pub(crate) seconds: i64,
-    pub(crate) revision: i64,
-}
-
-impl Write for Grant {
-    type Answer = Granted;
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<Self::Answer, Failure> {
-        let mut id = self.id;
-        while id == 0 || (self.id == 0 && writing.has_lease(id)?) {
-            id = storage::random();
-        }
-        let seconds = writing.grant(id, self.seconds)?;
-        Ok(Granted { id, seconds, revision: writing.revision() })
-    }
-
-    fn grows(&self) -> bool {
-        true
-    }
-
-    fn committed(answer: &Self::Answer, shared: &Shared) {
-        shared.lessor().insert(answer.id, answer.seconds, Instant::now());
-        shared.leases_changed.notify_one();
-    }
-}
-
-/// Ends a lease and deletes its keys.
-pub(crate) struct Revoke {
-    pub(crate) id: i64,
-    pub(crate) cause: Cause,
-}
-
-/// Why a lease ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// A client asks.
-    Request,
-    /// It has run out, unless a keep-alive was faster.
-    Expiry,
-}
-
-/// The lease ended.
-pub(crate) struct Revoked {
-    id: i64,
-    pub(crate) revision: i64,
-}
-
-impl Write for Revoke {
-    type Answer = Revoked;
-
-    fn apply(&self, writing: &mut Writing<'_>, shared: &Shared) -> Result<Self::Answer, Failure> {
-        if self.cause == Cause::Expiry && !shared.lessor().end_if_expired(self.id, Instant::now()) {
-            return Err(Refusal::LeaseNotFound.into());
-        }
-        Ok(Revoked { id: self.id, revision: writing.revoke(self.id)? })
-    }
-
-    fn committed(answer: &Self::Answer, shared: &Shared) {
-        shared.lessor().remove(answer.id);
-    }
-}
-
-/// Makes a revision the oldest that can be read; answered with the current revision.
-pub(crate) struct Compact {
-    pub(crate) revision: i64,
-}
-
-impl Write for Compact {
-    type Answer = i64;
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<Self::Answer, Failure> {
-        writing.compact(self.revision)
-    }
-}
-
-/// Frees all compacted history at once, however long it takes.
-pub(crate) struct PruneAll;
-
-impl Write for PruneAll {
-    type Answer = ();
-
-    fn apply(&self, writing: &mut Writing<'_>, _shared: &Shared) -> Result<(), Failure> {
-        writing.prune(i64::MAX)?;
-        Ok(())
-    }
-}
-
 /// What the writer is told.
 pub(crate) enum Command {
     Write(Box<dyn Queued>),
+    /// Shrink the file to what is in use.
+    Defragment(oneshot::Sender<Result<(), Refusal>>),
+    /// See whether a full disk has space again.
+    Look(oneshot::Sender<()>),
     Stop,
 }
 
 impl Command {
     pub(crate) fn new<W: Write>(write: W, reply: oneshot::Sender<Result<W::Answer, Refusal>>) -> Self {
-        Self::Write(Box::new(Waiting { write, reply }))
+        Self::Write(Box::new(Waiting { write, reply, answer: Err(Refusal::DiskFull) }))
     }
 }
 
-/// A write of any kind, and who waits for it.
+/// A write of any kind, and who waits for it. When it is dropped, its client is told that the server is gone.
 pub(crate) trait Queued: Send {
-    fn grows(&self) -> bool;
+    fn need(&self) -> Need;
 
-    /// Applies the write and turns into what is left to do after the commit.
-    fn apply(self: Box<Self>, writing: &mut Writing<'_>, shared: &Shared) -> Result<Box<dyn Settled>, Fault>;
+    fn adds(&self) -> u64;
 
-    fn refuse(self: Box<Self>, refusal: Refusal);
-}
+    /// Applies the write, perhaps not for the first time: what was not committed did not happen.
+    fn apply(&mut self, writing: &mut Writing<'_>, shared: &Shared) -> Result<(), Fault>;
 
-/// An applied write: dropped when the commit fails, which tells its client that the server is gone.
-pub(crate) trait Settled {
     fn committed(&self, shared: &Shared);
 
     fn answer(self: Box<Self>);
 
-    /// Says that it did not happen after all.
     fn refuse(self: Box<Self>, refusal: Refusal);
 }
 
 struct Waiting<W: Write> {
     write: W,
     reply: oneshot::Sender<Result<W::Answer, Refusal>>,
+    /// What came of it when it was applied last.
+    answer: Result<W::Answer, Refusal>,
 }
 
 impl<W: Write> Queued for Waiting<W> {
-    fn grows(&self) -> bool {
-        self.write.grows()
+    fn need(&self) -> Need {
+        self.write.need()
     }
 
-    fn apply(self: Box<Self>, writing: &mut Writing<'_>, shared: &Shared) -> Result<Box<dyn Settled>, Fault> {
-        let answer = match self.write.apply(writing, shared) {
+    fn adds(&self) -> u64 {
+        self.write.adds()
+    }
+
+    fn apply(&mut self, writing: &mut Writing<'_>, shared: &Shared) -> Result<(), Fault> {
+        self.answer = match self.write.apply(writing, shared) {
             Ok(answer) => Ok(answer),
             Err(Failure::Refused(refusal)) => Err(refusal),
             Err(Failure::Fault(fault)) => return Err(fault),
         };
-        Ok(Box::new(Applied::<W> { answer, reply: self.reply }))
+        Ok(())
     }
 
-    fn refuse(self: Box<Self>, refusal: Refusal) {
-        // nobody waits any more if this fails
-        let _ = self.reply.send(Err(refusal));
-    }
-}
-
-struct Applied<W: Write> {
-    answer: Result<W::Answer, Refusal>,
-    reply: oneshot::Sender<Result<W::Answer, Refusal>>,
-}
-
-impl<W: Write> Settled for Applied<W> {
     fn committed(&self, shared: &Shared) {
         if let Ok(answer) = &self.answer {
             W::committed(answer, shared);
@@ -265,10 +115,11 @@ pub(crate) struct Writer {
     storage: Storage,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
-    /// The file's size from which on growth is refused.
-    quota_bytes: Option<u64>,
+    quota: Option<Quota>,
     /// Compacted history is still in the file.
     prunable: bool,
+    /// The space that is to be set aside is not, so nothing may be added.
+    short: bool,
     /// Databases whose disk was full, until their last snapshot is read.
     retired: Vec<Storage>,
 }
@@ -285,10 +136,10 @@ impl Writer {
         storage: Storage,
         shared: Arc<Shared>,
         commands: Receiver<Command>,
-        quota_bytes: Option<u64>,
+        quota: Option<Quota>,
     ) -> Self {
         // a stop may have come between a compaction and its pruning
-        Self { storage, shared, commands, quota_bytes, prunable: true, retired: Vec::new() }
+        Self { storage, shared, commands, quota, prunable: true, short: false, retired: Vec::new() }
     }
 
     /// Serves until told to stop, or until the file fails; then closes the file.
@@ -304,9 +155,7 @@ impl Writer {
     }
 
     fn serve(&mut self) -> Result<(), Fault> {
-        if self.storage.is_full() {
-            self.say_full();
-        }
+        self.secure();
         loop {
             let first = if self.prunable && !self.storage.is_full() {
                 match self.commands.try_recv() {
@@ -330,14 +179,14 @@ impl Writer {
     }
 
     fn serve_group(&mut self, first: Command) -> Result<Next, Fault> {
-        let mut next = Next::Continue;
         let mut group = Vec::new();
+        let mut other = None;
         let mut command = Some(first);
         while let Some(taken) = command.take() {
             match taken {
                 Command::Write(write) => group.push(write),
-                Command::Stop => {
-                    next = Next::Stop;
+                Command::Defragment(_) | Command::Look(_) | Command::Stop => {
+                    other = Some(taken);
                     break;
                 }
             }
@@ -348,72 +197,203 @@ impl Writer {
         if !group.is_empty() {
             self.commit(group)?;
         }
-        Ok(next)
+        // nobody waits any more if an answer cannot be sent
+        match other {
+            Some(Command::Stop) => return Ok(Next::Stop),
+            Some(Command::Defragment(reply)) => drop(reply.send(self.defragment()?)),
+            Some(Command::Look(reply)) => {
+                self.has_space_again()?;
+                let _ = reply.send(());
+            }
+            Some(Command::Write(_)) | None => {}
+        }
+        Ok(Next::Continue)
     }
 
     fn commit(&mut self, group: Vec<Box<dyn Queued>>) -> Result<(), Fault> {
-        if self.storage.is_full() && !self.recover()? {
-            group.into_iter().for_each(|write| write.refuse(Refusal::DiskFull));
-            return Ok(());
+        let mut group = self.admit(group)?;
+        for need in [Need::Growth, Need::Deletion, Need::Compaction] {
+            let (left, refused) = group.into_iter().partition(|write| write.need() >= need);
+            group = left;
+            refused.into_iter().for_each(|write: Box<dyn Queued>| write.refuse(Refusal::DiskFull));
+            if group.is_empty() {
+                return Ok(());
+            }
+            if self.make_room(need)? && self.attempt(&mut group)? {
+                group.into_iter().for_each(|write| write.answer());
+                return Ok(());
+            }
         }
-        let full = self.has_quota_size();
+        group.into_iter().for_each(|write| write.refuse(Refusal::DiskFull));
+        Ok(())
+    }
+
+    /// Refuses what adds when nothing may be added, and raises the alarm when it is the quota that is used up.
+    fn admit(&mut self, group: Vec<Box<dyn Queued>>) -> Result<Vec<Box<dyn Queued>>, Fault> {
+        if let Some(quota) = &mut self.quota {
+            quota.begin();
+        }
+        let asked = group.iter().any(|write| write.need() == Need::Growth);
+        let space = !asked || !self.short || self.has_space_again()?;
+        let file = self.storage.file_bytes();
+        let mut alarm = self.shared.quota_alarm.load(Ordering::Acquire);
+        let mut raise = false;
+        let mut admitted = Vec::with_capacity(group.len());
+        for write in group {
+            if write.need() > Need::Growth {
+                admitted.push(write);
+                continue;
+            }
+            if let (false, true, Some(quota)) = (alarm, space, &mut self.quota) {
+                raise = !quota.admits(write.adds(), file, || self.shared.snapshot().used_bytes())?;
+                alarm |= raise;
+            }
+            match (alarm, space) {
+                (true, _) => write.refuse(Refusal::NoSpace),
+                (false, false) => write.refuse(Refusal::DiskFull),
+                (false, true) => admitted.push(write),
+            }
+        }
+        if raise {
+            tracing::warn!(file, "the quota is used up: what adds is refused until the alarm NOSPACE is disarmed");
+            self.shared.quota_alarm.store(true, Ordering::Release);
+            let Command::Write(raised) = Command::new(QuotaAlarm { on: true }, oneshot::channel().0) else {
+                return Ok(admitted);
+            };
+            admitted.push(raised);
+        }
+        Ok(admitted)
+    }
+
+    /// Makes the database ready to be written, for which a full disk gives what is set aside for the purpose; tells
+    /// whether it is.
+    fn make_room(&mut self, need: Need) -> Result<bool, Fault> {
+        let part = match need {
+            Need::Growth => return Ok(!self.storage.is_full()),
+            Need::Deletion => Part::ForDeletions,
+            Need::Compaction => Part::All,
+        };
+        self.storage.give_reserve(part);
+        Ok(!self.storage.is_full() || self.reopen()?)
+    }
+
+    /// Applies a group in one transaction; tells whether all is on the disk. If not, nothing has happened.
+    fn attempt(&mut self, group: &mut [Box<dyn Queued>]) -> Result<bool, Fault> {
         let transaction = self.storage.database.begin_write()?;
         let mut writing = Writing::open(&transaction)?;
-        let mut settled = Vec::with_capacity(group.len());
-        for write in group {
-            if full && write.grows() {
-                write.refuse(Refusal::NoSpace);
-            } else {
-                settled.push(write.apply(&mut writing, &self.shared)?);
-            }
+        for write in &mut *group {
+            write.apply(&mut writing, &self.shared)?;
         }
         let revision = writing.revision();
-        if let Some(changes) = writing.close()? {
-            transaction.commit()?;
-            if self.storage.is_full() {
-                self.say_full();
-                settled.into_iter().for_each(|write| write.refuse(Refusal::DiskFull));
-                return Ok(());
-            }
-            let snapshot = self.storage.snapshot()?;
-            self.prunable |= snapshot.compacted > self.shared.snapshot().compacted;
-            self.shared.replace_snapshot(snapshot);
-            for write in &settled {
-                write.committed(&self.shared);
-            }
-            if !changes.is_empty() {
-                // an error means that nobody watches
-                let _ = self.shared.events.send(Arc::new(Group { revision, changes }));
-            }
-        } else {
+        let Some(changes) = writing.close()? else {
             transaction.abort()?;
+            return Ok(true);
+        };
+        transaction.commit()?;
+        if self.storage.is_full() {
+            self.be_short();
+            return Ok(false);
         }
-        for write in settled {
-            write.answer();
+        let snapshot = self.storage.snapshot()?;
+        self.prunable |= snapshot.compacted > self.shared.snapshot().compacted;
+        self.shared.replace_snapshot(snapshot);
+        for write in group {
+            write.committed(&self.shared);
         }
-        Ok(())
+        if !changes.is_empty() {
+            // an error means that nobody watches
+            let _ = self.shared.events.send(Arc::new(Group { revision, changes }));
+        }
+        self.secure();
+        Ok(true)
     }
 
+    /// Prunes a piece. When all is pruned on a disk that was short, the file is shrunk too.
     fn prune(&mut self) -> Result<(), Fault> {
-        let transaction = self.storage.database.begin_write()?;
-        let mut writing = Writing::open(&transaction)?;
-        let prunable = writing.prune(PRUNE_STEP)?;
-        if writing.close()?.is_some() {
-            transaction.commit()?;
-            if self.storage.is_full() {
-                self.say_full();
-                return Ok(());
-            }
-            self.shared.replace_snapshot(self.storage.snapshot()?);
-        } else {
-            transaction.abort()?;
+        self.prune_piece()?;
+        if self.short
+            && !self.prunable
+            && !self.storage.is_full()
+            && let Err(refusal) = self.defragment()?
+        {
+            tracing::warn!("shrink the file of a full disk: {refusal}");
         }
-        self.prunable = prunable;
         Ok(())
     }
 
-    /// Opens the file again if its disk has space; tells whether it had. What is read is at the same revision as before.
-    fn recover(&mut self) -> Result<bool, Fault> {
+    fn prune_piece(&mut self) -> Result<(), Fault> {
+        for need in [Need::Growth, Need::Compaction] {
+            if !self.make_room(need)? {
+                continue;
+            }
+            let transaction = self.storage.database.begin_write()?;
+            let mut writing = Writing::open(&transaction)?;
+            let prunable = writing.prune(PRUNE_STEP)?;
+            if writing.close()?.is_none() {
+                transaction.abort()?;
+                self.prunable = false;
+                return Ok(());
+            }
+            transaction.commit()?;
+            if !self.storage.is_full() {
+                self.shared.replace_snapshot(self.storage.snapshot()?);
+                self.prunable = prunable;
+                return Ok(());
+            }
+            self.be_short();
+        }
+        // when the file is opened again
+        self.prunable = false;
+        Ok(())
+    }
+
+    /// Shrinks the file to what is in use; what is compacted is pruned before.
+    fn defragment(&mut self) -> Result<Result<(), Refusal>, Fault> {
+        while self.prunable {
+            self.prune_piece()?;
+        }
+        for need in [Need::Growth, Need::Compaction] {
+            if !self.make_room(need)? {
+                continue;
+            }
+            let (storage, retired) = (&mut self.storage, &mut self.retired);
+            let snapshots = storage.snapshots();
+            let earlier = || {
+                retired.retain(Storage::is_read);
+                retired.len() + snapshots.count().saturating_sub(1)
+            };
+            let compact = || Ok((storage.compact()?, storage.snapshot()?));
+            if !self.shared.without_readers(earlier, compact)? {
+                return Ok(Err(Refusal::Busy));
+            }
+            if self.storage.is_full() {
+                self.be_short();
+                continue;
+            }
+            self.has_space_again()?;
+            self.secure();
+            return Ok(Ok(()));
+        }
+        Ok(Err(Refusal::DiskFull))
+    }
+
+    /// Tells whether a disk that was short has space again: what is to be set aside, and some more.
+    fn has_space_again(&mut self) -> Result<bool, Fault> {
+        if !self.short {
+            return Ok(true);
+        }
+        if !self.storage.is_secured() || !self.storage.has_space() || (self.storage.is_full() && !self.reopen()?) {
+            return Ok(false);
+        }
+        self.short = false;
+        self.shared.disk_alarm.store(false, Ordering::Release);
+        tracing::info!(revision = self.shared.snapshot().revision, "the disk has space again");
+        Ok(true)
+    }
+
+    /// Opens the file again after its disk was full; tells whether there was space for that. What is read is at the same
+    /// revision as before.
+    fn reopen(&mut self) -> Result<bool, Fault> {
         self.retired.retain(Storage::is_read);
         let Some(storage) = self.storage.anew().map_err(|error| Fault::Reopen(Box::new(error)))? else {
             return Ok(false);
@@ -426,18 +406,23 @@ impl Writer {
         self.retired.push(std::mem::replace(&mut self.storage, storage));
         self.shared.replace_snapshot(snapshot);
         self.prunable = true;
-        tracing::info!(revision = found, "the disk has space again");
         Ok(true)
     }
 
-    fn say_full(&self) {
-        let file = self.storage.file.display();
-        let revision = self.shared.snapshot().revision;
-        tracing::warn!(%file, revision, "the disk is full: every write is refused until it has space");
+    /// Sets aside what the file's size demands.
+    fn secure(&mut self) {
+        if self.storage.is_full() || !(self.short || self.storage.is_secured()) {
+            self.be_short();
+        }
     }
 
-    fn has_quota_size(&self) -> bool {
-        let size = || std::fs::metadata(&self.storage.file).map_or(0, |metadata| metadata.len());
-        self.quota_bytes.is_some_and(|quota| size() >= quota)
+    fn be_short(&mut self) {
+        if std::mem::replace(&mut self.short, true) {
+            return;
+        }
+        self.shared.disk_alarm.store(true, Ordering::Release);
+        let file = self.storage.file.display();
+        let revision = self.shared.snapshot().revision;
+        tracing::warn!(%file, revision, "the disk is full: what adds is refused until it has space, what frees is not");
     }
 }

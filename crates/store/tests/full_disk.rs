@@ -15,7 +15,10 @@ use std::{
 };
 
 use common::{PATIENCE, Server, block_on, eventually, unix_client};
-use etcd_client::{Client, GetOptions, PutOptions, WatchOptions};
+use etcd_client::{
+    AlarmAction, AlarmType, Client, CompactionOptions, DeleteOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
+    WatchOptions,
+};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -93,48 +96,134 @@ fn writes_are_refused_and_reads_go_on_until_there_is_space() {
         let mut watch = client.watch("k/", Some(WatchOptions::new().with_prefix())).await.unwrap();
         let lease = client.lease_grant(2, None).await.unwrap().id();
         client.put("leased", "1", Some(PutOptions::new().with_lease(lease))).await.unwrap();
-        let mut written = BTreeMap::new();
+        let mut written = BTreeMap::from([("k/first".to_owned(), "1".to_owned())]);
+        client.put("k/first", "1", None).await.unwrap();
         for round in 0..3 {
             disk.fill();
             let refusal = put_until_refused(&mut client, &format!("{round}"), &mut written).await;
             assert_eq!(refusal, REFUSED);
-            let error = client.delete("k/0/0", None).await.unwrap_err();
-            assert!(error.to_string().contains(REFUSED), "{error}");
+            assert_eq!(all(&mut client).await, written);
+            // with the space that is set aside
+            let first = written.pop_first().unwrap().0;
+            assert_eq!(client.delete(first.as_str(), None).await.unwrap().deleted(), 1);
             assert_eq!(all(&mut client).await, written);
             if round == 0 {
-                let left = async |client: &mut Client| client.lease_time_to_live(lease, None).await.unwrap().ttl();
                 let mut asking = client.clone();
-                eventually("the lease runs out", async || left(&mut asking).await == 0).await;
-                // longer than it takes to try once more
-                tokio::time::sleep(Duration::from_millis(1500)).await;
-                assert_eq!(left(&mut client).await, 0, "it cannot be revoked");
-                assert_eq!(client.get("leased", None).await.unwrap().count(), 1);
+                eventually("the lease runs out and is revoked", async || {
+                    asking.get("leased", None).await.unwrap().count() == 0
+                })
+                .await;
             }
+            assert!(client.put("k/more", "", None).await.unwrap_err().to_string().contains(REFUSED));
+            assert_eq!(alarms(&mut client).await, 1);
             disk.free();
             // no restart: the very next write
             written.insert(format!("k/free/{round}"), "1".to_owned());
             client.put(format!("k/free/{round}"), "1", None).await.unwrap();
             assert_eq!(all(&mut client).await, written);
-            let mut asking = client.clone();
-            eventually("the lease that ran out is revoked", async || {
-                asking.get("leased", None).await.unwrap().count() == 0
-            })
-            .await;
+            assert_eq!(alarms(&mut client).await, 0);
         }
         // the watch heard of every write once, and of none that was refused
         let mut heard = BTreeMap::new();
         let mut last = 0;
-        while heard.len() < written.len() {
+        while heard != written {
             let response = timeout(PATIENCE, watch.message()).await.expect("events").unwrap().expect("an open stream");
             for event in response.events() {
                 let kv = event.kv().unwrap();
                 assert!(kv.mod_revision() > last, "{last}");
                 last = kv.mod_revision();
-                heard.insert(kv.key_str().unwrap().to_owned(), kv.value_str().unwrap().to_owned());
+                let key = kv.key_str().unwrap().to_owned();
+                match event.event_type() {
+                    EventType::Put => heard.insert(key, kv.value_str().unwrap().to_owned()),
+                    EventType::Delete => heard.remove(&key),
+                };
             }
         }
-        assert_eq!(heard, written);
     });
+}
+
+async fn alarms(client: &mut Client) -> usize {
+    client.alarm(AlarmAction::Get, AlarmType::None, None).await.unwrap().alarms().len()
+}
+
+/// The way out of a file system that the store itself has filled: delete, compact, defragment.
+#[test]
+fn a_disk_full_of_the_stores_own_data_is_emptied() {
+    for value_bytes in [1, 100, 5000, 200_000] {
+        let disk = SmallDisk::new();
+        let server = Server::start(disk.path());
+        block_on(async {
+            let mut client = server.client().await;
+            let value = vec![7; value_bytes];
+            let fill = async |client: &mut Client, tag: &str| {
+                for number in 0.. {
+                    let puts = (0..100.min(100_000 / value_bytes).max(1))
+                        .map(|part| TxnOp::put(format!("k/{tag}/{number}/{part}"), value.clone(), None));
+                    if let Err(error) = client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await {
+                        assert!(error.to_string().contains(REFUSED), "{error}");
+                        return;
+                    }
+                }
+            };
+            for round in 0..2 {
+                fill(&mut client, &format!("{round}")).await;
+                let health = etcdctl(&server, &["endpoint", "health"]);
+                assert!(health.contains("is unhealthy") && health.contains("NOSPACE"), "{health}");
+                let status = client.status().await.unwrap();
+                let file = std::fs::metadata(server.directory.join("data/store.redb")).unwrap().len();
+                assert_eq!(u64::try_from(status.db_size()).unwrap(), file);
+                assert!(status.0.db_size_in_use <= status.db_size());
+                let full = status.0.db_size_in_use;
+                assert!(full > 3 << 20, "values of {value_bytes}: {full} of 8 MiB");
+
+                // tiny records cannot be deleted all at once: the events of it would not fit
+                let parts = if value_bytes == 1 { 1..=9 } else { 0..=0 };
+                for part in parts {
+                    let prefix = if part == 0 { "k/".to_owned() } else { format!("k/{round}/{part}") };
+                    let deleted = client.delete(prefix, Some(DeleteOptions::new().with_prefix())).await;
+                    let deleted = deleted.unwrap_or_else(|error| panic!("values of {value_bytes}: {error}"));
+                    assert!(deleted.deleted() > 0);
+                    // what a compacted revision deleted is kept until the next one
+                    let revision = deleted.header().unwrap().revision();
+                    client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+                }
+                client.defragment().await.unwrap();
+                let status = client.status().await.unwrap();
+                assert!(status.db_size() < file.cast_signed(), "{} after {file}", status.db_size());
+                assert!(status.0.db_size_in_use < full / 2, "{} after {full}", status.0.db_size_in_use);
+                client.put("k/again", "1", None).await.unwrap();
+                assert_eq!(etcdctl(&server, &["alarm", "list"]), "");
+                let health = etcdctl(&server, &["endpoint", "health"]);
+                assert!(health.contains("is healthy"), "{health}");
+            }
+        });
+    }
+}
+
+/// Without a defragmentation as well: what is compacted makes room by itself.
+#[test]
+fn a_full_disk_recovers_by_compaction_alone() {
+    let disk = SmallDisk::new();
+    let server = Server::start(disk.path());
+    block_on(async {
+        let mut client = server.client().await;
+        let mut written = BTreeMap::new();
+        put_until_refused(&mut client, "a", &mut written).await;
+        let last = client.delete("k/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
+        client.compact(last.header().unwrap().revision(), None).await.unwrap();
+        eventually("there is space again", async || client.clone().put("k/b", "1", None).await.is_ok()).await;
+    });
+}
+
+fn etcdctl(server: &Server, arguments: &[&str]) -> String {
+    let endpoint = format!("unix://{}", server.socket.display());
+    let output = std::process::Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", &endpoint])
+        .args(arguments)
+        .output()
+        .expect("this test runs etcdctl: install the package etcd-client");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::{
 
 use common::{PATIENCE, Server, block_on, eventually};
 use etcd_client::{
-    Client, CompactionOptions, DeleteOptions, EventType, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions,
-    PutOptions, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, DeleteOptions, EventType, GetOptions,
+    LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use store::{AutoCompaction, Config, ListenUrl, ServeError};
@@ -582,18 +582,123 @@ fn old_revisions_go_by_themselves() {
 }
 
 #[test]
-fn a_full_store_still_deletes() {
+fn a_full_store_deletes_shrinks_and_goes_on() {
+    let directory = tempdir().unwrap();
+    let quota = |config: &mut Config| config.quota_backend_bytes = 1 << 20;
+    let server = Server::start_with(directory.path(), quota);
+    let no_space = "etcdserver: mvcc: database space exceeded";
+    let revision = block_on(async {
+        let mut client = server.client().await;
+        let mut written = 0;
+        let refused = loop {
+            match client.put(format!("k/{written}"), vec![0; 20_000], None).await {
+                Ok(_) => written += 1,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(refused.contains(no_space), "{refused}");
+        assert!((20..=26).contains(&written), "{written} values, each kept twice, of the quota's 52");
+        let status = client.status().await.unwrap();
+        let member = status.leader();
+        assert_eq!(status.0.errors, [format!("memberID:{member} alarm:NOSPACE ")], "as etcd 3.4 words it");
+        // as etcd: whatever may add is refused while the alarm is on, and nothing else
+        assert!(client.lease_grant(60, None).await.unwrap_err().to_string().contains(no_space));
+        let put = Txn::new().or_else([TxnOp::put("k", "", None)]);
+        assert!(client.txn(put).await.unwrap_err().to_string().contains(no_space));
+        client.txn(Txn::new().and_then([TxnOp::delete("k/0", None)])).await.unwrap();
+        let all = DeleteOptions::new().with_prefix();
+        client.delete("k/", Some(all)).await.unwrap().header().unwrap().revision()
+    });
+    server.stop();
+    let server = Server::start_with(directory.path(), quota);
+    block_on(async {
+        let mut client = server.client().await;
+        let before = client.status().await.unwrap();
+        assert_eq!(before.0.errors.len(), 1, "a restart does not disarm");
+        client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+        client.defragment().await.unwrap();
+        let after = client.status().await.unwrap();
+        assert!(after.db_size() < before.db_size() / 5, "{} after {}", after.db_size(), before.db_size());
+        assert!(after.0.db_size_in_use <= after.db_size());
+        assert_eq!(
+            fs::metadata(directory.path().join("data/store.redb")).unwrap().len().cast_signed(),
+            after.db_size()
+        );
+        let refused = client.put("k", "", None).await.unwrap_err().to_string();
+        assert!(refused.contains(no_space), "the alarm is on: {refused}");
+        let mut disarm = AlarmOptions::new();
+        disarm.with_member(after.leader());
+        let disarmed = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(disarm)).await.unwrap();
+        assert_eq!((disarmed.alarms().len(), disarmed.alarms()[0].member_id()), (1, after.leader()));
+        client.put("k", "", None).await.unwrap();
+        assert_eq!(client.get("k", None).await.unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn defragmentation_disturbs_nobody() {
+    let directory = tempdir().unwrap();
+    let server = Server::start(directory.path());
+    block_on(async {
+        let mut watch = server.client().await.watch("k/", Some(WatchOptions::new().with_prefix())).await.unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let write = async || {
+            let mut client = server.client().await;
+            for number in 0..100 {
+                client.put(format!("k/{number}"), vec![1; 5000], None).await.unwrap();
+                client.delete(format!("k/{}", number / 2), None).await.unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        };
+        let read = async || {
+            let mut client = server.client().await;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                client.get("k/", Some(GetOptions::new().with_prefix())).await.unwrap();
+                let status = client.status().await.unwrap();
+                assert!(status.0.db_size_in_use <= status.db_size(), "{status:?}");
+            }
+        };
+        let shrink = async || {
+            let mut client = server.client().await;
+            let mut times = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let revision = client.defragment().await.map(|_| ()).and(client.get("k", None).await).unwrap();
+                let revision = revision.header().unwrap().revision();
+                // refused when nothing was written since
+                let _ = client.compact(revision, None).await;
+                times += 1;
+            }
+            times
+        };
+        let ((), (), times) = tokio::join!(write(), read(), shrink());
+        assert!(times > 3, "{times}");
+        let (mut puts, mut last) = (0, 0);
+        while puts < 100 {
+            for event in next(&mut watch).await.events() {
+                let revision = event.kv().unwrap().mod_revision();
+                assert!(revision > last);
+                last = revision;
+                puts += i32::from(event.event_type() == EventType::Put);
+            }
+        }
+    });
+    server.stop();
+    drop(Server::start(directory.path()));
+}
+
+#[test]
+fn what_is_in_use_counts_and_not_the_file() {
     let directory = tempdir().unwrap();
     let server = Server::start_with(directory.path(), |config| config.quota_backend_bytes = 1 << 20);
     block_on(async {
         let mut client = server.client().await;
-        let refused = loop {
-            if let Err(error) = client.put("k", vec![0; 100_000], None).await {
-                break error.to_string();
-            }
-        };
-        assert!(refused.contains("etcdserver: mvcc: database space exceeded"), "{refused}");
-        assert_eq!(client.delete("k", None).await.unwrap().deleted(), 1);
+        // far more than the quota goes through, and one value at a time is kept
+        for _ in 0..60 {
+            let put = client.put("k", vec![0; 100_000], None).await.unwrap();
+            let revision = put.header().unwrap().revision();
+            client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+        }
+        assert_eq!(client.status().await.unwrap().0.errors.len(), 0);
     });
 }
 

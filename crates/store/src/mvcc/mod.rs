@@ -8,6 +8,7 @@ pub(crate) mod disk;
 mod folder;
 pub(crate) mod range;
 pub(crate) mod record;
+pub(crate) mod reserve;
 pub(crate) mod storage;
 #[cfg(test)]
 mod tests;

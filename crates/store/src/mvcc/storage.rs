@@ -15,15 +15,20 @@ use std::{
     fs,
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
-use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    CompactionError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
 
 use super::{
     disk::Disk,
     folder::{self, Folder},
+    reserve::Reserve,
     view::View,
 };
 use crate::refusal::Fault;
@@ -53,6 +58,8 @@ pub(crate) mod meta {
     pub(crate) const MEMBER: &str = "member_id";
     /// Raft term shown to clients; one more at each start, as a lone etcd member elects itself.
     pub(crate) const TERM: &str = "raft_term";
+    /// Present, and not zero, from the moment that the quota was used up until the alarm is disarmed.
+    pub(crate) const NO_SPACE: &str = "alarm_nospace";
 }
 
 const SCHEMA: i64 = 1;
@@ -133,13 +140,32 @@ pub(crate) struct Identity {
     pub(crate) term: u64,
 }
 
+/// Counts a database's snapshots that are in use.
+pub(crate) struct Snapshots(Weak<()>);
+
+impl Snapshots {
+    pub(crate) fn count(&self) -> usize {
+        // one is the database's own
+        self.0.strong_count().saturating_sub(1)
+    }
+}
+
+/// How much of the space that is set aside is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What is left is for compaction, without which deletions free little.
+    ForDeletions,
+    All,
+}
+
 /// An opened data directory.
 pub(crate) struct Storage {
     pub(crate) database: Database,
     pub(crate) file: PathBuf,
     pub(crate) identity: Identity,
-    /// None for a database that is in no file.
+    /// None for a database that is in no file, and so is the next.
     disk: Option<Disk>,
+    reserve: Option<Reserve>,
     /// Shared with all snapshots of this database: they cannot be read once it is closed.
     read_by: Arc<()>,
 }
@@ -180,7 +206,8 @@ impl Storage {
     fn on_disk(disk: Disk, file: PathBuf) -> Result<Self, OpenError> {
         let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk.clone());
         let database = opened.map_err(|error| OpenError::File { file: file.clone(), source: Box::new(error) })?;
-        Ok(Self { disk: Some(disk), ..Self::on(database, file)? })
+        let reserve = Some(Reserve::beside(&file));
+        Ok(Self { disk: Some(disk), reserve, ..Self::on(database, file)? })
     }
 
     /// Tells whether the disk was found to be full: what was committed since then is not on it, and nothing will be.
@@ -188,15 +215,53 @@ impl Storage {
         self.disk.as_ref().is_some_and(Disk::is_full)
     }
 
-    /// Opens the file once more, as it is on the disk; none while there is still no space.
+    /// Opens the file once more, as it is on the disk; none when there is not even space for that.
     pub(crate) fn anew(&self) -> Result<Option<Self>, OpenError> {
-        let Some(disk) = self.disk.as_ref().filter(|_| self.has_space()) else { return Ok(None) };
+        let Some(disk) = &self.disk else { return Ok(None) };
         let storage = Self::on_disk(disk.anew(), self.file.clone())?;
         Ok(Some(storage).filter(|storage| !storage.is_full()))
     }
 
+    /// Sets space aside as the file's size demands; tells whether it is.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.reserve.as_ref().is_none_or(|reserve| reserve.fill(Reserve::wanted(self.disk_bytes())))
+    }
+
+    /// Gives back what is set aside: all of it, or what deletions may have.
+    pub(crate) fn give_reserve(&self, part: Part) {
+        if let Some(reserve) = &self.reserve {
+            reserve.give(match part {
+                Part::All => 0,
+                Part::ForDeletions => Reserve::kept_from_deletions(self.disk_bytes()),
+            });
+        }
+    }
+
+    /// The length of the file, in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        fs::metadata(&self.file).map_or(0, |found| found.len())
+    }
+
+    /// What the file takes of the disk: its length is moved out further than what is written.
+    fn disk_bytes(&self) -> u64 {
+        fs::metadata(&self.file).map_or(0, |found| found.len().min(found.blocks() * 512))
+    }
+
+    /// Moves all that is in use to the file's start and cuts off the rest. No snapshot of the database may be in use;
+    /// tells whether none was.
+    pub(crate) fn compact(&mut self) -> Result<bool, Fault> {
+        match self.database.compact() {
+            Ok(_) => Ok(true),
+            Err(CompactionError::Storage(error)) => Err(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Finds out by writing: free blocks alone do not tell of quotas.
-    fn has_space(&self) -> bool {
+    pub(crate) fn has_space(&self) -> bool {
+        if self.disk.is_none() {
+            return true;
+        }
         let probe = self.file.with_extension(PROBE);
         let fits = folder::create_file(&probe).and_then(|mut file| file.write_all(&vec![0; ENOUGH_SPACE])).is_ok();
         // a probe that is left is overwritten by the next
@@ -206,7 +271,12 @@ impl Storage {
 
     /// Tells whether any snapshot of this database is in use.
     pub(crate) fn is_read(&self) -> bool {
-        Arc::strong_count(&self.read_by) > 1
+        self.snapshots().count() > 0
+    }
+
+    /// What counts the snapshots in use.
+    pub(crate) fn snapshots(&self) -> Snapshots {
+        Snapshots(Arc::downgrade(&self.read_by))
     }
 
     /// Closes the file; tells whether all is on the disk.
@@ -218,7 +288,9 @@ impl Storage {
     /// Reads who an opened database is, or makes it somebody.
     pub(crate) fn on(database: Database, file: PathBuf) -> Result<Self, OpenError> {
         match prepare(&database) {
-            Ok(Prepared::Ready(identity)) => Ok(Self { database, file, identity, disk: None, read_by: Arc::default() }),
+            Ok(Prepared::Ready(identity)) => {
+                Ok(Self { database, file, identity, disk: None, reserve: None, read_by: Arc::default() })
+            }
             Ok(Prepared::Newer(found)) => Err(OpenError::NewerSchema { file, found }),
             Err(source) => Err(OpenError::Tables { file, source }),
         }
@@ -232,7 +304,9 @@ impl Storage {
             compacted: number(&meta, meta::COMPACTED)?,
             current: transaction.open_table(CURRENT)?,
             events: transaction.open_table(EVENTS)?,
+            leases: transaction.open_table(LEASES)?,
             lease_keys: transaction.open_table(LEASE_KEYS)?,
+            meta,
             _reads: self.read_by.clone(),
         })
     }
@@ -250,7 +324,9 @@ pub(crate) struct Snapshot {
     pub(crate) compacted: i64,
     pub(crate) current: ReadOnlyTable<CurrentKey, CurrentValue>,
     pub(crate) events: ReadOnlyTable<EventKey, EventValue>,
+    leases: ReadOnlyTable<i64, i64>,
     lease_keys: ReadOnlyTable<(i64, &'static [u8]), ()>,
+    meta: ReadOnlyTable<&'static str, i64>,
     _reads: Arc<()>,
 }
 
@@ -259,6 +335,23 @@ impl Snapshot {
         &self,
     ) -> View<'_, ReadOnlyTable<CurrentKey, CurrentValue>, ReadOnlyTable<EventKey, EventValue>> {
         View { current: &self.current, events: &self.events, revision: self.revision, compacted: self.compacted }
+    }
+
+    /// Tells whether the alarm for a quota that was used up is on.
+    pub(crate) fn no_space(&self) -> Result<bool, Fault> {
+        Ok(self.meta.get(meta::NO_SPACE)?.is_some_and(|alarm| alarm.value() != 0))
+    }
+
+    /// Goes through all tables and adds up the bytes of their pages: what is in use of the file.
+    pub(crate) fn used_bytes(&self) -> Result<u64, Fault> {
+        let stats = [
+            self.current.stats()?,
+            self.events.stats()?,
+            self.leases.stats()?,
+            self.lease_keys.stats()?,
+            self.meta.stats()?,
+        ];
+        Ok(stats.iter().map(|table| table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes()).sum())
     }
 
     /// Lists the keys attached to a lease.

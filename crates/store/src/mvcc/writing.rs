@@ -187,6 +187,13 @@ impl<'txn> Writing<'txn> {
         Ok(until < self.compacted)
     }
 
+    /// Switches the alarm for a quota that is used up; tells whether that changed anything.
+    pub(crate) fn set_no_space(&mut self, on: bool) -> Result<bool, Fault> {
+        let before = self.meta.insert(meta::NO_SPACE, i64::from(on))?.is_some_and(|alarm| alarm.value() != 0);
+        self.dirty |= before != on;
+        Ok(before != on)
+    }
+
     /// Returns the revision the store stands at.
     pub(crate) fn revision(&self) -> i64 {
         self.revision

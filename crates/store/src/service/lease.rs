@@ -15,7 +15,7 @@ use super::Service;
 use crate::{
     refusal::Failure,
     shared::Shared,
-    writer::{Cause, Grant, Revoke},
+    write::{Cause, Grant, Revoke},
 };
 
 /// What etcd answers for a lease that does not exist.
