@@ -1,10 +1,11 @@
-//! Makes gRPC clients written in Go welcome on a unix socket.
+//! Makes gRPC clients welcome whatever they send as `:authority`.
 //!
-//! Up to etcd's client 3.4 they send the socket's path as `:authority`, which is no authority (RFC 9113 §8.3.1), and the
-//! HTTP/2 library resets their streams. What stands there means nothing on a unix socket, so this filter puts a
-//! placeholder of equal length in its place, before the library reads it. Equal length, because both ends count the
-//! bytes of their header tables (RFC 7541 §4.1). Nothing else is touched, and what the filter does not understand it
-//! passes on for the library to judge.
+//! Many send what is no authority (RFC 9113 §8.3.1): clients written in Go, up to etcd's client 3.4, a unix socket's
+//! path or, where the endpoint is given as one, a whole URL; others a path in percent-encoding. The HTTP/2 library resets
+//! such streams. etcd does not look at it, and to this server it means nothing either, so this filter puts a placeholder
+//! of equal length in its place, before the library reads it. Equal length, because both ends count the bytes of their
+//! header tables (RFC 7541 §4.1). Nothing else is touched, and what the filter does not understand it passes on for the
+//! library to judge.
 
 use std::{
     io,
@@ -13,10 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 const PREFACE_BYTES: usize = 24;
@@ -28,33 +26,34 @@ const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 /// Index of `:authority` in the static table.
 const AUTHORITY: usize = 1;
-const PLACEHOLDER: u8 = b'x';
+/// What says that a string is Huffman-coded (RFC 7541 §5.2).
+const HUFFMAN: u8 = 0x80;
 
-/// A unix connection whose incoming `:authority` is a valid one.
+/// A connection whose incoming `:authority` is a valid one.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    stream: UnixStream,
+pub(crate) struct Connection<S> {
+    stream: S,
     filter: Filter,
     /// Filtered bytes the library has not taken yet.
     ready: Vec<u8>,
     taken: usize,
 }
 
-impl Connection {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+impl<S> Connection<S> {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, filter: Filter::new(), ready: Vec::new(), taken: 0 }
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = <UnixStream as Connected>::ConnectInfo;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = S::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.stream.connect_info()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -79,7 +78,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -167,18 +166,42 @@ fn replace_authority(frame: &[u8]) -> Option<Vec<u8>> {
     }
     let value = authority(frame, start)?;
     let length = decoded_length(&value, frame)?;
-    // a length below 127 is one byte, which also says that what follows is not Huffman-coded
-    let length = u8::try_from(length).ok().filter(|length| *length < 127)?;
     let mut rewritten = frame[..value.field.start].to_vec();
-    rewritten.push(length);
-    rewritten.extend(std::iter::repeat_n(PLACEHOLDER, usize::from(length)));
+    push_placeholder(length, &mut rewritten);
     rewritten.extend_from_slice(&frame[value.field.end..]);
+    // the placeholder never takes more than what it replaces, so the frame keeps below its limit
     let payload = rewritten.len() - FRAME_HEAD_BYTES;
-    if payload > MAX_FRAME_BYTES {
-        return None;
-    }
     rewritten[..3].copy_from_slice(&u32::try_from(payload).ok()?.to_be_bytes()[1..]);
     Some(rewritten)
+}
+
+/// Writes so many times `0`, whose code is five bits of zero, the shortest there is (RFC 7541 appendix B).
+fn push_placeholder(length: usize, out: &mut Vec<u8>) {
+    let bits = 5 * length;
+    let bytes = bits.div_ceil(8);
+    push_integer(bytes, HUFFMAN, 7, out);
+    out.resize(out.len() + bytes, 0);
+    if let (Some(last), used @ 1..) = (out.last_mut(), bits % 8) {
+        // what is left of the last byte is ones
+        *last = 0xff >> used;
+    }
+}
+
+/// Writes a prefixed integer (RFC 7541 §5.1) below the bits that share its first byte.
+fn push_integer(value: usize, first: u8, prefix_bits: u32, out: &mut Vec<u8>) {
+    let mask = (1_usize << prefix_bits) - 1;
+    let low = |value: usize| u8::try_from(value & 0x7f).unwrap_or_default();
+    if value < mask {
+        out.push(first | low(value));
+        return;
+    }
+    out.push(first | low(mask));
+    let mut rest = value - mask;
+    while rest >= 0x80 {
+        out.push(0x80 | low(rest));
+        rest >>= 7;
+    }
+    out.push(low(rest));
 }
 
 /// A string of a header block (RFC 7541 §5.2).
@@ -217,7 +240,7 @@ fn authority(block: &[u8], mut at: usize) -> Option<Text> {
 }
 
 fn text(block: &[u8], at: usize) -> Option<Text> {
-    let huffman = block.get(at)? & 0x80 != 0;
+    let huffman = block.get(at)? & HUFFMAN != 0;
     let (length, start) = integer(block, at, 7)?;
     let end = start.checked_add(length).filter(|end| *end <= block.len())?;
     Some(Text { field: at..end, bytes: start..end, huffman })
@@ -294,16 +317,56 @@ mod tests {
 
     #[test]
     fn a_path_becomes_a_name_of_equal_length() {
-        // "/tmp/cap.sock" is 13 characters, Huffman-coded in 10 bytes
-        let expect = ETCDCTL
-            .replace("0000690104", "00006c0104")
-            .replace("418a6134d6c1075ae8393aff", "410d78787878787878787878787878");
+        // "/tmp/cap.sock" is 13 characters, Huffman-coded in 10 bytes; 13 times five bits are 9, with seven of padding
+        let expect =
+            ETCDCTL.replace("0000690104", "0000680104").replace("418a6134d6c1075ae8393aff", "418900000000000000007f");
         for step in [1, 7, 8192] {
             let (mut filter, mut out) = (Filter::new(), Vec::new());
             for part in hex(ETCDCTL).chunks(step) {
                 filter.push(part, &mut out);
             }
             assert_eq!(out, hex(&expect), "in parts of {step}");
+        }
+    }
+
+    /// The form of every authority that some client sends, each as a literal without Huffman coding.
+    #[test]
+    fn any_form_keeps_its_length() {
+        let long = "%2Fvar%2Frun".repeat(40);
+        let forms = [
+            "a",
+            "ab",
+            "localhost:2379",
+            "http://127.0.0.1:23790",
+            "[fe80::1%25eth0]:2379",
+            "::1",
+            "%2Frun%2Ftortie%2Fstore.sock",
+            "unix:///run/tortie/store.sock",
+            "passthrough:///unix:store.sock",
+            "etcd-endpoints://0xc0000b2000/127.0.0.1:2379",
+            "name with blanks",
+            long.as_str(),
+        ];
+        for form in forms {
+            let field = |out: &mut Vec<u8>| {
+                out.push(0x41);
+                push_integer(form.len(), 0, 7, out);
+                out.extend_from_slice(form.as_bytes());
+            };
+            // HEADERS: `:method: POST`, the authority, `:scheme: http`
+            let mut payload = vec![0x83];
+            field(&mut payload);
+            payload.push(0x86);
+            let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+            frame.extend_from_slice(&[HEADERS, 4, 0, 0, 0, 1]);
+            frame.extend_from_slice(&payload);
+            let rewritten = replace_authority(&frame).unwrap();
+            assert!(rewritten.len() <= frame.len(), "{form}");
+            let value = authority(&rewritten, FRAME_HEAD_BYTES).unwrap();
+            assert_eq!(decoded_length(&value, &rewritten), Some(form.len()), "{form}");
+            assert_eq!(rewritten[value.field.end..], [0x86], "{form}: what follows");
+            let length = usize::from(rewritten[1]) << 8 | usize::from(rewritten[2]);
+            assert_eq!(length, rewritten.len() - FRAME_HEAD_BYTES, "{form}");
         }
     }
 

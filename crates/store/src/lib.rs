@@ -247,7 +247,7 @@ async fn accept(listener: Listener, routes: Routes, shared: &Shared) -> Result<(
         .add_routes(routes);
     match listener {
         Listener::Tcp(listener) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Connection::new);
             server.serve_with_incoming_shutdown(incoming, stop).await
         }
         Listener::Unix(listener, _file) => {

@@ -403,7 +403,8 @@ fn prepare(database: &Database) -> Result<Prepared, Fault> {
                 (meta::PRUNED, NEVER_COMPACTED),
                 (meta::CLUSTER, random()),
                 (meta::MEMBER, random()),
-                (meta::TERM, 1),
+                // opened once to be made and once to be served, it is then at 2, as a new etcd is
+                (meta::TERM, 0),
             ] {
                 meta.insert(name, value)?;
             }
