@@ -87,6 +87,11 @@ fn what_is_not_served_says_so() {
         assert!(add.contains("MemberAdd is not supported"), "{add}");
         let users = client.user_list().await.unwrap_err().to_string();
         assert!(users.contains("UserList is not supported"), "{users}");
+        let lock = client.lock("l", None).await.unwrap_err();
+        assert!(matches!(&lock, etcd_client::Error::GRpcStatus(status) if status.code() == tonic::Code::Unimplemented));
+        assert!(lock.to_string().contains("Lock is not supported"), "{lock}");
+        let leader = client.leader("e").await.unwrap_err().to_string();
+        assert!(leader.contains("Leader is not supported"), "{leader}");
         let snapshot = client.snapshot().await.unwrap_err().to_string();
         assert!(snapshot.contains("copy its data directory"), "{snapshot}");
         let user = etcd_client::ConnectOptions::new().with_user("root", "secret");

@@ -1,10 +1,10 @@
 //! The gRPC services of etcd v3, each a thin layer over the snapshot, the writer and the watches.
 
-mod auth;
 mod cluster;
 mod kv;
 mod lease;
 mod maintenance;
+mod unserved;
 mod watch;
 
 use std::sync::Arc;
@@ -30,12 +30,14 @@ struct Service {
 pub(crate) fn routes(shared: Arc<Shared>) -> Routes {
     let service = Service { shared };
     let limit = MAX_REQUEST_BYTES + OVERHEAD_BYTES;
-    Routes::new(PbKvServer::new(service.clone()).max_decoding_message_size(limit))
+    let mut routes = Routes::new(PbKvServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(PbWatchServer::new(service.clone()))
         .add_service(PbLeaseServer::new(service.clone()))
         .add_service(PbClusterServer::new(service.clone()))
-        .add_service(PbMaintenanceServer::new(service))
-        .add_service(auth::Auth)
+        .add_service(PbMaintenanceServer::new(service));
+    let router = routes.axum_router_mut();
+    *router = std::mem::take(router).fallback_service(unserved::Unserved);
+    routes
 }
 
 fn check_size(request: &impl Message) -> Result<(), Refusal> {
