@@ -179,9 +179,6 @@ impl Settings {
         if let Some(endpoint) = endpoints.iter().find(|endpoint| !known(endpoint)) {
             return Err(setting("etcdEndpoints", format!("{endpoint:?} is not http://, https:// or unix:")));
         }
-        if endpoints.len() > 1 && endpoints.iter().any(|endpoint| endpoint.starts_with("unix:")) {
-            return Err(setting("etcdEndpoints", "a unix: endpoint must be the only one".to_owned()));
-        }
         let pem = |name: &str, inline: &str, file: &str| match (inline.is_empty(), file.is_empty()) {
             (true, true) => Ok(None),
             (false, true) => Ok(Some(inline.to_owned())),
@@ -227,8 +224,8 @@ mod tests {
         );
         let error = env(&[]).expect_err("nothing is set");
         assert!(error.starts_with("datastoreType: kubernetes is not supported yet"), "{error}");
-        let error = env(&[("ETCD_ENDPOINTS", "unix:/a,http://b:2")]).expect_err("a socket and a host");
-        assert_eq!(error, "etcdEndpoints: a unix: endpoint must be the only one");
+        let mixed = Config { etcd_endpoints: vec!["unix:/a".into(), "https://b:2".into()], ..Config::default() };
+        assert_eq!(env(&[("ETCD_ENDPOINTS", "unix:/a,https://b:2")]), Ok(mixed));
         let error = env(&[("ETCD_ENDPOINTS", "http://a:1,b:2")]).expect_err("a scheme is missing");
         assert_eq!(error, "etcdEndpoints: \"b:2\" is not http://, https:// or unix:");
     }

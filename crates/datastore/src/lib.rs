@@ -1,8 +1,8 @@
 //! One interface to a cluster's datastore, and its clients.
 //!
 //! [`Store`] is get, list, create, update with compare-and-swap, delete and watch over [`api::Key`]s;
-//! [`etcd`] keeps Calico's etcd v3 layout, [`memory`] serves tests. A client neither retries nor caches: callers
-//! branch on [`Error`]'s kinds.
+//! [`etcd`] keeps Calico's etcd v3 layout, [`memory`] serves tests. A client does not cache, and repeats nothing but
+//! what another endpoint of its cluster may still answer: callers branch on [`Error`]'s kinds.
 
 pub mod config;
 pub mod etcd;
@@ -189,7 +189,7 @@ pub enum Write {
 
 /// Connects to the datastore that `config` names.
 pub async fn connect(config: &config::Config) -> Result<std::sync::Arc<dyn Store>, Error> {
-    Ok(std::sync::Arc::new(etcd::Etcd::connect(config).await?))
+    Ok(std::sync::Arc::new(etcd::Etcd::new(config)?))
 }
 
 /// The object as a reader would get it: a resource carries its revision.

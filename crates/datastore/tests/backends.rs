@@ -6,47 +6,10 @@ use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use datastore::config::Config;
 use datastore::{Change, Error, Listing, Query, Scope, Store, Write};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use process::Etcd;
 
-struct Etcd {
-    process: Child,
-    endpoint: String,
-    _data: tempfile::TempDir,
-}
-
-impl Etcd {
-    fn start() -> Etcd {
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let data = tempfile::tempdir().expect("a temporary folder");
-        let (endpoint, peer) = (format!("http://127.0.0.1:{}", free()), format!("http://127.0.0.1:{}", free()));
-        let process = Command::new("etcd")
-            .args(["--data-dir", data.path().to_str().expect("a UTF-8 path")])
-            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd runs (Debian package etcd-server)");
-        let etcd = Etcd { process, endpoint, _data: data };
-        let address = etcd.endpoint.trim_start_matches("http://");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "etcd does not listen on {address}");
-            std::thread::yield_now();
-        }
-        etcd
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+#[path = "etcd/process.rs"]
+mod process;
 
 fn pool(name: &str, cidr: &str) -> (Key, Object) {
     let spec = IpPoolSpec { cidr: cidr.to_owned(), ..IpPoolSpec::default() };

@@ -1,0 +1,316 @@
+//! The endpoints of an etcd cluster: which one is asked, and after which failures another one is.
+//!
+//! With several endpoints, one counts as usable when it has answered a request for its status, which a member without
+//! a leader refuses. Endpoints are dialled one shortly after the other and the first usable one wins, so that those
+//! that are down or silent cost little wherever they stand. It is kept until it fails. What may be repeated elsewhere:
+//! a read always, a write only where nothing of it can have happened.
+
+use super::reason;
+use crate::Error;
+use crate::config::Config;
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+/// How long one request may take at the last endpoint there is to ask.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a read may take where another endpoint is left to ask.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an endpoint has to become usable: connection, TLS, password and status.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an endpoint has a lead before the next one is dialled too.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// How long a connection is quiet before it is probed, and how long the probe may take. etcd ends connections that are
+/// probed more often than every 5 s.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+
+/// The largest answer that is taken, in bytes: etcd's own client's.
+const ANSWER_BYTES: usize = i32::MAX as usize;
+
+/// Whether a request may be sent again when nobody knows what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// It changes nothing.
+    Read,
+    /// It may change something.
+    Write,
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) struct Failure(String);
+
+impl From<Failure> for Error {
+    fn from(Failure(text): Failure) -> Error {
+        Error::Unavailable(text)
+    }
+}
+
+/// A usable endpoint.
+#[derive(Clone)]
+pub(super) struct Link {
+    client: Client,
+    index: usize,
+    dialled: u64,
+}
+
+impl Link {
+    /// A client for keys that takes answers of any size.
+    pub(super) fn kv(&self) -> KvClient {
+        self.client.kv_client().max_decoding_message_size(ANSWER_BYTES)
+    }
+
+    /// A client for watches that takes answers of any size.
+    pub(super) fn watch(&self) -> WatchClient {
+        self.client.watch_client().max_decoding_message_size(ANSWER_BYTES)
+    }
+}
+
+/// The endpoints, and the one in use.
+pub(super) struct Endpoints {
+    all: Vec<(String, Endpoint)>,
+    options: ConnectOptions,
+    state: Mutex<State>,
+}
+
+struct State {
+    link: Option<Link>,
+    /// The endpoint that is dialled first.
+    first: usize,
+    /// How many links there were.
+    dialled: u64,
+}
+
+impl Endpoints {
+    /// Takes the endpoints of a configuration. Nothing is sent.
+    pub(super) fn new(config: &Config) -> Result<Endpoints, Error> {
+        let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
+        if let (Some(user), Some(password)) = (&config.etcd_username, &config.etcd_password) {
+            options = options.with_user(user, password);
+        }
+        let mut all = Vec::new();
+        for name in &config.etcd_endpoints {
+            let endpoint = endpoint(name, config).map_err(|error| {
+                let reason = root(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+                Error::Unavailable(format!("etcd endpoint {name:?}: {reason}"))
+            })?;
+            all.push((name.clone(), endpoint));
+        }
+        // clients spread over the cluster
+        let random = RandomState::new().hash_one(0);
+        let first = usize::try_from(random % all.len().max(1) as u64).unwrap_or_default();
+        Ok(Endpoints { all, options, state: Mutex::new(State { link: None, first, dialled: 0 }) })
+    }
+
+    /// Sends a request to a usable endpoint, and to others as long as that is allowed.
+    pub(super) async fn ask<T, F>(&self, kind: Request, request: impl Fn(Link) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut failed = BTreeMap::new();
+        loop {
+            let Some(link) = self.link(&mut failed).await else { return Err(self.all_failed(&failed)) };
+            let last = failed.len() + 1 == self.all.len();
+            let limit = if last || kind == Request::Write { REQUEST_TIMEOUT } else { READ_TIMEOUT };
+            let (fate, reason) = match tokio::time::timeout(limit, request(link.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => (fate(&error), reason(&error)),
+                Err(_) => (Fate::Unknown, format!("no answer within {} s", limit.as_secs())),
+            };
+            if fate != Fate::Refused {
+                self.distrust(&link).await;
+            }
+            if fate == Fate::Refused || (fate == Fate::Unknown && kind == Request::Write) {
+                return Err(Failure(self.describe(link.index, &reason)));
+            }
+            failed.insert(link.index, reason);
+        }
+    }
+
+    /// Has the next request choose its endpoint anew, if this one is still in use.
+    pub(super) async fn distrust(&self, link: &Link) {
+        let mut state = self.state.lock().await;
+        if state.link.as_ref().is_some_and(|current| current.dialled == link.dialled) {
+            state.link = None;
+        }
+    }
+
+    /// Names the endpoint that `link` leads to.
+    pub(super) fn name(&self, link: &Link) -> &str {
+        &self.all[link.index].0
+    }
+
+    /// The link in use, else the first of those not yet `failed` that becomes usable; adds the others to them.
+    async fn link(&self, failed: &mut BTreeMap<usize, String>) -> Option<Link> {
+        // who else needs a link waits here, and has the same
+        let mut state = self.state.lock().await;
+        if let Some(link) = state.link.as_ref().filter(|link| !failed.contains_key(&link.index)) {
+            return Some(link.clone());
+        }
+        let count = self.all.len();
+        let order: Vec<usize> = (0..count).map(|offset| (state.first + offset) % count).collect();
+        let mut waiting = order.into_iter().filter(|index| !failed.contains_key(index)).collect::<Vec<_>>().into_iter();
+        let mut dialling = FuturesUnordered::new();
+        loop {
+            if let Some(index) = waiting.next() {
+                dialling.push(async move { (index, self.dial(index).await) });
+            } else if dialling.is_empty() {
+                return None;
+            }
+            let next = tokio::time::timeout(STAGGER, dialling.next());
+            let done = if waiting.len() > 0 { next.await.ok().flatten() } else { dialling.next().await };
+            match done {
+                Some((index, Ok(client))) => {
+                    state.dialled += 1;
+                    state.first = index;
+                    let link = Link { client, index, dialled: state.dialled };
+                    state.link = Some(link.clone());
+                    return Some(link);
+                }
+                Some((index, Err(reason))) => {
+                    tracing::debug!(endpoint = self.all[index].0, reason, "an etcd endpoint is not usable");
+                    failed.insert(index, reason);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Connects to an endpoint and asks for its status. One that has no alternative is not asked: the request itself
+    /// will tell, a round trip sooner.
+    async fn dial(&self, index: usize) -> Result<Client, String> {
+        let (_, endpoint) = &self.all[index];
+        let alone = self.all.len() == 1;
+        let dial = async {
+            let channel = if alone {
+                endpoint.connect_lazy()
+            } else {
+                endpoint.connect().await.map_err(|error| reason(&error.into()))?
+            };
+            let channel = etcd_client::Channel::Tonic(channel);
+            let client = Client::from_channel(channel, Some(self.options.clone())).await;
+            let client = client.map_err(|error| reason(&error))?;
+            if alone {
+                return Ok(client);
+            }
+            match client.maintenance_client().status().await {
+                Err(error) if fate(&error) != Fate::Refused || !says_etcd(&error) => Err(reason(&error)),
+                Ok(_) | Err(_) => Ok(client),
+            }
+        };
+        let limit = if alone { REQUEST_TIMEOUT } else { DIAL_TIMEOUT };
+        let late = || Err(format!("no answer within {} s", limit.as_secs()));
+        tokio::time::timeout(limit, dial).await.unwrap_or_else(|_| late())
+    }
+
+    fn describe(&self, index: usize, reason: &str) -> String {
+        format!("etcd at {}: {reason}", self.all[index].0)
+    }
+
+    fn all_failed(&self, failed: &BTreeMap<usize, String>) -> Failure {
+        let each = failed.iter().map(|(index, reason)| self.describe(*index, reason));
+        Failure(each.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// How an endpoint is reached.
+fn endpoint(name: &str, config: &Config) -> Result<Endpoint, tonic::transport::Error> {
+    let (quiet, patience) = KEEP_ALIVE;
+    let endpoint = Endpoint::from_shared(name.to_owned())?
+        .connect_timeout(REQUEST_TIMEOUT)
+        .http2_keep_alive_interval(quiet)
+        .keep_alive_timeout(patience)
+        .keep_alive_while_idle(true);
+    if !name.starts_with("https://") {
+        return Ok(endpoint);
+    }
+    let files = config.tls.clone().unwrap_or_default();
+    let options = TlsOptions::new().timeout(REQUEST_TIMEOUT);
+    let options = match &files.ca {
+        Some(authority) => options.ca_certificate(Certificate::from_pem(authority)),
+        None => options,
+    };
+    endpoint.tls_config(match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => options.identity(Identity::from_pem(certificate, key)),
+        _ => options,
+    })
+}
+
+/// What became of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The cluster refused it; any endpoint would.
+    Refused,
+    /// This endpoint did not take it.
+    NotDone,
+    /// It may have been carried out.
+    Unknown,
+}
+
+/// Refusals of a member that cannot serve at present, before it passes anything on to the others: code and text.
+const NOT_TAKEN: [(Code, &str); 4] = [
+    (Code::Unavailable, "etcdserver: no leader"),
+    (Code::Unavailable, "etcdserver: not capable"),
+    (Code::Unavailable, "etcdserver: rpc not supported for learner"),
+    (Code::ResourceExhausted, "etcdserver: too many requests"),
+];
+
+/// What the transport says of a request that it never sent, the connection being closed already, and of one that the
+/// other end refused unseen (REFUSED_STREAM, the only reason with this code).
+const UNSENT: [(Code, &str); 2] =
+    [(Code::Cancelled, "operation was canceled"), (Code::Unavailable, "h2 protocol error")];
+
+fn fate(error: &etcd_client::Error) -> Fate {
+    let etcd_client::Error::GRpcStatus(status) = error else { return Fate::Refused };
+    if let Some(source) = status.source() {
+        // the transport failed: before it had a connection, or when nothing was sent yet, or any time later
+        let unsent = UNSENT.iter().any(|(code, text)| status.code() == *code && status.message().starts_with(text));
+        let unsent = unsent || causes(source).any(|cause| cause.is::<tonic::ConnectError>());
+        return if unsent { Fate::NotDone } else { Fate::Unknown };
+    }
+    if NOT_TAKEN.iter().any(|(code, text)| status.code() == *code && status.message() == *text) {
+        return Fate::NotDone;
+    }
+    match status.code() {
+        // not etcd, or nothing that knows the request
+        Code::Unimplemented => Fate::NotDone,
+        // members that stop or lose their leader, and whatever stands before them
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::Cancelled => Fate::Unknown,
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::DataLoss
+        | Code::Unauthenticated => Fate::Refused,
+    }
+}
+
+/// Whether an error is etcd's own, and not that of something else at its address.
+fn says_etcd(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
+}
+
+/// An error and what caused it, outermost first.
+pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn root(error: &(dyn StdError + 'static)) -> Option<String> {
+    causes(error).skip(1).last().map(ToString::to_string)
+}

@@ -1,0 +1,141 @@
+//! Reading: several queries as of one moment.
+//!
+//! The first answer tells the moment, a revision; whatever comes later is asked for as of that revision.
+
+use super::endpoints::{Endpoints, Failure, Link, Request};
+use crate::{Error, Listing, Query, layout};
+use api::event::Revision;
+use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
+
+/// How many operations one transaction may have: etcd's `--max-txn-ops` unless told otherwise.
+const OPERATIONS_PER_TRANSACTION: usize = 128;
+
+/// What queries found, each in its place, and the revision of the moment they are answered for.
+type Found = (Vec<Listing>, Revision);
+
+/// Answers queries as of one moment.
+pub(super) async fn read(endpoints: &Endpoints, queries: &[Query]) -> Result<Found, Error> {
+    let spans: Vec<Span> = queries.iter().enumerate().flat_map(Span::all).collect();
+    let mut reading = Reading { endpoints, queries, found: vec![Listing::default(); queries.len()], at: 0 };
+    match reading.run(&spans).await {
+        Ok(()) => Ok((reading.found, Revision(reading.at.to_string()))),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// A range of keys that belongs to the answer of a query: one key, or from `start` to before `end`.
+struct Span {
+    query: usize,
+    start: Vec<u8>,
+    end: Option<Vec<u8>>,
+}
+
+impl Span {
+    fn all((query, asked): (usize, &Query)) -> Vec<Span> {
+        match asked {
+            Query::Get(key) => vec![Span { query, start: layout::path(key).into(), end: None }],
+            Query::List(scope) => {
+                let span = |prefix: String| Span { query, end: Some(after(prefix.as_bytes())), start: prefix.into() };
+                layout::prefixes(scope).into_iter().map(span).collect()
+            }
+        }
+    }
+
+    /// Its first page, as of a revision; of zero, as of now.
+    fn page(&self, at: i64) -> GetOptions {
+        let options = GetOptions::new().with_revision(at);
+        match &self.end {
+            Some(end) => options.with_range(end.clone()),
+            None => options,
+        }
+    }
+}
+
+/// The first key after all that have a prefix, which ends in a slash.
+fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+struct Reading<'a> {
+    endpoints: &'a Endpoints,
+    queries: &'a [Query],
+    found: Vec<Listing>,
+    /// Zero until the first answer.
+    at: i64,
+}
+
+impl Reading<'_> {
+    async fn run(&mut self, spans: &[Span]) -> Result<(), Failure> {
+        for part in spans.chunks(OPERATIONS_PER_TRANSACTION) {
+            let first = match part {
+                [span] => vec![self.range(span).await?],
+                many => self.first_pages(many).await?,
+            };
+            for (span, page) in part.iter().zip(first) {
+                self.take(span, page)?;
+            }
+        }
+        if spans.is_empty() {
+            self.first_pages(&[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a span's answer.
+    fn take(&mut self, span: &Span, mut answer: GetResponse) -> Result<(), Failure> {
+        let found = &mut self.found[span.query];
+        for value in answer.take_kvs() {
+            match &self.queries[span.query] {
+                Query::Get(key) => found.add(key.clone(), value.value(), revision(&value)),
+                Query::List(_) => listed(found, &value),
+            }
+        }
+        Ok(())
+    }
+
+    async fn range(&mut self, span: &Span) -> Result<GetResponse, Failure> {
+        let at = self.at;
+        let get = |link: Link| async move { link.kv().get(span.start.clone(), Some(span.page(at))).await };
+        let answer = self.endpoints.ask(Request::Read, get).await?;
+        self.settle(answer.header());
+        Ok(answer)
+    }
+
+    async fn first_pages(&mut self, spans: &[Span]) -> Result<Vec<GetResponse>, Failure> {
+        let operations = spans.iter().map(|span| TxnOp::get(span.start.clone(), Some(span.page(self.at))));
+        let txn = Txn::new().and_then(operations.collect::<Vec<_>>());
+        let get = |link: Link| {
+            let txn = txn.clone();
+            async move { link.kv().txn(txn).await }
+        };
+        let answer = self.endpoints.ask(Request::Read, get).await?;
+        self.settle(answer.header());
+        let pages = answer.op_responses().into_iter().filter_map(|response| match response {
+            TxnOpResponse::Get(page) => Some(page),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+        });
+        Ok(pages.collect())
+    }
+
+    /// Notes the moment of the first answer.
+    fn settle(&mut self, header: Option<&etcd_client::ResponseHeader>) {
+        if self.at == 0 {
+            self.at = header.map_or(0, etcd_client::ResponseHeader::revision);
+        }
+    }
+}
+
+fn revision(found: &KeyValue) -> Revision {
+    Revision(found.mod_revision().to_string())
+}
+
+/// Adds what a range of keys found; nothing where the key is not one of ours.
+fn listed(listing: &mut Listing, found: &KeyValue) {
+    if let Some(key) = layout::parse(&String::from_utf8_lossy(found.key())) {
+        listing.add(key, found.value(), revision(found));
+    }
+}
