@@ -49,10 +49,16 @@ pub(super) enum Request {
 
 /// Why a request has no answer.
 #[derive(Debug)]
-pub(super) struct Failure(String);
+pub(super) enum Failure {
+    /// The revision asked for is compacted.
+    Compacted(String),
+    /// Anything else.
+    Other(String),
+}
 
 impl From<Failure> for Error {
-    fn from(Failure(text): Failure) -> Error {
+    fn from(failure: Failure) -> Error {
+        let (Failure::Compacted(text) | Failure::Other(text)) = failure;
         Error::Unavailable(text)
     }
 }
@@ -125,6 +131,9 @@ impl Endpoints {
             let limit = if last || kind == Request::Write { REQUEST_TIMEOUT } else { READ_TIMEOUT };
             let (fate, reason) = match tokio::time::timeout(limit, request(link.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if compacted(&error) => {
+                    return Err(Failure::Compacted(self.describe(link.index, &reason(&error))));
+                }
                 Ok(Err(error)) => (fate(&error), reason(&error)),
                 Err(_) => (Fate::Unknown, format!("no answer within {} s", limit.as_secs())),
             };
@@ -132,7 +141,7 @@ impl Endpoints {
                 self.distrust(&link).await;
             }
             if fate == Fate::Refused || (fate == Fate::Unknown && kind == Request::Write) {
-                return Err(Failure(self.describe(link.index, &reason)));
+                return Err(Failure::Other(self.describe(link.index, &reason)));
             }
             failed.insert(link.index, reason);
         }
@@ -220,7 +229,7 @@ impl Endpoints {
 
     fn all_failed(&self, failed: &BTreeMap<usize, String>) -> Failure {
         let each = failed.iter().map(|(index, reason)| self.describe(*index, reason));
-        Failure(each.collect::<Vec<_>>().join("; "))
+        Failure::Other(each.collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -304,6 +313,11 @@ fn fate(error: &etcd_client::Error) -> Fate {
 /// Whether an error is etcd's own, and not that of something else at its address.
 fn says_etcd(error: &etcd_client::Error) -> bool {
     matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
+}
+
+fn compacted(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    status.code() == Code::OutOfRange && status.message().contains("required revision has been compacted")
 }
 
 /// An error and what caused it, outermost first.

@@ -1,6 +1,7 @@
-//! Reading: several queries as of one moment.
+//! Reading: several queries as of one moment, a page at a time.
 //!
-//! The first answer tells the moment, a revision; whatever comes later is asked for as of that revision.
+//! The first answer tells the moment, a revision; whatever comes later is asked for as of that revision. When it is
+//! compacted in the meantime, everything is read anew.
 
 use super::endpoints::{Endpoints, Failure, Link, Request};
 use crate::{Error, Listing, Query, layout};
@@ -10,20 +11,34 @@ use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
 /// How many operations one transaction may have: etcd's `--max-txn-ops` unless told otherwise.
 const OPERATIONS_PER_TRANSACTION: usize = 128;
 
+/// How many keys are read at once. etcd counts the rest of the range for each page, so small pages are slow.
+const KEYS_PER_PAGE: i64 = 2000;
+
+/// How often a read begins anew before it is given up. etcd compacts every few minutes at most.
+const ATTEMPTS: usize = 3;
+
 /// What queries found, each in its place, and the revision of the moment they are answered for.
 type Found = (Vec<Listing>, Revision);
 
 /// Answers queries as of one moment.
 pub(super) async fn read(endpoints: &Endpoints, queries: &[Query]) -> Result<Found, Error> {
     let spans: Vec<Span> = queries.iter().enumerate().flat_map(Span::all).collect();
-    let mut reading = Reading { endpoints, queries, found: vec![Listing::default(); queries.len()], at: 0 };
-    match reading.run(&spans).await {
-        Ok(()) => Ok((reading.found, Revision(reading.at.to_string()))),
-        Err(failure) => Err(failure.into()),
+    let mut attempt = 1;
+    loop {
+        let mut reading = Reading { endpoints, queries, found: vec![Listing::default(); queries.len()], at: 0 };
+        match reading.run(&spans).await {
+            Ok(()) => return Ok((reading.found, Revision(reading.at.to_string()))),
+            Err(Failure::Compacted(reason)) if attempt < ATTEMPTS => {
+                tracing::debug!(reason, "reading anew");
+                attempt += 1;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
     }
 }
 
 /// A range of keys that belongs to the answer of a query: one key, or from `start` to before `end`.
+#[derive(Clone)]
 struct Span {
     query: usize,
     start: Vec<u8>,
@@ -45,7 +60,7 @@ impl Span {
     fn page(&self, at: i64) -> GetOptions {
         let options = GetOptions::new().with_revision(at);
         match &self.end {
-            Some(end) => options.with_range(end.clone()),
+            Some(end) => options.with_range(end.clone()).with_limit(KEYS_PER_PAGE),
             None => options,
         }
     }
@@ -76,7 +91,7 @@ impl Reading<'_> {
                 many => self.first_pages(many).await?,
             };
             for (span, page) in part.iter().zip(first) {
-                self.take(span, page)?;
+                self.take(span, page).await?;
             }
         }
         if spans.is_empty() {
@@ -85,16 +100,21 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Takes a span's answer.
-    fn take(&mut self, span: &Span, mut answer: GetResponse) -> Result<(), Failure> {
-        let found = &mut self.found[span.query];
-        for value in answer.take_kvs() {
-            match &self.queries[span.query] {
-                Query::Get(key) => found.add(key.clone(), value.value(), revision(&value)),
-                Query::List(_) => listed(found, &value),
+    /// Takes a span's first page, and reads and takes those that follow.
+    async fn take(&mut self, span: &Span, mut page: GetResponse) -> Result<(), Failure> {
+        loop {
+            let last = page.kvs().last().map(|last| last.key().to_vec()).filter(|_| page.more());
+            let found = &mut self.found[span.query];
+            for value in page.take_kvs() {
+                match &self.queries[span.query] {
+                    Query::Get(key) => found.add(key.clone(), value.value(), revision(&value)),
+                    Query::List(_) => listed(found, &value),
+                }
             }
+            let Some(mut next) = last else { return Ok(()) };
+            next.push(0);
+            page = self.range(&Span { start: next, ..span.clone() }).await?;
         }
-        Ok(())
     }
 
     async fn range(&mut self, span: &Span) -> Result<GetResponse, Failure> {

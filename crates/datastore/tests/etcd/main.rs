@@ -1,6 +1,7 @@
 //! The client of etcd against real members: endpoints that fail, large reads, watches that die, TLS.
 
 mod failover;
+mod pages;
 mod process;
 mod watches;
 mod wire;

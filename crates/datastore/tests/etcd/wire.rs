@@ -1,7 +1,8 @@
-//! A wire to a server that breaks or falls silent when told.
+//! A wire to a server that breaks, falls silent or is slow when told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
@@ -12,6 +13,8 @@ use tokio::task::JoinHandle;
 pub(crate) enum Mode {
     /// They arrive.
     Pass,
+    /// They arrive, so many a second.
+    Slow(f64),
     /// They vanish, and connections stay.
     Silent,
     /// Connections end.
@@ -90,8 +93,11 @@ async fn pass(
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let _ = modes.wait_for(|mode| *mode != Mode::Silent).await;
-        if count.is_some() && *modes.borrow() == Mode::CutAnswers {
-            return;
+        let mode = *modes.borrow();
+        match mode {
+            Mode::CutAnswers if count.is_some() => return,
+            Mode::Slow(rate) => tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate)).await,
+            Mode::Pass | Mode::Silent | Mode::Cut | Mode::CutAnswers => {}
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
