@@ -3,6 +3,7 @@
 //! Without any endpoint, in this order: a datastore type other than etcdv3 that is named is refused; the socket of a
 //! `tortie store` on this host, if there is one; of type etcdv3, etcd's own address on this host, as Felix has it.
 
+use crate::tls::{self, Pem};
 use serde::Deserialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -179,22 +180,7 @@ impl Settings {
         if let Some(endpoint) = endpoints.iter().find(|endpoint| !known(endpoint)) {
             return Err(setting("etcdEndpoints", format!("{endpoint:?} is not http://, https:// or unix:")));
         }
-        let pem = |name: &str, inline: &str, file: &str| match (inline.is_empty(), file.is_empty()) {
-            (true, true) => Ok(None),
-            (false, true) => Ok(Some(inline.to_owned())),
-            (true, false) => {
-                std::fs::read_to_string(file).map(Some).map_err(|error| setting(name, format!("{file}: {error}")))
-            }
-            (false, false) => Err(setting(name, "given both inline and as a file".to_owned())),
-        };
-        let tls = TlsFiles {
-            ca: pem("etcdCACert", &self.etcd_ca_cert, &self.etcd_ca_cert_file)?,
-            certificate: pem("etcdCert", &self.etcd_cert, &self.etcd_cert_file)?,
-            key: pem("etcdKey", &self.etcd_key, &self.etcd_key_file)?,
-        };
-        if tls.certificate.is_some() != tls.key.is_some() {
-            return Err(setting("etcdCert", "certificate and key must be given together".to_owned()));
-        }
+        let tls = self.tls()?;
         let given = |text: String| (!text.is_empty()).then_some(text);
         Ok(Config {
             etcd_endpoints: endpoints,
@@ -202,6 +188,43 @@ impl Settings {
             etcd_password: given(self.etcd_password),
             tls: (tls != TlsFiles::default()).then_some(tls),
         })
+    }
+
+    /// Reads and checks what TLS needs, which is given as files or inline, but not as both.
+    fn tls(&self) -> Result<TlsFiles, ConfigError> {
+        let files = [
+            ("etcdCACertFile", &self.etcd_ca_cert_file),
+            ("etcdCertFile", &self.etcd_cert_file),
+            ("etcdKeyFile", &self.etcd_key_file),
+        ];
+        let inline = [("etcdCACert", &self.etcd_ca_cert), ("etcdCert", &self.etcd_cert), ("etcdKey", &self.etcd_key)];
+        let given = |(_, value): &(&str, &String)| !value.is_empty();
+        if let (Some((file, _)), Some((text, _))) =
+            (files.iter().find(|it| given(it)), inline.iter().find(|it| given(it)))
+        {
+            let reason = format!("given beside {file}: certificates and key are all files, or all inline");
+            return Err(ConfigError::Setting { setting: (*text).to_owned(), reason });
+        }
+        let mut material = Vec::new();
+        for (file, inline) in files.into_iter().zip(inline) {
+            material.push(match (given(&file), given(&inline)) {
+                (true, _) => Some(Pem::read(file.0, file.1)?),
+                (_, true) => Some(Pem::inline(inline.0, inline.1)),
+                (false, false) => None,
+            });
+        }
+        let [ca, certificate, key] = <[Option<Pem>; 3]>::try_from(material).expect("three settings");
+        if let Some(alone) = certificate.as_ref().xor(key.as_ref()) {
+            return Err(alone.error("certificate and key must be given together"));
+        }
+        if let Some(authority) = &ca {
+            tls::check_authority(authority)?;
+        }
+        if let (Some(certificate), Some(key)) = (&certificate, &key) {
+            tls::check_identity(certificate, key)?;
+        }
+        let text = |pem: Option<Pem>| pem.map(|pem| pem.text);
+        Ok(TlsFiles { ca: text(ca), certificate: text(certificate), key: text(key) })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod layout;
 pub mod memory;
 pub mod syncer;
+mod tls;
 
 use api::{Entry, Key, Object, Revision, Unreadable};
 use async_trait::async_trait;

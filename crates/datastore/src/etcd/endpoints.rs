@@ -5,18 +5,17 @@
 //! that are down or silent cost little wherever they stand. It is kept until it fails. What may be repeated elsewhere:
 //! a read always, a write only where nothing of it can have happened.
 
-use super::reason;
+use super::failure::{Fate, broken, compacted, fate, plain, reason, says_etcd};
 use crate::Error;
 use crate::config::Config;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tonic::Code;
 use tonic::transport::Endpoint;
 
 /// How long one request may take at the last endpoint there is to ask.
@@ -83,9 +82,19 @@ impl Link {
     }
 }
 
+/// One endpoint.
+struct Member {
+    name: String,
+    endpoint: Endpoint,
+    /// Whether there is TLS, and with a certificate of our own.
+    tls: Tls,
+    /// Whether it ever answered.
+    proven: AtomicBool,
+}
+
 /// The endpoints, and the one in use.
 pub(super) struct Endpoints {
-    all: Vec<(String, Endpoint)>,
+    all: Vec<Member>,
     options: ConnectOptions,
     state: Mutex<State>,
 }
@@ -108,10 +117,17 @@ impl Endpoints {
         let mut all = Vec::new();
         for name in &config.etcd_endpoints {
             let endpoint = endpoint(name, config).map_err(|error| {
-                let reason = root(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-                Error::Unavailable(format!("etcd endpoint {name:?}: {reason}"))
+                let alone = name.starts_with("https://") && config.tls.as_ref().is_none_or(|tls| tls.ca.is_none());
+                let hint = if alone { ": etcdCACertFile may name an authority" } else { "" };
+                let reason = reason(&error.into());
+                Error::Unavailable(format!("etcd at {name}: {reason}{hint}"))
             })?;
-            all.push((name.clone(), endpoint));
+            let tls = match &config.tls {
+                _ if !name.starts_with("https://") => Tls::No,
+                Some(files) if files.certificate.is_some() => Tls::Mutual,
+                Some(_) | None => Tls::Yes,
+            };
+            all.push(Member { name: name.clone(), endpoint, tls, proven: AtomicBool::new(false) });
         }
         // clients spread over the cluster
         let random = RandomState::new().hash_one(0);
@@ -130,11 +146,14 @@ impl Endpoints {
             let last = failed.len() + 1 == self.all.len();
             let limit = if last || kind == Request::Write { REQUEST_TIMEOUT } else { READ_TIMEOUT };
             let (fate, reason) = match tokio::time::timeout(limit, request(link.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.all[link.index].proven.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
                 Ok(Err(error)) if compacted(&error) => {
                     return Err(Failure::Compacted(self.describe(link.index, &reason(&error))));
                 }
-                Ok(Err(error)) => (fate(&error), reason(&error)),
+                Ok(Err(error)) => (fate(&error), self.all[link.index].reason(&error)),
                 Err(_) => (Fate::Unknown, format!("no answer within {} s", limit.as_secs())),
             };
             if fate != Fate::Refused {
@@ -157,7 +176,7 @@ impl Endpoints {
 
     /// Names the endpoint that `link` leads to.
     pub(super) fn name(&self, link: &Link) -> &str {
-        &self.all[link.index].0
+        &self.all[link.index].name
     }
 
     /// The link in use, else the first of those not yet `failed` that becomes usable; adds the others to them.
@@ -188,7 +207,7 @@ impl Endpoints {
                     return Some(link);
                 }
                 Some((index, Err(reason))) => {
-                    tracing::debug!(endpoint = self.all[index].0, reason, "an etcd endpoint is not usable");
+                    tracing::debug!(endpoint = self.all[index].name, reason, "an etcd endpoint is not usable");
                     failed.insert(index, reason);
                 }
                 None => {}
@@ -199,22 +218,22 @@ impl Endpoints {
     /// Connects to an endpoint and asks for its status. One that has no alternative is not asked: the request itself
     /// will tell, a round trip sooner.
     async fn dial(&self, index: usize) -> Result<Client, String> {
-        let (_, endpoint) = &self.all[index];
+        let member = &self.all[index];
         let alone = self.all.len() == 1;
         let dial = async {
             let channel = if alone {
-                endpoint.connect_lazy()
+                member.endpoint.connect_lazy()
             } else {
-                endpoint.connect().await.map_err(|error| reason(&error.into()))?
+                member.endpoint.connect().await.map_err(|error| member.reason(&error.into()))?
             };
             let channel = etcd_client::Channel::Tonic(channel);
             let client = Client::from_channel(channel, Some(self.options.clone())).await;
-            let client = client.map_err(|error| reason(&error))?;
+            let client = client.map_err(|error| member.reason(&error))?;
             if alone {
                 return Ok(client);
             }
             match client.maintenance_client().status().await {
-                Err(error) if fate(&error) != Fate::Refused || !says_etcd(&error) => Err(reason(&error)),
+                Err(error) if fate(&error) != Fate::Refused || !says_etcd(&error) => Err(member.reason(&error)),
                 Ok(_) | Err(_) => Ok(client),
             }
         };
@@ -224,12 +243,43 @@ impl Endpoints {
     }
 
     fn describe(&self, index: usize, reason: &str) -> String {
-        format!("etcd at {}: {reason}", self.all[index].0)
+        format!("etcd at {}: {reason}", self.all[index].name)
     }
 
     fn all_failed(&self, failed: &BTreeMap<usize, String>) -> Failure {
         let each = failed.iter().map(|(index, reason)| self.describe(*index, reason));
         Failure::Other(each.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// What protects a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    No,
+    Yes,
+    /// With a certificate of our own.
+    Mutual,
+}
+
+impl Member {
+    /// What went wrong, and what that may mean.
+    fn reason(&self, error: &etcd_client::Error) -> String {
+        let hint = if self.proven.load(Ordering::Relaxed) { "" } else { self.suspicion(error) };
+        format!("{}{hint}", reason(error))
+    }
+
+    /// What may be the matter when the very first connection ends.
+    ///
+    /// A server that refuses a client's certificate says so when the client has begun to speak already (TLS 1.3), and
+    /// the transport does not always hear it.
+    fn suspicion(&self, error: &etcd_client::Error) -> &'static str {
+        match self.tls {
+            Tls::No => "",
+            Tls::Yes | Tls::Mutual if plain(error) => "; the server may not speak TLS (http://)",
+            Tls::Yes if broken(error) => "; the server may want a client certificate (etcdCertFile, etcdKeyFile)",
+            Tls::Mutual if broken(error) => "; the server may not accept the client certificate (etcdCertFile)",
+            Tls::Yes | Tls::Mutual => "",
+        }
     }
 }
 
@@ -246,85 +296,13 @@ fn endpoint(name: &str, config: &Config) -> Result<Endpoint, tonic::transport::E
     }
     let files = config.tls.clone().unwrap_or_default();
     let options = TlsOptions::new().timeout(REQUEST_TIMEOUT);
+    // as everywhere: an authority of one's own stands in the place of the system's
     let options = match &files.ca {
         Some(authority) => options.ca_certificate(Certificate::from_pem(authority)),
-        None => options,
+        None => options.with_native_roots(),
     };
     endpoint.tls_config(match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => options.identity(Identity::from_pem(certificate, key)),
         _ => options,
     })
-}
-
-/// What became of a request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// The cluster refused it; any endpoint would.
-    Refused,
-    /// This endpoint did not take it.
-    NotDone,
-    /// It may have been carried out.
-    Unknown,
-}
-
-/// Refusals of a member that cannot serve at present, before it passes anything on to the others: code and text.
-const NOT_TAKEN: [(Code, &str); 4] = [
-    (Code::Unavailable, "etcdserver: no leader"),
-    (Code::Unavailable, "etcdserver: not capable"),
-    (Code::Unavailable, "etcdserver: rpc not supported for learner"),
-    (Code::ResourceExhausted, "etcdserver: too many requests"),
-];
-
-/// What the transport says of a request that it never sent, the connection being closed already, and of one that the
-/// other end refused unseen (REFUSED_STREAM, the only reason with this code).
-const UNSENT: [(Code, &str); 2] =
-    [(Code::Cancelled, "operation was canceled"), (Code::Unavailable, "h2 protocol error")];
-
-fn fate(error: &etcd_client::Error) -> Fate {
-    let etcd_client::Error::GRpcStatus(status) = error else { return Fate::Refused };
-    if let Some(source) = status.source() {
-        // the transport failed: before it had a connection, or when nothing was sent yet, or any time later
-        let unsent = UNSENT.iter().any(|(code, text)| status.code() == *code && status.message().starts_with(text));
-        let unsent = unsent || causes(source).any(|cause| cause.is::<tonic::ConnectError>());
-        return if unsent { Fate::NotDone } else { Fate::Unknown };
-    }
-    if NOT_TAKEN.iter().any(|(code, text)| status.code() == *code && status.message() == *text) {
-        return Fate::NotDone;
-    }
-    match status.code() {
-        // not etcd, or nothing that knows the request
-        Code::Unimplemented => Fate::NotDone,
-        // members that stop or lose their leader, and whatever stands before them
-        Code::Unavailable | Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::Cancelled => Fate::Unknown,
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::ResourceExhausted
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::DataLoss
-        | Code::Unauthenticated => Fate::Refused,
-    }
-}
-
-/// Whether an error is etcd's own, and not that of something else at its address.
-fn says_etcd(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
-}
-
-fn compacted(error: &etcd_client::Error) -> bool {
-    let etcd_client::Error::GRpcStatus(status) = error else { return false };
-    status.code() == Code::OutOfRange && status.message().contains("required revision has been compacted")
-}
-
-/// An error and what caused it, outermost first.
-pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-fn root(error: &(dyn StdError + 'static)) -> Option<String> {
-    causes(error).skip(1).last().map(ToString::to_string)
 }

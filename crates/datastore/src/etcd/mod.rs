@@ -1,6 +1,7 @@
 //! The etcd v3 client, for etcd itself and for `tortie store` (control reference §2.2).
 
 mod endpoints;
+mod failure;
 mod pages;
 mod watch;
 
@@ -8,9 +9,8 @@ use crate::config::Config;
 use crate::{Error, Listing, Query, Scope, Store, Watch, Write, layout};
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
-use endpoints::{Endpoints, Link, Request, causes};
+use endpoints::{Endpoints, Link, Request};
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse};
-use std::error::Error as StdError;
 use std::sync::Arc;
 
 /// A client of an etcd cluster.
@@ -24,23 +24,6 @@ impl Etcd {
     /// Endpoints are `http://HOST:PORT`, `https://HOST:PORT`, or `unix:///PATH`; a request goes to one that answers.
     pub fn new(config: &Config) -> Result<Etcd, Error> {
         Ok(Etcd { endpoints: Arc::new(Endpoints::new(config)?) })
-    }
-}
-
-/// What went wrong, in a line for an operator: what the server or the transport said, and the last cause.
-fn reason(error: &etcd_client::Error) -> String {
-    let (text, cause) = if let etcd_client::Error::GRpcStatus(status) = error {
-        let message = Some(status.message()).filter(|message| !message.is_empty());
-        (message.map_or_else(|| status.code().to_string(), str::to_owned), status.source())
-    } else if let etcd_client::Error::TransportError(error) = error {
-        // says nothing by itself
-        (error.source().map_or_else(|| error.to_string(), ToString::to_string), error.source())
-    } else {
-        (error.to_string(), None)
-    };
-    match cause.and_then(|cause| causes(cause).last()).map(ToString::to_string) {
-        Some(root) if !text.contains(&root) => format!("{text}: {root}"),
-        _ => text,
     }
 }
 

@@ -4,7 +4,7 @@
 //! goes silent is ended by keep-alive probes. Either way the watcher reads anew, from another endpoint.
 
 use super::endpoints::{Endpoints, Link, Request};
-use super::reason;
+use super::failure::reason;
 use crate::{Change, Error, Scope, Watch, layout};
 use api::event::Revision;
 use async_trait::async_trait;

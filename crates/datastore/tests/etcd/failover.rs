@@ -182,7 +182,10 @@ pub(crate) fn three() -> [Etcd; 3] {
     let peers = [free(), free(), free()];
     let members = peers.iter().enumerate().map(|(index, peer)| format!("m{index}=http://{peer}"));
     let cluster = members.collect::<Vec<_>>().join(",");
-    let all = [0, 1, 2].map(|index| Etcd::member(&format!("m{index}"), &peers[index], &cluster, "http", &[]));
+    let all = [0, 1, 2].map(|index| {
+        let endpoint = format!("http://{}", free());
+        Etcd::member(&format!("m{index}"), &peers[index], &cluster, &endpoint, &[])
+    });
     etcdctl(&all[0].endpoint, &["get", "anything"]);
     all
 }

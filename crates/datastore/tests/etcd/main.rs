@@ -3,6 +3,7 @@
 mod failover;
 mod pages;
 mod process;
+mod tls;
 mod watches;
 mod wire;
 

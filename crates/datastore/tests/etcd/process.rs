@@ -19,17 +19,16 @@ impl Etcd {
     /// A cluster of one.
     pub(crate) fn start() -> Etcd {
         let peer = free();
-        Etcd::member("default", &peer, &format!("default=http://{peer}"), "http", &[])
+        Etcd::member("default", &peer, &format!("default=http://{peer}"), &format!("http://{}", free()), &[])
     }
 
     /// A member; `arguments` come after those that every one has.
-    pub(crate) fn member(name: &str, peer: &str, cluster: &str, scheme: &str, arguments: &[&str]) -> Etcd {
+    pub(crate) fn member(name: &str, peer: &str, cluster: &str, endpoint: &str, arguments: &[&str]) -> Etcd {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let address = free();
-        let (endpoint, peer) = (format!("{scheme}://{address}"), format!("http://{peer}"));
+        let peer = format!("http://{peer}");
         let process = Command::new("etcd")
             .args(["--name", name, "--data-dir", data.path().to_str().expect("a UTF-8 path")])
-            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
+            .args(["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", cluster])
             .args(arguments)
@@ -37,9 +36,10 @@ impl Etcd {
             .stderr(Stdio::null())
             .spawn()
             .expect("etcd runs (Debian package etcd-server)");
-        let etcd = Etcd { process, endpoint, _data: data };
+        let etcd = Etcd { process, endpoint: endpoint.to_owned(), _data: data };
+        let (_, address) = endpoint.split_once("://").expect("a scheme");
         let deadline = Instant::now() + SOON;
-        while TcpStream::connect(&address).is_err() {
+        while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "etcd does not listen on {address}");
             std::thread::yield_now();
         }
