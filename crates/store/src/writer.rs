@@ -370,6 +370,7 @@ impl Writer {
                 self.be_short();
                 continue;
             }
+            self.storage.give_reserve(Part::Surplus);
             self.has_space_again()?;
             self.secure();
             return Ok(Ok(()));

@@ -191,6 +191,8 @@ fn a_disk_full_of_the_stores_own_data_is_emptied() {
                 let status = client.status().await.unwrap();
                 assert!(status.db_size() < file.cast_signed(), "{} after {file}", status.db_size());
                 assert!(status.0.db_size_in_use < full / 2, "{} after {full}", status.0.db_size_in_use);
+                let reserve = std::fs::metadata(server.directory.join("data/store.reserve")).unwrap().len();
+                assert!(reserve < file / 4, "{reserve} is set aside for {}", status.db_size());
                 client.put("k/again", "1", None).await.unwrap();
                 assert_eq!(etcdctl(&server, &["alarm", "list"]), "");
                 let health = etcdctl(&server, &["endpoint", "health"]);

@@ -156,6 +156,8 @@ pub(crate) enum Part {
     /// What is left is for compaction, without which deletions free little.
     ForDeletions,
     All,
+    /// What a file that has become smaller does not demand.
+    Surplus,
 }
 
 /// An opened data directory.
@@ -232,6 +234,7 @@ impl Storage {
         if let Some(reserve) = &self.reserve {
             reserve.give(match part {
                 Part::All => 0,
+                Part::Surplus => Reserve::wanted(self.disk_bytes()),
                 Part::ForDeletions => Reserve::kept_from_deletions(self.disk_bytes()),
             });
         }
