@@ -4,6 +4,7 @@
 //! netlink blocks), the speaker (`bgp_io`'s task). The syncer feeds the graph; the speaker's routes go to the
 //! dataplane directly. When the agent dies the kernel keeps forwarding; when it comes back it adopts what it finds.
 
+mod address;
 mod bgp_config;
 mod bgp_io;
 mod bgp_socket;
@@ -107,6 +108,9 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     let (dataplane, mut kernel) =
         spawn_dataplane(tunnel, if speaks_bgp { BgpDaemon::Agent } else { BgpDaemon::Another })?;
     let tunnel_address = Rc::new(Notify::new());
+    if speaks_bgp {
+        tokio::task::spawn_local(address::keep(client.clone(), node.clone(), options));
+    }
     tokio::task::spawn_local(tunnel_address::run(client, node.clone(), Rc::clone(&tunnel_address)));
     let (events, mut batches) = mpsc::channel(16);
     tokio::task::spawn_local(datastore::syncer::run(store, scopes(&node), events));

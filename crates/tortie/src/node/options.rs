@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs the node agent: registers this node, makes its kernel agree with the datastore, and speaks BGP.
 ///
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// first-found, interface=REGEX, skip-interface=REGEX or cidr=CIDR.
     #[arg(long, env = "IP_AUTODETECTION_METHOD", default_value = "first-found", value_parser = text)]
     pub(crate) ip_autodetection_method: String,
+    /// How often the address is looked at again while the agent runs, as 60s or 1m30s.
+    #[arg(long, env = "AUTODETECT_POLL_INTERVAL", default_value = "60s", value_parser = text)]
+    pub(crate) autodetect_poll_interval: String,
     /// This node's AS number; else the cluster's.
     #[arg(long = "as", env = "AS", value_parser = text)]
     pub(crate) as_number: Option<String>,
@@ -100,6 +104,9 @@ pub(crate) fn felix_overrides(environment: impl Iterator<Item = (String, String)
     environment.filter_map(|(key, value)| Some((name(&key)?, value.trim().to_owned()))).collect()
 }
 
+/// How often an address is looked at again where AUTODETECT_POLL_INTERVAL says nothing that makes sense.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Options {
     /// Finds the node's name: option, nodename file, `HOSTNAME`, the host's own; in lower case where it is a host's.
     pub(crate) fn node_name(&self) -> io::Result<String> {
@@ -128,6 +135,18 @@ impl Options {
             return Ok(name.to_lowercase());
         }
         said(&host()?).map(|name| name.to_lowercase()).ok_or_else(|| io::Error::other("this host has no name"))
+    }
+
+    /// Returns how often the address is looked at again.
+    pub(crate) fn poll_interval(&self) -> Duration {
+        let refused = match api::duration::parse(&self.autodetect_poll_interval) {
+            Ok(interval) if !interval.is_zero() => return interval,
+            Ok(_) => "no time at all".to_owned(),
+            Err(_) if self.autodetect_poll_interval.is_empty() => return POLL_INTERVAL,
+            Err(reason) => reason,
+        };
+        tracing::warn!("AUTODETECT_POLL_INTERVAL: {refused}; {} s are used", POLL_INTERVAL.as_secs());
+        POLL_INTERVAL
     }
 }
 
@@ -180,6 +199,16 @@ mod tests {
         let options = options(&["--ip", " 192.0.2.1/24\n", "--as", "64512\n", "--ipv4pool-block-size", "24 "]);
         assert_eq!((options.ip.as_str(), options.as_number.as_deref()), ("192.0.2.1/24", Some("64512")));
         assert_eq!(options.ipv4pool_block_size, 24);
+    }
+
+    #[test]
+    fn intervals() {
+        for (text, expect) in
+            [("", 60_000), ("60s", 60_000), (" 1m30s\n", 90_000), ("500ms", 500), ("0", 60_000), ("often", 60_000)]
+        {
+            let options = options(&["--autodetect-poll-interval", text]);
+            assert_eq!(options.poll_interval(), Duration::from_millis(expect), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What an agent does once at its start: the cluster's first objects, this node's own resource, a first pool
 //! (control reference §4.3, §4.4).
 
-use super::detect::{candidates, detect};
+use super::address;
+use super::detect::interfaces;
 use super::options::{Options, truthy};
 use crate::client::Client;
 use anyhow::{Context, bail};
 use api::event::Unreadable;
-use api::kind::{BgpConfigurationSpec, FelixConfigurationSpec, IpPoolSpec, NodeBgpSpec, NodeInterface, NodeSpec};
+use api::kind::{BgpConfigurationSpec, FelixConfigurationSpec, IpPoolSpec, NodeBgpSpec, NodeSpec};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use ipnet::Ipv4Net;
@@ -52,21 +53,15 @@ async fn register_node(client: &Client, name: &str, options: &Options) -> anyhow
         }
         None => Typed::new(ObjectMeta::named(name), NodeSpec::default()),
     };
-    let before = node.spec.bgp.clone().unwrap_or_default();
-    let mut bgp = before.clone();
-    if let Some(address) = wanted_address(options, &before)? {
-        bgp.ipv4_address = address.to_string();
+    if let Some(text) = options.as_number.as_deref().filter(|text| !text.is_empty()) {
+        let number = api::validate::parse_as_number(text).map_err(|reason| anyhow::anyhow!("AS: {reason}"))?;
+        node.spec.bgp.get_or_insert_default().as_number = Some(number);
     }
-    if let Some(text) = &options.as_number {
-        bgp.as_number = Some(api::validate::parse_as_number(text).map_err(|reason| anyhow::anyhow!("AS: {reason}"))?);
+    let warning = address::settle(client, &mut node, options).await?;
+    if !warning.is_empty() {
+        tracing::warn!(node = name, "{warning}");
     }
-    if bgp.ipv4_address != before.ipv4_address && !truthy(&options.disable_node_ip_check) {
-        refuse_conflict(client, name, &bgp.ipv4_address).await?;
-    }
-    node.spec.bgp = (bgp != NodeBgpSpec::default()).then_some(bgp);
-    if !["", "autodetect", "none"].contains(&options.ip.as_str()) {
-        node.spec.interfaces = interfaces()?;
-    }
+    node.spec.bgp = node.spec.bgp.filter(|bgp| *bgp != NodeBgpSpec::default());
     node.status.get_or_insert_default();
     let address = node.spec.bgp.as_ref().map_or("none", |bgp| bgp.ipv4_address.as_str()).to_owned();
     let resource = Resource::from(node);
@@ -77,62 +72,6 @@ async fn register_node(client: &Client, name: &str, options: &Options) -> anyhow
     }
     tracing::info!(node = name, address, "this node is registered");
     Ok(())
-}
-
-/// The address to register; none keeps what is there.
-fn wanted_address(options: &Options, before: &NodeBgpSpec) -> anyhow::Result<Option<Ipv4Net>> {
-    match options.ip.as_str() {
-        "none" => Ok(None),
-        "" if !before.ipv4_address.is_empty() => Ok(None),
-        "" | "autodetect" => {
-            let seen = candidates().context("list this host's addresses")?;
-            Ok(Some(detect(&options.ip_autodetection_method, &seen)?))
-        }
-        text => {
-            if let Ok(network) = text.parse::<Ipv4Net>() {
-                return Ok(Some(network));
-            }
-            let Ok(address) = text.parse::<Ipv4Addr>() else {
-                bail!("IP {text:?}: neither autodetect, none, nor an IPv4 address with or without prefix length");
-            };
-            let seen = candidates().context("list this host's addresses")?;
-            let found = seen.iter().find(|candidate| candidate.address.addr() == address);
-            Ok(Some(found.map_or_else(|| Ipv4Net::from(address), |candidate| candidate.address)))
-        }
-    }
-}
-
-async fn refuse_conflict(client: &Client, name: &str, address: &str) -> anyhow::Result<()> {
-    let host = |text: &str| text.split('/').next().unwrap_or("").to_owned();
-    let nodes = client.list_readable(Kind::Node, "").await.context("list nodes")?;
-    for Unreadable { key, reason } in nodes.unreadable {
-        let key = datastore::layout::path(&key);
-        tracing::warn!(key, reason, "a node cannot be read; whether it has this node's address is not known");
-    }
-    for resource in nodes.resources {
-        let Resource::Node(other) = resource else { continue };
-        let theirs = other.spec.bgp.as_ref().map(|bgp| host(&bgp.ipv4_address)).unwrap_or_default();
-        if other.metadata.name != name && !theirs.is_empty() && theirs == host(address) {
-            bail!("IPv4 address conflict: node {name} wants {theirs}, which node {} has", other.metadata.name);
-        }
-    }
-    Ok(())
-}
-
-fn interfaces() -> anyhow::Result<Vec<NodeInterface>> {
-    let mut interfaces: Vec<NodeInterface> = Vec::new();
-    for candidate in candidates().context("list this host's addresses")? {
-        if super::detect::is_excluded(&candidate.interface) {
-            continue;
-        }
-        let address = candidate.address.addr().to_string();
-        match interfaces.iter_mut().find(|interface| interface.name == candidate.interface) {
-            Some(interface) => interface.addresses.push(address),
-            None => interfaces.push(NodeInterface { name: candidate.interface, addresses: vec![address] }),
-        }
-    }
-    interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(interfaces)
 }
 
 /// Creates `default-ipv4-ippool` when there is no IPv4 pool.
@@ -172,8 +111,9 @@ async fn ensure_default_pool(client: &Client, options: &Options) -> anyhow::Resu
 
 /// 192.168.0.0/16, or when the host is inside it the first free of 172.16.0.0/16 to 172.31.0.0/16.
 fn free_range() -> anyhow::Result<String> {
-    let seen = candidates().context("list this host's addresses")?;
-    let free = |range: &Ipv4Net| !seen.iter().any(|candidate| range.contains(&candidate.address.addr()));
+    let seen = interfaces().context("list this host's addresses")?;
+    let held: Vec<Ipv4Addr> = seen.iter().flat_map(|interface| &interface.addresses).map(Ipv4Net::addr).collect();
+    let free = |range: &Ipv4Net| !held.iter().any(|address| range.contains(address));
     let first = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16);
     let others = (16..32).map(|octet| Ipv4Net::new_assert(Ipv4Addr::new(172, octet, 0, 0), 16));
     Ok(std::iter::once(first).chain(others).find(free).unwrap_or(first).to_string())

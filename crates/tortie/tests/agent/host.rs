@@ -194,6 +194,13 @@ impl Host {
         names
     }
 
+    /// Writes one of the host's own files, below `run`, `lib` or `log`.
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.directory.join(file);
+        fs::create_dir_all(path.parent().expect("a file in a folder")).expect("its folder");
+        fs::write(path, text).expect("the file");
+    }
+
     /// What the agents of this host have logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("agent.log")).unwrap_or_default()

@@ -9,6 +9,7 @@
 //! The kernel is read with `ip`, sessions over the agents' control sockets, packets are counted by `ping`. Everything
 //! needs root.
 
+mod address;
 mod adopt;
 mod bird;
 mod calico;
