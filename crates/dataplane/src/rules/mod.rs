@@ -16,6 +16,7 @@ mod iptables;
 mod legacy;
 mod model;
 mod nft;
+mod policy;
 mod pools;
 mod rule;
 mod tool;
@@ -25,6 +26,7 @@ pub use error::RulesError;
 pub use model::{ChainName, Dispatch, Family, Hook, HookRules, Placement, Ruleset, Set, SetKind, SetName, Table};
 pub use nft::{Change, Monitor};
 
+pub use policy::closing_chains;
 pub use pools::known_pools;
 pub use rule::{Action, Bits, Connection, Direction, End, Links, Match, Rule, Scope, Sense};
 

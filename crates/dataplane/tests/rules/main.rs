@@ -6,5 +6,6 @@
 mod guards;
 mod iptables;
 mod nftables;
+mod policy;
 mod support;
 mod traffic;

@@ -5,11 +5,13 @@
 
 mod backend;
 mod plan;
+mod policy;
 mod saved;
 mod text;
 mod tree;
 
 pub(super) use backend::Backend;
+pub(super) use policy::closing_chains;
 pub(super) use saved::is_our_chain;
 
 use super::ipset::{IpSets, Release};

@@ -10,6 +10,7 @@ mod compile;
 mod expression;
 mod monitor;
 mod plan;
+pub(super) mod policy;
 pub(super) mod purge;
 mod removal;
 mod socket;
