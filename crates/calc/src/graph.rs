@@ -4,6 +4,7 @@ use crate::peering::peering;
 use crate::reporting::{Reporting, Totals};
 use crate::settings::{Overrides, Parameters};
 use crate::tables::Tables;
+use crate::unenforced;
 use crate::unread::interface_address;
 use api::Event;
 use api::resource::Typed;
@@ -24,6 +25,8 @@ pub struct Output {
     pub peering: Option<Peering>,
     /// Where metrics and health are served.
     pub reporting: Reporting,
+    /// What the datastore asks to be forbidden on this node, by kind and name, ordered: none of it is enforced.
+    pub unenforced: Vec<String>,
     /// What is wrong with the datastore's content, a line each; worth a warning when it changes.
     pub problems: Vec<String>,
 }
@@ -100,6 +103,8 @@ impl Graph {
             tables.bgp_configurations.get("default").and_then(|spec| spec.program_cluster_routes.as_deref());
         settings.bgp_cluster_routes = cluster_routes != Some("Disabled");
         let reporting = parameters.reporting();
+        let dataplane = parameters.bpf_enabled().then(|| unenforced::BPF_DATAPLANE.to_owned());
+        let unenforced = dataplane.into_iter().chain(tables.closing.values().cloned()).collect();
         let mut problems = parameters.problems;
         problems.extend(tables.unread_problems(&self.node.0));
         let workloads = self.workloads(&mut problems);
@@ -115,7 +120,7 @@ impl Graph {
             settings,
         });
         let peering = peering(tables, &self.node.0, &mut problems);
-        Output { desired, peering, reporting, problems }
+        Output { desired, peering, reporting, unenforced, problems }
     }
 
     fn own_address(&self) -> Option<(Ipv4Addr, Ipv4Net)> {

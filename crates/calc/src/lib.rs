@@ -11,6 +11,7 @@ mod reporting;
 mod settings;
 mod status;
 mod tables;
+mod unenforced;
 mod unread;
 
 pub use graph::{Graph, Output};

@@ -80,6 +80,11 @@ impl<'a> Parameters<'a> {
         })
     }
 
+    /// Whether Calico's BPF dataplane is switched on, which would enforce policy without packet rules.
+    pub(crate) fn bpf_enabled(&mut self) -> bool {
+        self.flag("bpfEnabled").unwrap_or(false)
+    }
+
     /// `ipipEnabled`, where set.
     pub(crate) fn ipip_enabled(&mut self) -> Option<bool> {
         self.flag("ipipEnabled")

@@ -1,6 +1,7 @@
 //! The datastore's content as far as one node cares, kept up to date by events.
 
 use crate::status;
+use crate::unenforced;
 use crate::unread::{Unread, Why, senseless_field};
 use api::event::{Entry, Event, Key, Object, OwnerType, Unreadable};
 use api::ipam::{AffinityState, Block};
@@ -27,6 +28,8 @@ pub(crate) struct Tables {
     pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,
     pub(crate) felix_configurations: BTreeMap<String, FelixConfigurationSpec>,
+    /// What closes something on this node, by kind and name.
+    pub(crate) closing: BTreeMap<Key, String>,
     /// What is there and cannot be read. Of those keys the tables have what was known before, if anything.
     pub(crate) unread: BTreeMap<Key, Unread>,
     /// While a snapshot arrives: the keys it has named.
@@ -103,23 +106,33 @@ impl Tables {
                     named.insert(key.clone());
                 }
                 let unread = Unread { why: Why::Value(reason), kept: self.is_kept(&key) };
-                replace(&mut self.unread, key, unread)
+                // what was known of it may not hold any more
+                let closing = unenforced::may_close(&key);
+                let closing = closing.is_some_and(|words| replace(&mut self.closing, key.clone(), words));
+                replace(&mut self.unread, key, unread) || closing
             }
         }
     }
 
     fn put(&mut self, entry: Entry, node: &str) -> bool {
         let Entry { key, object, .. } = entry;
+        let closing = match unenforced::closes(&key, &object, node) {
+            Some(words) => replace(&mut self.closing, key.clone(), words),
+            None => self.closing.remove(&key).is_some(),
+        };
         let why = match &object {
             Object::Resource(Resource::WorkloadEndpoint(it)) if it.spec.node != node => None,
             Object::Resource(resource) => senseless_field(resource),
-            Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
-                None
-            }
+            Object::Untyped(_)
+            | Object::Block(_)
+            | Object::Affinity(_)
+            | Object::Handle(_)
+            | Object::IpamConfig(_)
+            | Object::Ready(_) => None,
         };
         let kept = self.is_kept(&key);
         let unread = why.map(|why| Unread { why, kept });
-        let changed = self.unread.get(&key) != unread.as_ref();
+        let changed = closing || self.unread.get(&key) != unread.as_ref();
         let is_unread = unread.is_some();
         match unread {
             Some(unread) => drop(self.unread.insert(key.clone(), unread)),
@@ -134,6 +147,9 @@ impl Tables {
     fn put_readable(&mut self, key: Key, object: Object, node: &str) -> bool {
         if self.held.insert(key.clone()) && is_endpoint(&key) {
             self.endpoints_held += 1;
+        }
+        if matches!(key, Key::Untyped { .. }) {
+            return false;
         }
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
@@ -172,6 +188,7 @@ impl Tables {
         if self.held.remove(key) && is_endpoint(key) {
             self.endpoints_held -= 1;
         }
+        let was_closing = self.closing.remove(key).is_some();
         let was_held = match key {
             Key::Resource { kind, name, .. } => match kind {
                 Kind::Node => self.nodes.remove(name).is_some(),
@@ -189,9 +206,14 @@ impl Tables {
             Key::Affinity { owner_type: OwnerType::Host, block: IpNet::V4(block), .. } if is_ours => {
                 self.affinities.remove(block).is_some()
             }
-            Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
+            Key::Untyped { .. }
+            | Key::Block(_)
+            | Key::Affinity { .. }
+            | Key::Handle(_)
+            | Key::IpamConfig
+            | Key::Ready => false,
         };
-        was_unread || was_held
+        was_closing || was_unread || was_held
     }
 
     /// Whether the tables have of a key what stays when it cannot be read.

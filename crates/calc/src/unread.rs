@@ -96,7 +96,13 @@ impl Tables {
             Key::Resource { .. } => true,
             Key::Block(IpNet::V4(cidr)) => self.is_local_block(cidr),
             Key::Affinity { owner, block: IpNet::V4(_), .. } => owner == node,
-            Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
+            // an untyped one is there, whatever it says
+            Key::Untyped { .. }
+            | Key::Block(_)
+            | Key::Affinity { .. }
+            | Key::Handle(_)
+            | Key::IpamConfig
+            | Key::Ready => false,
         }
     }
 }
@@ -121,6 +127,6 @@ fn named(key: &Key) -> String {
         }
         Key::Block(cidr) => format!("block {cidr}"),
         Key::Affinity { owner, block, .. } => format!("affinity of {owner} for block {block}"),
-        Key::Handle(_) | Key::IpamConfig | Key::Ready => format!("{key:?}"),
+        Key::Untyped { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => format!("{key:?}"),
     }
 }

@@ -3,11 +3,11 @@
 
 mod content;
 
-use api::event::{Event, Key, Object};
+use api::event::{Event, Key, Object, Unreadable, UntypedKind};
 use api::ipam::{Affinity, AffinityState};
 use api::resource::Kind;
 use calc::{Graph, Output};
-use content::{State, block, endpoint, entry, node, pool, resource, snapshot, with};
+use content::{State, block, endpoint, entry, node, pool, resource, snapshot, untyped, with};
 use ipnet::Ipv4Net;
 use model::Asn;
 use model::desired::{AllowAction, Encapsulation, EndpointToHost, Learned, Route, RuleSettings, Target};
@@ -51,6 +51,14 @@ fn outcome(state: &State) -> Output {
     graph.flush().expect("the first snapshot yields an output")
 }
 
+fn policies() -> [(Key, Object); 3] {
+    [
+        untyped(UntypedKind::NetworkPolicy, "web", "default.deny", json!({})),
+        untyped(UntypedKind::HostEndpoint, "", "n1-eth0", json!({"node": "n1", "interfaceName": "eth0"})),
+        resource(Kind::Profile, "closed", json!({"ingress": [{"action": "Deny"}]})),
+    ]
+}
+
 /// The states that every expander goes through.
 fn states() -> Vec<(&'static str, State)> {
     let mut second_pool = cluster();
@@ -72,6 +80,7 @@ fn states() -> Vec<(&'static str, State)> {
             "mesh off",
             with(cluster(), [resource(Kind::BGPConfiguration, "default", json!({"nodeToNodeMeshEnabled": false}))]),
         ),
+        ("policies", with(cluster(), policies())),
         ("unregistered", cluster().into_iter().filter(|(key, _)| *key != Key::global(Kind::Node, "n1")).collect()),
     ]
 }
@@ -97,6 +106,32 @@ fn only_the_content_counts() {
             squashed.on_events(changes(from, to).into_iter().rev().collect());
             assert_eq!(squashed.flush(), Some(expect), "{from_name} to {to_name} in one flush, reversed");
         }
+    }
+}
+
+#[test]
+fn what_is_not_enforced_is_named() {
+    let unenforced = |state: State| outcome(&state).unenforced;
+    assert_eq!(unenforced(cluster()), Vec::<String>::new());
+    let expect = ["Profile closed", "NetworkPolicy web/deny", "HostEndpoint n1-eth0"];
+    assert_eq!(unenforced(with(cluster(), policies())), expect);
+    let felix = |name: &str, value| resource(Kind::FelixConfiguration, name, json!({"bpfEnabled": value}));
+    let bpf = vec!["Calico's BPF dataplane (bpfEnabled)".to_owned()];
+    assert_eq!(unenforced(with(cluster(), [felix("default", true)])), bpf);
+    assert_eq!(unenforced(with(cluster(), [felix("default", false), felix("node.n1", true)])), bpf);
+    assert_eq!(unenforced(with(cluster(), [felix("node.n2", true)])), Vec::<String>::new());
+    let mut graph = graph();
+    graph.on_events(snapshot(&cluster()));
+    let key = Key::global(Kind::Profile, "broken");
+    graph.on_events(vec![Event::Unreadable(Unreadable { key: key.clone(), reason: "no JSON".to_owned() })]);
+    assert_eq!(graph.flush().expect("an output").unenforced, ["Profile broken"]);
+    graph.on_events(vec![Event::Delete(key)]);
+    assert_eq!(graph.flush().expect("an output").unenforced, Vec::<String>::new());
+    assert_eq!(unenforced(with(cluster(), [felix("default", true), felix("node.n1", false)])), Vec::<String>::new());
+    for (word, expect) in [("true", bpf), ("0", Vec::new())] {
+        let mut graph = Graph::new(NodeName::from("n1"), BTreeMap::from([("bpfenabled".to_owned(), word.to_owned())]));
+        graph.on_events(snapshot(&cluster()));
+        assert_eq!(graph.flush().expect("an output").unenforced, expect, "FELIX_BPFENABLED={word}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calico's etcd v3 layout: keys as paths, objects as bytes (control reference §2.2, §2.3).
 
 use crate::Scope;
-use api::event::{Key, Object, OwnerType, Revision};
+use api::event::{Key, Object, OwnerType, Revision, UntypedKind};
 use api::ipam::Block;
 use api::resource::{Kind, Resource};
 use ipnet::IpNet;
@@ -19,6 +19,10 @@ pub fn path(key: &Key) -> String {
             format!("{RESOURCES}{}/{namespace}/{name}", kind.plural())
         }
         Key::Resource { kind, name, .. } => format!("{RESOURCES}{}/{name}", kind.plural()),
+        Key::Untyped { kind, namespace, name } if kind.namespaced() => {
+            format!("{RESOURCES}{}/{namespace}/{name}", kind.plural())
+        }
+        Key::Untyped { kind, name, .. } => format!("{RESOURCES}{}/{name}", kind.plural()),
         Key::Block(cidr) => format!("{BLOCKS}{}/block/{}", family(cidr), dashed(cidr)),
         Key::Affinity { owner_type, owner, block } => {
             format!("{}{}/{}/block/{}", affinities(*owner_type), escape(owner), family(block), dashed(block))
@@ -33,6 +37,12 @@ pub fn path(key: &Key) -> String {
 pub fn parse(path: &str) -> Option<Key> {
     if let Some(rest) = path.strip_prefix(RESOURCES) {
         let (plural, rest) = rest.split_once('/')?;
+        let untyped = UntypedKind::ALL.into_iter().find(|kind| kind.plural() == plural);
+        if let Some(kind) = untyped {
+            let (namespace, name) = if kind.namespaced() { rest.split_once('/')? } else { ("", rest) };
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            return (!name.contains('/')).then_some(Key::Untyped { kind, namespace, name });
+        }
         let kind = Kind::by_plural(plural)?;
         if !kind.namespaced() {
             return (!rest.contains('/')).then(|| Key::global(kind, rest));
@@ -66,6 +76,7 @@ pub fn prefixes(scope: &Scope) -> Vec<String> {
     match scope {
         Scope::Kind(kind) => vec![format!("{RESOURCES}{}/", kind.plural())],
         Scope::Namespace(kind, namespace) => vec![format!("{RESOURCES}{}/{namespace}/", kind.plural())],
+        Scope::Untyped(kind) => vec![format!("{RESOURCES}{}/", kind.plural())],
         Scope::Blocks => vec![BLOCKS.to_owned()],
         Scope::AffinitiesOf(owner_type, owner) => vec![format!("{}{}/", affinities(*owner_type), escape(owner))],
         Scope::Affinities => [OwnerType::Host, OwnerType::Virtual].map(|t| affinities(t).to_owned()).to_vec(),
@@ -82,6 +93,7 @@ pub fn encode(object: &Object) -> Vec<u8> {
             stored.metadata_mut().self_link.clear();
             serde_json::to_vec(&stored)
         }
+        Object::Untyped(value) => serde_json::to_vec(value),
         Object::Block(block) => serde_json::to_vec(block),
         Object::Affinity(affinity) => serde_json::to_vec(affinity),
         Object::Handle(handle) => serde_json::to_vec(handle),
@@ -100,6 +112,8 @@ pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, St
             resource.metadata_mut().resource_version.clone_from(&revision.0);
             Object::Resource(resource)
         }
+        // that it is there counts, whatever it says
+        Key::Untyped { .. } => Object::Untyped(serde_json::from_slice(bytes).unwrap_or_default()),
         Key::Block(cidr) => {
             let block: Block = serde_json::from_slice(bytes).map_err(corrupt)?;
             block.agree(cidr)?;
@@ -118,6 +132,8 @@ pub fn describe(key: &Key) -> String {
     match key {
         Key::Resource { kind, namespace, name } if namespace.is_empty() => format!("{}({name})", kind.name()),
         Key::Resource { kind, namespace, name } => format!("{}({namespace}/{name})", kind.name()),
+        Key::Untyped { kind, namespace, name } if namespace.is_empty() => format!("{}({name})", kind.name()),
+        Key::Untyped { kind, namespace, name } => format!("{}({namespace}/{name})", kind.name()),
         Key::Block(cidr) => format!("BlockKey(cidr={cidr})"),
         Key::Affinity { owner, block, .. } => format!("BlockAffinityKey(cidr={block}, host={owner})"),
         Key::Handle(id) => format!("IPAMHandleKey(id={id})"),
@@ -165,12 +181,29 @@ mod tests {
     fn paths_are_calicos_and_read_back() {
         let block: IpNet = "10.65.3.64/26".parse().expect("a CIDR");
         let block6: IpNet = "fd00:1::40/122".parse().expect("a CIDR");
+        let untyped = |kind, namespace: &str, name: &str| Key::Untyped {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
         let host = |owner: &str, block| Key::Affinity { owner_type: OwnerType::Host, owner: owner.to_owned(), block };
         for (key, expect) in [
             (Key::global(Kind::IPPool, "p4"), "/calico/resources/v3/projectcalico.org/ippools/p4"),
             (
                 Key::namespaced(Kind::WorkloadEndpoint, "default", "node1-cni-cid1-eth0"),
                 "/calico/resources/v3/projectcalico.org/workloadendpoints/default/node1-cni-cid1-eth0",
+            ),
+            (
+                untyped(UntypedKind::NetworkPolicy, "web", "knp.default.allow-dns"),
+                "/calico/resources/v3/projectcalico.org/networkpolicies/web/knp.default.allow-dns",
+            ),
+            (
+                untyped(UntypedKind::GlobalNetworkPolicy, "", "default.deny"),
+                "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/default.deny",
+            ),
+            (
+                untyped(UntypedKind::HostEndpoint, "", "node1-eth0"),
+                "/calico/resources/v3/projectcalico.org/hostendpoints/node1-eth0",
             ),
             (Key::Block(block), "/calico/ipam/v2/assignment/ipv4/block/10.65.3.64-26"),
             (Key::Block(block6), "/calico/ipam/v2/assignment/ipv6/block/fd00:1::40-122"),
@@ -184,6 +217,18 @@ mod tests {
             assert_eq!(parse(expect), Some(key));
         }
         assert_eq!(parse("/calico/ipam/v2/host/node1"), None, "the legacy host marker is no affinity");
+    }
+
+    #[test]
+    fn an_untyped_object_is_there_also_when_it_cannot_be_read() {
+        let key = parse("/calico/resources/v3/projectcalico.org/networkpolicies/web/deny").expect("a policy");
+        for (bytes, expect) in
+            [(&b"{\"spec\":{}}"[..], serde_json::json!({"spec": {}})), (b"{", serde_json::Value::Null)]
+        {
+            assert_eq!(decode(&key, bytes, &Revision::default()).expect("an object"), Object::Untyped(expect));
+        }
+        let staged = "/calico/resources/v3/projectcalico.org/stagednetworkpolicies/web/deny";
+        assert_eq!(parse(staged), None, "staged policies enforce nothing");
     }
 
     #[test]

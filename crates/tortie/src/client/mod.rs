@@ -326,7 +326,12 @@ fn datastore_revision(resource: &Resource) -> api::Revision {
 fn resource(object: Object) -> Result<Resource, ClientError> {
     match object {
         Object::Resource(resource) => Ok(resource),
-        Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
+        Object::Untyped(_)
+        | Object::Block(_)
+        | Object::Affinity(_)
+        | Object::Handle(_)
+        | Object::IpamConfig(_)
+        | Object::Ready(_) => {
             Err(ClientError::Invalid("the datastore answered with another kind of object".to_owned()))
         }
     }
