@@ -3,18 +3,14 @@
 //! `node status` has BIRD's words; here the agent says what it knows.
 
 use super::args::BgpPeers;
-use super::bird::{self, Answer, Conversation};
+use super::bird::Conversation;
 use super::{Failed, Output, World, table};
 use crate::node::bird_socket::PEERS;
 use crate::node::sessions::Peer;
 
 pub(super) fn run(args: &BgpPeers, world: &World<'_>) -> Result<Output, Failed> {
     let failed = |error: String| Failed(format!("Error executing command: ask the agent for its BGP peers: {error}"));
-    let stream = bird::connect(world, "bird.ctl").ok_or_else(|| {
-        let folders = world.bird.iter().map(|folder| folder.join("bird.ctl").display().to_string());
-        failed(format!("nobody answers at {}: is it running?", folders.collect::<Vec<_>>().join(" or ")))
-    })?;
-    let asked = Conversation::open(stream).and_then(|mut agent| agent.ask(PEERS)).and_then(Answer::lines);
+    let asked = Conversation::open(world, "bird.ctl").and_then(|mut agent| agent.rows(PEERS));
     let rows = asked.map_err(|error| failed(error.to_string()))?;
     let peers: Result<Vec<Peer>, _> = rows.iter().map(|row| serde_json::from_str(row)).collect();
     let peers = peers.map_err(|error| failed(error.to_string()))?;
@@ -52,6 +48,7 @@ fn shown(peers: &[Peer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::bird;
     use std::cell::RefCell;
     use std::path::PathBuf;
 

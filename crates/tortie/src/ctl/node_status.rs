@@ -2,40 +2,60 @@
 //!
 //! What calicoctl does not tell, the form of `tunl0`, is a line after all that it does.
 
-use super::bird::{self, Answer, Conversation};
+use super::bird::{Answer, Conversation, Trouble};
 use super::{Failed, Output, World, table};
 use crate::node::process::agent_runs;
-use std::io;
 
 pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
     if !agent_runs(&world.proc).map_err(|error| Failed(format!("list processes: {error}")))? {
         return Err(Failed("Calico process is not running.".to_owned()));
     }
     let mut text = "Calico process is running.\n".to_owned();
-    let Some(stream) = bird::connect(world, "bird.ctl") else {
-        text += "\nThe BGP backend process (BIRD) is not running.\n";
-        return Ok(Output::success(text));
+    let ask = |name: &str| {
+        let mut agent = Conversation::open(world, name)?;
+        let rows = agent.rows("show protocols")?;
+        // BIRD does not know it, and nothing else depends on it
+        let tunnel = match agent.ask("show tunl0") {
+            Ok(Answer::Lines(lines)) => lines,
+            Ok(Answer::Refused(_)) | Err(_) => Vec::new(),
+        };
+        Ok(Told { rows, tunnel })
     };
-    let failed =
-        |error: io::Error| Failed(format!("Error executing command: ask the agent for its BGP peers: {error}"));
-    let mut agent = Conversation::open(stream).map_err(failed)?;
-    let rows = agent.ask("show protocols").and_then(Answer::lines).map_err(failed)?;
-    // BIRD does not know it, and nothing above depends on it
-    let tunnel = agent.ask("show tunl0").ok();
-    text += &family("IPv4", &peers(&rows, '.'));
-    let rows = match bird::connect(world, "bird6.ctl") {
-        Some(stream) => Conversation::open(stream)
-            .and_then(|mut agent| agent.ask("show protocols"))
-            .and_then(Answer::lines)
-            .map_err(failed)?,
-        None => Vec::new(),
+    let told = match ask("bird.ctl") {
+        Ok(told) => told,
+        Err(trouble @ (Trouble::Missing(_) | Trouble::Refused(_))) => {
+            text += "\nThe BGP backend process (BIRD) is not running.\n";
+            if let Trouble::Refused(path) = trouble {
+                text += &format!("{}: nobody listens there; a process that has ended left it.\n", path.display());
+            }
+            return Ok(Output::success(text));
+        }
+        Err(trouble) => return Ok(failure(text, &trouble)),
+    };
+    text += &family("IPv4", &peers(&told.rows, '.'));
+    let rows = match ask("bird6.ctl") {
+        Ok(told) => told.rows,
+        Err(Trouble::Missing(_) | Trouble::Refused(_)) => Vec::new(),
+        Err(trouble) => return Ok(failure(text, &trouble)),
     };
     text += &family("IPv6", &peers(&rows, ':'));
     text.push('\n');
-    if let Some(Answer::Lines(lines)) = tunnel {
-        text += &lines.iter().map(|line| format!("IPIP tunnel: {line}.\n")).collect::<String>();
-    }
+    text += &told.tunnel.iter().map(|line| format!("IPIP tunnel: {line}.\n")).collect::<String>();
     Ok(Output::success(text))
+}
+
+/// What the agent says of itself.
+struct Told {
+    /// BIRD's table of protocols.
+    rows: Vec<String>,
+    /// What `tunl0` is.
+    tunnel: Vec<String>,
+}
+
+/// What is known so far, and why there is no more.
+fn failure(stdout: String, trouble: &Trouble) -> Output {
+    let stderr = format!("Error executing command: ask the agent for its BGP peers: {trouble}\n");
+    Output { stdout, stderr, code: 1 }
 }
 
 /// The BGP peers among the rows, as cells; `separator` stands for the underscores in a peer's name, and a port of its
@@ -74,15 +94,25 @@ fn family(name: &str, peers: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::ctl::bird;
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::{Duration, Instant};
+    use std::{fs, io};
+    use tempfile::TempDir;
 
-    /// What node status prints of an agent that gives these answers.
-    fn status(answers: &'static [&'static str]) -> String {
+    /// A folder with the process of an agent in it.
+    fn host() -> TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let process = folder.path().join("7");
         fs::create_dir(&process).expect("a process");
         fs::write(process.join("cmdline"), "tortie\0node\0").expect("its command line");
-        let server = bird::serve(&folder.path().join("bird.ctl"), answers);
+        folder
+    }
+
+    /// What node status prints on a host.
+    fn output(folder: &TempDir) -> Output {
         let mut stdin = io::empty();
         let world = World {
             variable: &|_| None,
@@ -91,9 +121,71 @@ mod tests {
             bird: vec![folder.path().to_owned()],
             proc: folder.path().to_owned(),
         };
-        let output = run(&world).expect("a status");
-        assert_eq!(server.join().expect("the server ends"), ["show protocols", "show tunl0"]);
+        run(&world).expect("a status")
+    }
+
+    /// What node status prints of an agent that gives these answers.
+    fn status(answers: &'static [&'static str]) -> String {
+        let folder = host();
+        let server = bird::serve(&folder.path().join("bird.ctl"), answers);
+        let output = output(&folder);
+        let asked = ["show protocols", "show tunl0"];
+        assert_eq!(server.join().expect("the server ends"), asked[..answers.len()]);
         output.stdout
+    }
+
+    /// Standard output and error, with the folder's name replaced.
+    fn said(folder: &TempDir) -> (String, String) {
+        let Output { stdout, stderr, code } = output(folder);
+        assert_eq!(code, u8::from(!stderr.is_empty()));
+        let plain = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
+        (plain(stdout), plain(stderr))
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer() {
+        let folder = host();
+        let path = folder.path().join("bird.ctl");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let own = std::process::id();
+        let begun = Instant::now();
+        let (stdout, stderr) = said(&folder);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(stdout, "Calico process is running.\n");
+        let expect = "Error executing command: ask the agent for its BGP peers: the agent, process PID, does not answer at \
+                      DIR/bird.ctl within 2 s: ";
+        let expect = expect.replace("PID", &own.to_string());
+        assert_eq!(stderr, format!("{expect}it hangs or is overloaded\n"));
+        let process = folder.path().join(own.to_string());
+        fs::create_dir(&process).expect("its process");
+        fs::write(process.join("stat"), format!("{own} (tortie (x)) T 1 2 3\n")).expect("its state");
+        assert_eq!(said(&folder).1, format!("{expect}it is stopped, and goes on at a SIGCONT\n"));
+        drop(listener);
+    }
+
+    #[test]
+    fn an_agent_that_too_many_wait_for() {
+        let folder = host();
+        let path = folder.path().join("bird.ctl");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a path")).expect("an address");
+        listen(&listener, Backlog::new(1).expect("a queue")).expect("a listener");
+        let waiting: Vec<UnixStream> = (0..2).map(|_| UnixStream::connect(&path).expect("a place")).collect();
+        let (_, stderr) = said(&folder);
+        let expect = "Error executing command: ask the agent for its BGP peers: the agent does not answer at \
+                      DIR/bird.ctl within 2 s: too many wait for it\n";
+        assert_eq!(stderr, expect);
+        drop(waiting);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_serves() {
+        let folder = host();
+        let none = "Calico process is running.\n\nThe BGP backend process (BIRD) is not running.\n";
+        assert_eq!(said(&folder), (none.to_owned(), String::new()));
+        drop(UnixListener::bind(folder.path().join("bird.ctl")).expect("a socket"));
+        let left = format!("{none}DIR/bird.ctl: nobody listens there; a process that has ended left it.\n");
+        assert_eq!(said(&folder), (left, String::new()));
     }
 
     const PROTOCOLS: &str = "2002-name     proto    table    state  since       info\n\

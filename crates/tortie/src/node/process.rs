@@ -3,13 +3,26 @@
 use crate::dispatch::{Mode, dispatch};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A process's PID namespace.
+#[derive(PartialEq, Eq)]
+enum Namespace {
+    /// Its name, where there is one.
+    Shown(Option<PathBuf>),
+    /// Not for this user to see.
+    Hidden,
+}
 
 /// Whether an agent's process, ours or Calico's, is among those shown at `proc`.
 ///
-/// Agents in PID namespaces below this one, such as a lab's, are shown too, but are not this node's.
+/// Agents in PID namespaces below this one, such as a lab's, are shown too, but are not this node's; where the caller may
+/// not see the namespace, it may be.
 pub(crate) fn agent_runs(proc: &Path) -> io::Result<bool> {
-    let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+    let namespace = |process: &Path| match fs::read_link(process.join("ns/pid")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Namespace::Hidden,
+        shown => Namespace::Shown(shown.ok()),
+    };
     let own = namespace(&proc.join("self"));
     for entry in fs::read_dir(proc)? {
         let process = entry?.path();
@@ -19,7 +32,7 @@ pub(crate) fn agent_runs(proc: &Path) -> io::Result<bool> {
         let program = Path::new(&words[0]).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ours = matches!(program.as_str(), "tortie" | "calico") && dispatch(&words, None).0 == Mode::Node;
         let felix = program == "calico-felix" || program == "calico-node" && words.iter().any(|word| word == "-felix");
-        if (ours || felix) && namespace(&process) == own {
+        if (ours || felix) && [&Namespace::Hidden, &own].contains(&&namespace(&process)) {
             return Ok(true);
         }
     }

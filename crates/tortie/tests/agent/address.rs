@@ -1,7 +1,6 @@
 //! Which address and name a node registers, and an agent that follows an address as it changes.
 
 use crate::cluster::{Cluster, SOON, eventually, throughout};
-use crate::host::Host;
 use std::time::Duration;
 
 /// The address that the datastore has for a node; empty if none.
@@ -24,14 +23,6 @@ fn register(cluster: &Cluster, node: &str, address: &str) {
         "{{apiVersion: projectcalico.org/v3, kind: Node, metadata: {{name: {node}}}, \
          spec: {{bgp: {{ipv4Address: {address}}}}}}}"
     ));
-}
-
-/// Starts an agent that ends by itself with status 1; returns what it said last.
-fn fails(host: &Host) -> String {
-    let output = host.agent_command().output().expect("the built binary");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    text.lines().last().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -68,7 +59,7 @@ fn a_method_that_fits_nothing_keeps_the_registered_address() {
     let mut two = cluster.host(2);
     two.set("IP", "autodetect");
     two.set("IP_AUTODETECTION_METHOD", "interface=wlan.*");
-    assert!(fails(&two).contains("no IPv4 address found by interface=wlan.*"));
+    assert!(two.refused().contains("no IPv4 address found by interface=wlan.*"));
 }
 
 #[test]
@@ -84,16 +75,16 @@ fn nodes_that_changed_addresses_among_themselves_sort_it_out() {
         host.namespace.ip(&format!("addr add {address} dev eth0"));
         host.set("IP", "autodetect");
     }
-    let complaint = fails(&hosts[0]);
+    let complaint = hosts[0].refused();
     assert!(complaint.contains("IPv4 address conflict: node n1 wants 192.168.10.2, which node n2 has"), "{complaint}");
     assert!(complaint.contains("192.168.10.1"), "says what is given up: {complaint}");
     assert_eq!(registered(&cluster, "n1"), "");
     // an operator's own address is not given up
     hosts[1].set("IP", "192.168.10.3/24");
-    assert!(fails(&hosts[1]).contains("IPv4 address conflict: node n2 wants 192.168.10.3, which node n3 has"));
+    assert!(hosts[1].refused().contains("IPv4 address conflict: node n2 wants 192.168.10.3, which node n3 has"));
     assert_eq!(registered(&cluster, "n2"), "192.168.10.2/24");
     hosts[1].set("IP", "autodetect");
-    assert!(fails(&hosts[1]).contains("which node n3 has"));
+    assert!(hosts[1].refused().contains("which node n3 has"));
     // what they are tried again in does not matter: each finds its address free, or is free to be found
     for (host, address) in [(2, addresses[0]), (0, addresses[1]), (1, addresses[2])] {
         hosts[host].start_agent();
@@ -209,7 +200,7 @@ fn names_are_trimmed() {
         host.set(variable, value);
         if expect == "W3" {
             // not a name that a node can have, and not one that is changed in silence
-            assert!(fails(&host).contains("W3"), "{}", host.log());
+            assert!(host.refused().contains("W3"), "{}", host.log());
             continue;
         }
         host.start_agent();

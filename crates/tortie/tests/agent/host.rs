@@ -140,7 +140,7 @@ impl Host {
     }
 
     /// A call that becomes the program it is given, on the host's network and among its files.
-    fn among_files(&self) -> Command {
+    pub(crate) fn among_files(&self) -> Command {
         let script = "mount --bind \"$0/run\" /run && mount --bind \"$0/lib\" /var/lib && \
             mount --bind \"$0/log\" /var/log && mount -t tmpfs tmpfs /dev/shm && exec \"$@\"";
         let mut call = Command::new("ip");
@@ -154,6 +154,16 @@ impl Host {
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "{} has an agent", self.name);
         self.agent = Some(Process::start(self.agent_command(), &self.directory.join("agent.log")));
+    }
+
+    /// Starts an agent that ends by itself with status 1; returns all that it said.
+    pub(crate) fn refused(&self) -> String {
+        let log = self.directory.join("refused.log");
+        let _ = fs::remove_file(&log);
+        let status = Process::start(self.agent_command(), &log).ends();
+        let text = fs::read_to_string(&log).expect("its log");
+        assert_eq!(status.code(), Some(1), "{text}");
+        text
     }
 
     /// Starts an agent by a program that becomes it.

@@ -27,4 +27,5 @@ mod reflector;
 mod refusals;
 mod reporting;
 mod restart;
+mod status;
 mod trace;
