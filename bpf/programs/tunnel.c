@@ -7,6 +7,11 @@
  * the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's device in its default mode
  * (ttl inherit, tos 0, nopmtudisc), so either end may be either kind.
  *
+ * The kernel refuses to make a tunnel of a packet that it knows as one: a pod's own VXLAN or GRE, and what decap or
+ * receive offload left the mark on, hence all transit. Such packets go back through the pair, out of tunl0p, which has
+ * no offloads: there the kernel cuts large ones and completes their checksums, and encap_again at tunl0 has to add
+ * but bytes.
+ *
  * Left to the network stack: outer packets in fragments or with options, which the agent's relay opens
  * (crates/dataplane/src/bpf/relay.rs), and those from unknown nodes.
  */
@@ -116,49 +121,90 @@ static __always_inline __u8 outer_tos(__u8 inner)
 	return ecn == ECN_CE ? ECN_ECT_0 : ecn;
 }
 
+/* Makes the outer header for an inner packet; false if no node has its destination. */
+static __always_inline bool outer_header(const struct __sk_buff *skb, const struct tunnel_config *own,
+					 struct iphdr *outer)
+{
+	struct tunnel_prefix key = { .length = 32 };
+	struct iphdr inner;
+	const __be32 *node;
+	__u32 length;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &inner, sizeof(inner)) < 0)
+		return false;
+	key.address = inner.daddr;
+	node = bpf_map_lookup_elem(&tunnel_prefixes, &key);
+	if (!node)
+		return false;
+
+	/* The kernel writes 0 where a packet that will be segmented is longer than the field can say. */
+	length = skb->len - ETH_HLEN + sizeof(*outer);
+	outer->version = 4;
+	outer->ihl = sizeof(*outer) / 4;
+	outer->tos = outer_tos(inner.tos);
+	outer->tot_len = length <= 0xffff ? bpf_htons(length) : 0;
+	outer->frag_off = inner.frag_off & bpf_htons(IP_DF);
+	outer->id = bpf_htons(identification(!outer->frag_off, skb->gso_segs));
+	outer->ttl = inner.ttl;
+	outer->protocol = IPPROTO_IPIP;
+	outer->saddr = own->node;
+	outer->daddr = *node;
+	outer->check = ~header_sum(outer);
+	return true;
+}
+
+/* Sends an inner packet, before which room has been made, on its way between nodes. */
+static __always_inline int send_outer(struct __sk_buff *skb, const struct tunnel_config *own,
+				      const struct iphdr *outer)
+{
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, outer, sizeof(*outer), 0) < 0)
+		return TC_ACT_SHOT;
+	return bpf_redirect_neigh(own->uplink, NULL, 0, 0);
+}
+
 /* At the ingress of tunl0p: what the node sent into tunl0. */
 SEC("classifier/encap")
 int tunnel_encap(struct __sk_buff *skb)
 {
+	const __u64 again = bpf_cpu_to_be64(TUNNEL_AGAIN_MAC);
 	const struct tunnel_config *own = config();
-	struct tunnel_prefix key = { .length = 32 };
-	struct iphdr inner, outer = {};
-	const __be32 *node;
-	__u32 length;
+	struct iphdr outer = {};
 
-	if (!own || skb->protocol != bpf_htons(ETH_P_IP))
+	if (!own || skb->protocol != bpf_htons(ETH_P_IP) || !outer_header(skb, own, &outer))
 		return TC_ACT_SHOT;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &inner, sizeof(inner)) < 0)
-		return TC_ACT_SHOT;
-	key.address = inner.daddr;
-	node = bpf_map_lookup_elem(&tunnel_prefixes, &key);
-	if (!node)
-		return TC_ACT_SHOT;
-
-	/* The kernel writes 0 where a packet that will be segmented is longer than the field can say. */
-	length = skb->len - ETH_HLEN + sizeof(outer);
-	outer.version = 4;
-	outer.ihl = sizeof(outer) / 4;
-	outer.tos = outer_tos(inner.tos);
-	outer.tot_len = length <= 0xffff ? bpf_htons(length) : 0;
-	outer.frag_off = inner.frag_off & bpf_htons(IP_DF);
-	outer.id = bpf_htons(identification(!outer.frag_off, skb->gso_segs));
-	outer.ttl = inner.ttl;
-	outer.protocol = IPPROTO_IPIP;
-	outer.saddr = own->node;
-	outer.daddr = *node;
-	outer.check = ~header_sum(&outer);
-
 	/*
 	 * FIXED_GSO: the segments' size already allows for the outer header, because tunl0's MTU does. Without it
 	 * the kernel takes the 20 bytes off again and every segment comes out short.
 	 */
 	if (bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
+				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO) == 0)
+		return send_outer(skb, own, &outer);
+	/* EALREADY: it is a tunnel's packet. ENOTSUPP: segments of a kind that the kernel lets nobody put in one. */
+	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), &again, ETH_ALEN, 0) < 0)
 		return TC_ACT_SHOT;
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), 0) < 0)
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* At the ingress of tunl0: what encap sent back, among everything that decap lets arrive. */
+SEC("classifier/encap_again")
+int tunnel_encap_again(struct __sk_buff *skb)
+{
+	const __u64 again = bpf_cpu_to_be64(TUNNEL_AGAIN_MAC);
+	const struct tunnel_config *own;
+	struct iphdr outer = {};
+	__u64 to = 0;
+
+	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_dest), &to, ETH_ALEN) < 0 || to != again)
+		return TC_ACT_UNSPEC;
+	own = config();
+	/* Without a tunnel's mark nothing can cut it any more: tunl0p has its offloads back until the agent looks. */
+	if (!own || skb->gso_size || skb->protocol != bpf_htons(ETH_P_IP) || !outer_header(skb, own, &outer))
 		return TC_ACT_SHOT;
-	return bpf_redirect_neigh(own->uplink, NULL, 0, 0);
+	if (bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
+		return TC_ACT_SHOT;
+	/* For whom it is was said by an address that no device has. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return send_outer(skb, own, &outer);
 }
 
 /* Whether the outer packet is one that decap can open by itself. */

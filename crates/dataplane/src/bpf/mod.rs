@@ -9,6 +9,7 @@
 mod abi;
 mod decapsulate;
 mod load;
+mod offload;
 mod pair;
 mod pmtu;
 mod program;

@@ -1,8 +1,8 @@
 //! The tunnel programs and their maps: loaded from the embedded object, or adopted from what is attached.
 //!
 //! An attached filter keeps its program alive and the program its maps, so nothing is pinned: a fresh process
-//! goes from the filters to the programs' identities, and from those to the maps. Programs and maps are shared
-//! by both filters, and a pair that does not share them is not adopted.
+//! goes from the filters to the programs' identities, and from those to the maps. The programs share the maps, and
+//! some that do not are not adopted.
 
 use crate::bpf::abi::{self, Address, Config};
 use crate::bpf::load::Loader;
@@ -35,9 +35,10 @@ pub(super) struct Program {
     pub(super) fd: OwnedFd,
 }
 
-/// Both programs, and the maps they share.
+/// The programs, and the maps they share.
 pub(super) struct Programs {
     pub(super) encap: Program,
+    pub(super) encap_again: Program,
     pub(super) decap: Program,
     config: Array<MapData, Config>,
     prefixes: LpmTrie<MapData, Address, Address>,
@@ -50,6 +51,7 @@ impl Programs {
         let mut loader = Loader::new(OBJECT)?;
         Ok(Programs {
             encap: load_program(&loader, "tunnel_encap")?,
+            encap_again: load_program(&loader, "tunnel_encap_again")?,
             decap: load_program(&loader, "tunnel_decap")?,
             config: take_map(&mut loader, CONFIG)?,
             prefixes: take_map(&mut loader, PREFIXES)?,
@@ -58,20 +60,21 @@ impl Programs {
     }
 
     /// Opens the programs with these identities and their maps; `None` if they are gone or do not fit together.
-    pub(super) fn adopt(encap: u32, decap: u32) -> Result<Option<Self>, TunnelError> {
+    pub(super) fn adopt(encap: u32, encap_again: u32, decap: u32) -> Result<Option<Self>, TunnelError> {
+        let wanted = [encap, encap_again, decap];
         let mut found = BTreeMap::new();
         // a program may vanish between the listing and its opening: that is another one's, or a gone one
-        for program in loaded_programs().flatten().filter(|program| [encap, decap].contains(&program.id())) {
+        for program in loaded_programs().flatten().filter(|program| wanted.contains(&program.id())) {
             found.insert(program.id(), program);
         }
-        let (Some(encap), Some(decap)) = (found.get(&encap), found.get(&decap)) else { return Ok(None) };
-        let (encap_maps, decap_maps) = (maps_of(encap)?, maps_of(decap)?);
+        let [Some(encap), Some(encap_again), Some(decap)] = wanted.map(|id| found.get(&id)) else { return Ok(None) };
+        let [encap_maps, again_maps, decap_maps] = [maps_of(encap)?, maps_of(encap_again)?, maps_of(decap)?];
         let (Some(config), Some(prefixes), Some(nodes)) =
             (encap_maps.get(CONFIG), encap_maps.get(PREFIXES), decap_maps.get(NODES))
         else {
             return Ok(None);
         };
-        if decap_maps.get(CONFIG) != Some(config) {
+        if decap_maps.get(CONFIG) != Some(config) || again_maps != encap_maps {
             return Ok(None);
         }
         let (Some(config), Some(prefixes), Some(nodes)) =
@@ -79,7 +82,8 @@ impl Programs {
         else {
             return Ok(None);
         };
-        Ok(Some(Programs { encap: open_program(encap)?, decap: open_program(decap)?, config, prefixes, nodes }))
+        let [encap, encap_again, decap] = [open_program(encap)?, open_program(encap_again)?, open_program(decap)?];
+        Ok(Some(Programs { encap, encap_again, decap, config, prefixes, nodes }))
     }
 
     /// Reads the configuration.

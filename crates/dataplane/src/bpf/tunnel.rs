@@ -4,19 +4,22 @@
 //! maps before filters, so that a program never runs on another configuration's entries, and the device up last.
 
 use crate::bpf::abi::Config;
-use crate::bpf::pair::{self, Found, Pair, TUNNEL_MAC};
+use crate::bpf::offload;
+use crate::bpf::pair::{self, Found, PEER, Pair, TUNNEL_MAC};
 use crate::bpf::program::{Program, Programs, fingerprint};
 use crate::bpf::relay::Relay;
 use crate::bpf::tc;
 use crate::netlink::Netlink;
 use crate::tunnel::{Heard, Tunnel, TunnelError, TunnelSpec};
 use model::Mtu;
+use model::name::{IPIP_DEVICE, IfName};
 use nix::sched::{CloneFlags, unshare};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 
 /// What filters of ours are called, before the hash of their object.
 const ENCAP: &str = "tortie-encap-";
+const ENCAP_AGAIN: &str = "tortie-again-";
 const DECAP: &str = "tortie-decap-";
 
 /// `tunl0` as a veth end with BPF programs, in the calling thread's network namespace.
@@ -53,7 +56,7 @@ impl BpfTunnel {
             let mut netlink = Netlink::open()?;
             let pair = pair_of(&mut netlink, Mtu(1480))?;
             let programs = Programs::load()?;
-            for program in [&programs.encap, &programs.decap] {
+            for program in [&programs.encap, &programs.encap_again, &programs.decap] {
                 tc::attach(&mut netlink, pair.peer.link.index, ENCAP, program.fd.as_fd())?;
             }
             Ok(())
@@ -61,20 +64,22 @@ impl BpfTunnel {
         attempt.join().expect("the attempt returns its failures")
     }
 
-    /// Names the programs in use, encap and decap, by the kernel's numbers; `None` before the first `ensure`.
-    pub fn program_ids(&self) -> Option<[u32; 2]> {
-        self.programs.as_ref().map(|programs| [programs.encap.id, programs.decap.id])
+    /// Names the programs in use, encap, its second part and decap, by the kernel's numbers; `None` before the first `ensure`.
+    pub fn program_ids(&self) -> Option<[u32; 3]> {
+        let programs = self.programs.as_ref()?;
+        Some([&programs.encap, &programs.encap_again, &programs.decap].map(|program| program.id))
     }
 
-    /// Adopts what another process attached, if both programs are this object's; else loads it.
+    /// Adopts what another process attached, if all programs are this object's; else loads it.
     fn programs(&self, netlink: &mut Netlink, pair: &Pair, uplink: u32) -> Result<Programs, TunnelError> {
         let attached = |filters: Vec<tc::Filter>, role: &str| {
             filters.into_iter().find(|filter| filter.name == format!("{role}{}", self.fingerprint))
         };
         let encap = attached(tc::filters(netlink, pair.peer.link.index)?, ENCAP);
+        let again = attached(tc::filters(netlink, pair.tunnel.link.index)?, ENCAP_AGAIN);
         let decap = attached(tc::filters(netlink, uplink)?, DECAP);
-        if let (Some(encap), Some(decap)) = (encap, decap)
-            && let Some(programs) = Programs::adopt(encap.program, decap.program)?
+        if let (Some(encap), Some(again), Some(decap)) = (encap, again, decap)
+            && let Some(programs) = Programs::adopt(encap.program, again.program, decap.program)?
         {
             tracing::debug!(encap = encap.program, decap = decap.program, "adopted the tunnel's BPF programs");
             return Ok(programs);
@@ -126,6 +131,9 @@ impl Tunnel for BpfTunnel {
         let entries = fill(programs, spec);
 
         let programs = self.programs.as_ref().expect("put there above");
+        offload::keep(&IfName::from(IPIP_DEVICE), &IfName::from(PEER))?;
+        // what the first sends to the second must find it
+        self.attach(netlink, pair.tunnel.link.index, ENCAP_AGAIN, &programs.encap_again)?;
         self.attach(netlink, pair.peer.link.index, ENCAP, &programs.encap)?;
         self.attach(netlink, spec.uplink, DECAP, &programs.decap)?;
         if moved {

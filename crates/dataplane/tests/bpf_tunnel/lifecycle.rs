@@ -1,6 +1,7 @@
 //! Restart, healing, removal, and kernels or processes that cannot.
 
 use crate::lab::{Lab, ensure, eventually};
+use crate::traffic::{GRO, TSO, TX_CHECKSUM, set, value};
 use dataplane::bpf::BpfTunnel;
 use dataplane::netlink::Netlink;
 use dataplane::tunnel::Tunnel as _;
@@ -80,6 +81,7 @@ fn what_is_broken_by_hand_heals() {
         "tc filter delete dev eth0 ingress",
         "tc qdisc delete dev eth0 clsact",
         "tc filter delete dev tunl0p ingress",
+        "tc filter delete dev tunl0 ingress",
         "ip link set tunl0 down",
         "ip link set tunl0p down",
         "ip link set dev tunl0 mtu 1300",
@@ -96,6 +98,18 @@ fn what_is_broken_by_hand_heals() {
         lab.output("n1", "ip route flush dev tunl0");
         lab.route(1);
         assert!(lab.pings("pod1", "-c 1 -M do -s 1452 172.16.2.2"), "{line}");
+    }
+}
+
+#[test]
+fn offloads_that_the_pair_must_not_have_are_turned_off_again() {
+    let lab = Lab::start();
+    let mut tunnel = BpfTunnel::new();
+    for (device, command) in [("tunl0p", TX_CHECKSUM), ("tunl0p", TSO), ("tunl0", GRO)] {
+        lab.inside("n1", || set(device, command, 1));
+        lab.inside("n1", || ensure(&mut tunnel, &lab.spec(1)));
+        let read = command - 1;
+        assert_eq!(lab.inside("n1", || value(device, read)), 0, "{device}: ethtool command {read:#x}");
     }
 }
 
@@ -215,7 +229,9 @@ fn remove(tunnel: &mut BpfTunnel) {
 /// The attached programs of n1 and n2, by the numbers `tc` shows.
 fn programs(lab: &Lab) -> Vec<u32> {
     let mut ids = Vec::new();
-    for (node, device) in [("n1", "tunl0p"), ("n1", "eth0"), ("n2", "tunl0p"), ("n2", "eth0")] {
+    for (node, device) in
+        [("n1", "tunl0p"), ("n1", "tunl0"), ("n1", "eth0"), ("n2", "tunl0p"), ("n2", "tunl0"), ("n2", "eth0")]
+    {
         let text = lab.run(node, &format!("tc filter show dev {device} ingress"));
         let found: Vec<u32> = text
             .split_whitespace()

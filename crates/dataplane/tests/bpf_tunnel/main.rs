@@ -5,6 +5,7 @@
 
 mod lab;
 mod lifecycle;
+mod nested;
 mod packet;
 mod path_mtu;
 mod traffic;

@@ -4,15 +4,15 @@ use crate::lab::Lab;
 use crate::packet::{Capture, Packet};
 use sha2::{Digest, Sha256};
 use std::io::{self, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 /// `ETHTOOL_S…` commands of linux/ethtool.h.
-const TX_CHECKSUM: u32 = 0x17;
+pub(crate) const TX_CHECKSUM: u32 = 0x17;
 pub(crate) const TSO: u32 = 0x1f;
 pub(crate) const GSO: u32 = 0x24;
-const GRO: u32 = 0x2c;
+pub(crate) const GRO: u32 = 0x2c;
 
 /// How long a connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,9 +107,13 @@ fn segments_made_of_a_tunnelled_packet_are_full() {
 
 /// Sends over TCP from one pod to another; returns the digest of what arrived.
 pub(crate) fn received(lab: &Lab, from: u8, to: u8, port: u16, length: usize) -> Vec<u8> {
-    let address = format!("172.16.{to}.2:{port}");
-    let listener = lab.inside(&format!("pod{to}"), || TcpListener::bind(&address).expect("the pod's own address"));
-    let mut sender = lab.inside(&format!("pod{from}"), || TcpStream::connect(&address).expect("the other listens"));
+    received_at(lab, from, to, SocketAddrV4::new(Ipv4Addr::new(172, 16, to, 2), port), length)
+}
+
+/// The same to an address of the other pod's.
+pub(crate) fn received_at(lab: &Lab, from: u8, to: u8, address: SocketAddrV4, length: usize) -> Vec<u8> {
+    let listener = lab.inside(&format!("pod{to}"), || TcpListener::bind(address).expect("the pod's own address"));
+    let mut sender = lab.inside(&format!("pod{from}"), || TcpStream::connect(address).expect("the other listens"));
     let (receiver, _) = listener.accept().expect("the sender has connected");
     receiver.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
     sender.set_write_timeout(Some(PATIENCE)).expect("a socket has timeouts");
@@ -147,6 +151,15 @@ pub(crate) fn content(length: usize) -> impl Iterator<Item = Vec<u8>> {
 
 /// Switches an offload of a device in the calling thread's namespace.
 pub(crate) fn set(device: &str, command: u32, on: u32) {
+    ethtool(device, command, on);
+}
+
+/// Reads an offload of a device in the calling thread's namespace.
+pub(crate) fn value(device: &str, command: u32) -> u32 {
+    ethtool(device, command, 0)
+}
+
+fn ethtool(device: &str, command: u32, on: u32) -> u32 {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("any socket carries device requests");
     let mut value = [command, on];
     // SAFETY: ifreq is plain data, for which zero bytes are a value.
@@ -159,4 +172,5 @@ pub(crate) fn set(device: &str, command: u32, on: u32) {
     // SAFETY: the kernel reads ethtool_value, two 32-bit words, behind the pointer; both outlive the call.
     let outcome = unsafe { libc::ioctl(descriptor, libc::SIOCETHTOOL, &raw mut request) };
     assert_eq!(outcome, 0, "{device}: ethtool command {command:#x}: {}", std::io::Error::last_os_error());
+    value[1]
 }
