@@ -12,8 +12,14 @@
 
 /* Prefixes of other nodes' pods: blocks, and single addresses borrowed from another node's block. */
 #define TUNNEL_MAX_PREFIXES 65536
-/* Nodes that may send to this one. */
-#define TUNNEL_MAX_NODES 16384
+/* Nodes that may send to this one, and prefixes of others that may. */
+#define TUNNEL_MAX_SENDERS 16384
+
+/*
+ * Destination MAC of a frame that the second encap program is to serve, six bytes and two of zero: locally
+ * administered, then "tunl2". No device has it.
+ */
+#define TUNNEL_AGAIN_MAC 0x0a74756e6c320000ULL
 
 /*
  * Destination MAC of a frame that the second encap program is to serve, six bytes and two of zero: locally
@@ -30,7 +36,10 @@ struct tunnel_config {
 	__u8 unused[2];
 };
 
-/* Key of tunnel_prefixes, as BPF_MAP_TYPE_LPM_TRIE wants it; the value is the node's address. */
+/*
+ * Key of tunnel_prefixes and tunnel_senders, as BPF_MAP_TYPE_LPM_TRIE wants it. The value of the first is the node's
+ * address; of the second it says nothing.
+ */
 struct tunnel_prefix {
 	__u32 length;
 	__be32 address;

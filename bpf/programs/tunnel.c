@@ -59,12 +59,12 @@ struct {
 } tunnel_prefixes SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TUNNEL_MAX_NODES);
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, TUNNEL_MAX_SENDERS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __be32);
+	__type(key, struct tunnel_prefix);
 	__type(value, __u8);
-} tunnel_nodes SEC(".maps");
+} tunnel_senders SEC(".maps");
 
 /* Next identification for a packet that routers may fragment. */
 struct {
@@ -245,6 +245,7 @@ static __always_inline bool carry_congestion(struct __sk_buff *skb, __u8 outer)
 SEC("classifier/decap")
 int tunnel_decap(struct __sk_buff *skb)
 {
+	struct tunnel_prefix sender = { .length = 32 };
 	const struct tunnel_config *own;
 	struct iphdr outer;
 
@@ -256,8 +257,12 @@ int tunnel_decap(struct __sk_buff *skb)
 	own = config();
 	if (!own || outer.daddr != own->node || !is_plain(skb, &outer))
 		return TC_ACT_UNSPEC;
-	/* Netfilter never sees the outer packet: this is the only guard against forged ones. */
-	if (!bpf_map_lookup_elem(&tunnel_nodes, &outer.saddr))
+	/*
+	 * Netfilter never sees the outer packet: this is the only guard against forged ones. What claims to be from
+	 * this node cannot be, whatever prefix has it.
+	 */
+	sender.address = outer.saddr;
+	if (outer.saddr == own->node || !bpf_map_lookup_elem(&tunnel_senders, &sender))
 		return TC_ACT_UNSPEC;
 
 	if (!carry_congestion(skb, outer.tos))

@@ -58,14 +58,17 @@ pub struct TunnelStatus {
     pub reason: &'static str,
 }
 
+/// What an operator who guards protocol 4 on the host has to know of BPF's form.
+const UNSEEN: &str = "host rules do not see its outer packets, which only nodes and externalNodesList may send";
+
 /// As an operator is told: what `tunl0` is, and why.
 impl fmt::Display for TunnelStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = match self.form {
-            TunnelForm::Kernel => "the kernel's ipip device",
-            TunnelForm::Bpf => "a veth pair with BPF programs",
-        };
-        write!(f, "{IPIP_DEVICE} is {form} ({})", self.reason)
+        let reason = self.reason;
+        match self.form {
+            TunnelForm::Kernel => write!(f, "{IPIP_DEVICE} is the kernel's ipip device ({reason})"),
+            TunnelForm::Bpf => write!(f, "{IPIP_DEVICE} is a veth pair with BPF programs ({reason}); {UNSEEN}"),
+        }
     }
 }
 
@@ -162,6 +165,7 @@ impl IpipDevice {
             uplink: uplink.index,
             peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, tunnel_peer(&route.target)?))).collect(),
             hosts: desired.hosts.values().copied().collect(),
+            external_nodes: desired.settings.external_nodes.clone(),
         };
         match self.form(netlink, links)? {
             TunnelForm::Kernel => {
@@ -182,7 +186,14 @@ impl IpipDevice {
     fn form(&mut self, netlink: &mut Netlink, links: &Links) -> Result<TunnelForm, IpipError> {
         let status = match self.status.take() {
             Some(status) => status,
-            None => self.decide(netlink, links)?,
+            None => {
+                let status = self.decide(netlink, links)?;
+                match status.form {
+                    TunnelForm::Kernel => tracing::info!("{status}"),
+                    TunnelForm::Bpf => tracing::warn!("{status}"),
+                }
+                status
+            }
         };
         let form = status.form;
         self.status = Some(status);
@@ -315,5 +326,19 @@ impl Tunnel for KernelTunnel {
             Some(link) if link.kind == IPIP_KIND => Ok(netlink.delete_link(&link)?),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_told_what_host_rules_do_not_see() {
+        let said = |form| TunnelStatus { form, reason: "why" }.to_string();
+        assert_eq!(said(TunnelForm::Kernel), "tunl0 is the kernel's ipip device (why)");
+        let bpf = said(TunnelForm::Bpf);
+        assert!(bpf.starts_with("tunl0 is a veth pair with BPF programs (why); "), "{bpf}");
+        assert!(bpf.contains("host rules do not see its outer packets"), "{bpf}");
     }
 }

@@ -22,6 +22,16 @@ pub struct TunnelSpec {
     pub peers: BTreeMap<Ipv4Net, Ipv4Addr>,
     /// Every node's address: whose packets are accepted.
     pub hosts: BTreeSet<Ipv4Addr>,
+    /// Who else's are, without being a node of the cluster.
+    pub external_nodes: BTreeSet<Ipv4Net>,
+}
+
+impl TunnelSpec {
+    /// Lists the prefixes whose packets are accepted; of the node's own address nobody else has any to send.
+    pub fn senders(&self) -> BTreeSet<Ipv4Net> {
+        let nodes = self.hosts.iter().filter(|host| **host != self.own_address);
+        nodes.map(|host| Ipv4Net::from(*host)).chain(self.external_nodes.iter().map(Ipv4Net::trunc)).collect()
+    }
 }
 
 /// An IPIP tunnel named `tunl0` in the calling thread's network namespace.

@@ -146,6 +146,7 @@ fn a_node_becomes_the_walkthroughs() {
 #[test]
 fn a_tunnel_in_bpf_learns_who_is_where() {
     let mut node = Node::new();
+    node.desired.settings.external_nodes = BTreeSet::from([prefix("192.0.2.0/28")]);
     node.dataplane.on_learned(learned());
     node.apply();
     let spec = node.tunnel.0.lock().unwrap().clone();
@@ -161,6 +162,7 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
         uplink: uplink.index,
         peers: BTreeMap::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))]),
         hosts: BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]),
+        external_nodes: BTreeSet::from([prefix("192.0.2.0/28")]),
     };
     assert_eq!((form, spec.as_ref()), (Some(TunnelForm::Bpf), Some(&expect)));
     // a new process knows no more than the kernel does until BGP speaks, and must not stop the traffic

@@ -24,12 +24,12 @@ pub(super) struct Config {
 // SAFETY: plain integers and bytes in C layout, without padding (4 + 4 + 4 + 6 + 2), valid in any bit pattern.
 unsafe impl Pod for Config {}
 
-/// `struct tunnel_prefix`: a key of the map `tunnel_prefixes`.
+/// `struct tunnel_prefix`: a key of the maps `tunnel_prefixes` and `tunnel_senders`.
 pub(super) fn prefix_key(prefix: &Ipv4Net) -> Key<Address> {
     Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
 }
 
-/// Reads a key of the map `tunnel_prefixes`; `None` if its length is not one of IPv4's.
+/// Reads such a key; `None` if its length is not one of IPv4's.
 pub(super) fn prefix_of(key: &Key<Address>) -> Option<Ipv4Net> {
     let length = u8::try_from(key.prefix_len()).ok()?;
     Ipv4Net::new(Ipv4Addr::from(key.data()), length).ok()

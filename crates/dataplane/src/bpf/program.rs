@@ -8,7 +8,7 @@ use crate::bpf::abi::{self, Address, Config};
 use crate::bpf::load::Loader;
 use crate::tunnel::TunnelError;
 use aya::Pod;
-use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
+use aya::maps::{Array, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
 use aya::programs::{ProgramInfo, loaded_programs};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tu
 
 const CONFIG: &str = "tunnel_config";
 const PREFIXES: &str = "tunnel_prefixes";
-const NODES: &str = "tunnel_nodes";
+const SENDERS: &str = "tunnel_senders";
 
 /// The short hash of the embedded object: programs of the same hash need no replacing.
 pub(super) fn fingerprint() -> String {
@@ -42,7 +42,7 @@ pub(super) struct Programs {
     pub(super) decap: Program,
     config: Array<MapData, Config>,
     prefixes: LpmTrie<MapData, Address, Address>,
-    nodes: HashMap<MapData, Address, u8>,
+    senders: LpmTrie<MapData, Address, u8>,
 }
 
 impl Programs {
@@ -55,7 +55,7 @@ impl Programs {
             decap: load_program(&loader, "tunnel_decap")?,
             config: take_map(&mut loader, CONFIG)?,
             prefixes: take_map(&mut loader, PREFIXES)?,
-            nodes: take_map(&mut loader, NODES)?,
+            senders: take_map(&mut loader, SENDERS)?,
         })
     }
 
@@ -69,21 +69,21 @@ impl Programs {
         }
         let [Some(encap), Some(encap_again), Some(decap)] = wanted.map(|id| found.get(&id)) else { return Ok(None) };
         let [encap_maps, again_maps, decap_maps] = [maps_of(encap)?, maps_of(encap_again)?, maps_of(decap)?];
-        let (Some(config), Some(prefixes), Some(nodes)) =
-            (encap_maps.get(CONFIG), encap_maps.get(PREFIXES), decap_maps.get(NODES))
+        let (Some(config), Some(prefixes), Some(senders)) =
+            (encap_maps.get(CONFIG), encap_maps.get(PREFIXES), decap_maps.get(SENDERS))
         else {
             return Ok(None);
         };
         if decap_maps.get(CONFIG) != Some(config) || again_maps != encap_maps {
             return Ok(None);
         }
-        let (Some(config), Some(prefixes), Some(nodes)) =
-            (open_map(CONFIG, *config)?, open_map(PREFIXES, *prefixes)?, open_map(NODES, *nodes)?)
+        let (Some(config), Some(prefixes), Some(senders)) =
+            (open_map(CONFIG, *config)?, open_map(PREFIXES, *prefixes)?, open_map(SENDERS, *senders)?)
         else {
             return Ok(None);
         };
         let [encap, encap_again, decap] = [open_program(encap)?, open_program(encap_again)?, open_program(decap)?];
-        Ok(Some(Programs { encap, encap_again, decap, config, prefixes, nodes }))
+        Ok(Some(Programs { encap, encap_again, decap, config, prefixes, senders }))
     }
 
     /// Reads the configuration.
@@ -116,20 +116,21 @@ impl Programs {
     }
 
     /// Reads who may send tunnelled packets.
-    pub(super) fn nodes(&self) -> Result<BTreeSet<Ipv4Addr>, TunnelError> {
-        Ok(list(self.nodes.iter(), NODES)?.into_iter().map(|(node, _)| Ipv4Addr::from(node)).collect())
+    pub(super) fn senders(&self) -> Result<BTreeSet<Ipv4Net>, TunnelError> {
+        let listed = list(self.senders.iter(), SENDERS)?;
+        Ok(listed.into_iter().filter_map(|(key, _)| abi::prefix_of(&key)).collect())
     }
 
-    /// Lets a node send tunnelled packets.
-    pub(super) fn add_node(&mut self, node: Ipv4Addr) -> Result<(), TunnelError> {
-        let written = self.nodes.insert(node.octets(), 1, 0);
-        written.map_err(|error| entry(&format!("add {node}"), NODES, &error))
+    /// Lets a prefix's hosts send tunnelled packets.
+    pub(super) fn add_sender(&mut self, sender: &Ipv4Net) -> Result<(), TunnelError> {
+        let written = self.senders.insert(&abi::prefix_key(sender), 1, 0);
+        written.map_err(|error| entry(&format!("add {sender}"), SENDERS, &error))
     }
 
-    /// Forbids a node to send tunnelled packets.
-    pub(super) fn remove_node(&mut self, node: Ipv4Addr) -> Result<(), TunnelError> {
-        let removed = absent_is_removed(self.nodes.remove(&node.octets()));
-        removed.map_err(|error| entry(&format!("remove {node}"), NODES, &error))
+    /// Forbids a prefix's hosts to send tunnelled packets.
+    pub(super) fn remove_sender(&mut self, sender: &Ipv4Net) -> Result<(), TunnelError> {
+        let removed = absent_is_removed(self.senders.remove(&abi::prefix_key(sender)));
+        removed.map_err(|error| entry(&format!("remove {sender}"), SENDERS, &error))
     }
 }
 

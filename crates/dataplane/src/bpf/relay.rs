@@ -2,12 +2,13 @@
 //!
 //! A raw socket stands for protocol 4 at this node's address. By it the kernel puts fragments together for someone,
 //! and remembers what a router says about the path of an outer packet (it believes that of nobody else's); the
-//! error queue tells that it did. What the socket receives gets the same guard as in the decap program, the set of
-//! known nodes, and its inner packet goes out of `tunl0p`, so that it arrives on `tunl0` as any other.
+//! error queue tells that it did. What the socket receives gets the same guard as in the decap program, the
+//! known nodes alone, and its inner packet goes out of `tunl0p`, so that it arrives on `tunl0` as any other.
 
 use crate::bpf::decapsulate::{fragments, inner_packet};
 use crate::bpf::pair::{PEER_MAC, TUNNEL_MAC};
 use crate::tunnel::{Heard, TunnelError, TunnelSpec};
+use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, recvmsg,
@@ -36,6 +37,7 @@ pub(super) struct Relay {
     address: Ipv4Addr,
     peer: u32,
     hosts: BTreeSet<Ipv4Addr>,
+    external_nodes: BTreeSet<Ipv4Net>,
     mtu: usize,
     buffer: Vec<u8>,
 }
@@ -57,6 +59,7 @@ impl Relay {
             address: spec.own_address,
             peer,
             hosts: BTreeSet::new(),
+            external_nodes: BTreeSet::new(),
             mtu: 0,
             buffer: vec![0; PACKET],
         };
@@ -74,6 +77,7 @@ impl Relay {
         if self.hosts != spec.hosts {
             self.hosts.clone_from(&spec.hosts);
         }
+        self.external_nodes.clone_from(&spec.external_nodes);
         self.mtu = usize::try_from(spec.mtu.0).unwrap_or(PACKET);
     }
 
@@ -117,11 +121,17 @@ impl Relay {
         Ok(heard)
     }
 
+    /// The decap program's guard.
+    fn may_send(&self, source: Ipv4Addr) -> bool {
+        let known = || self.hosts.contains(&source) || self.external_nodes.iter().any(|nodes| nodes.contains(&source));
+        source != self.address && known()
+    }
+
     /// Lets the inner packet of an outer one arrive on `tunl0`.
     fn inject(&self, length: usize) {
         let outer = &self.buffer[..length];
         let Some(source) = outer.get(12..16).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()) else { return };
-        if !self.hosts.contains(&Ipv4Addr::from(source)) {
+        if !self.may_send(Ipv4Addr::from(source)) {
             return;
         }
         let Some(inner) = inner_packet(outer) else { return };

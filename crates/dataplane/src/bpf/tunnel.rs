@@ -211,7 +211,8 @@ fn require_ethernet(netlink: &mut Netlink, uplink: u32) -> Result<(), TunnelErro
 
 /// Brings both maps to the wanted entries; one that fails does not stop the others, and the first is reported.
 fn fill(programs: &mut Programs, spec: &TunnelSpec) -> Result<(), TunnelError> {
-    let (prefixes, nodes) = (programs.prefixes()?, programs.nodes()?);
+    let (prefixes, senders) = (programs.prefixes()?, programs.senders()?);
+    let wanted = spec.senders();
     let mut outcome = Ok(());
     let mut note = |result: Result<(), TunnelError>| {
         if let Err(error) = result {
@@ -228,11 +229,11 @@ fn fill(programs: &mut Programs, spec: &TunnelSpec) -> Result<(), TunnelError> {
     for (prefix, node) in spec.peers.iter().filter(|(prefix, node)| prefixes.get(*prefix) != Some(*node)) {
         note(programs.set_prefix(prefix, *node));
     }
-    for node in nodes.difference(&spec.hosts) {
-        note(programs.remove_node(*node));
+    for sender in senders.difference(&wanted) {
+        note(programs.remove_sender(sender));
     }
-    for node in spec.hosts.difference(&nodes) {
-        note(programs.add_node(*node));
+    for sender in wanted.difference(&senders) {
+        note(programs.add_sender(sender));
     }
     outcome
 }

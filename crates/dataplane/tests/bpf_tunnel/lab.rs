@@ -17,6 +17,7 @@ use dataplane::tunnel::{Tunnel as _, TunnelSpec};
 use model::Mtu;
 use model::name::IfName;
 use nix::sched::{CloneFlags, setns};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::process::{Command, Output};
@@ -114,6 +115,7 @@ impl Lab {
                 .map(|other| (format!("172.16.{other}.0/24").parse().expect("a prefix"), address(other)))
                 .collect(),
             hosts: NODES.into_iter().map(|(number, _, _)| address(number)).collect(),
+            external_nodes: BTreeSet::new(),
         }
     }
 

@@ -4,6 +4,8 @@ use crate::lab::{Lab, address, ensure};
 use crate::packet::{Capture, Packet};
 use dataplane::bpf::BpfTunnel;
 use dataplane::netlink::Netlink;
+use dataplane::tunnel::Tunnel as _;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket, sockopt,
 };
@@ -181,6 +183,53 @@ fn decap_opens_only_sound_packets_for_this_host() {
 }
 
 #[test]
+fn who_is_in_no_list_of_nodes_is_not_heard() {
+    let lab = Lab::start();
+    // an address of the node that is not the one it is known by
+    lab.ip("n2", "address add 192.168.20.2/24 dev eth0");
+    let received = lab.inside("pod2", || raw(SockProtocol::Udp));
+    let sender = lab.inside("n1", || raw(SockProtocol::Raw));
+    let inside = Packet::udp(0, POD1, POD2, 7000);
+    let outside = Ipv4Addr::new(192, 168, 10, 77);
+    let of = |source, to| Packet::new(0, 0, IPIP, source, to, &inside.0);
+    // as the agent's relay meets them: in two fragments, of which decap opens neither
+    let pieces = |source, to| {
+        let piece = |fragment, bytes: &[u8]| Packet::new(0, fragment, IPIP, source, to, bytes);
+        [piece(MF, &inside.0[..24]), piece(3, &inside.0[24..])]
+    };
+    let cases: [(&str, &[&str], Ipv4Addr, Ipv4Addr, bool); 7] = [
+        ("unknown", &[], outside, address(2), false),
+        ("external, by address", &["192.168.10.77/32"], outside, address(2), true),
+        ("external, by prefix", &["192.168.10.64/26", "192.0.2.0/24"], outside, address(2), true),
+        (
+            "external, to another address of the node",
+            &["192.168.10.77/32"],
+            outside,
+            Ipv4Addr::new(192, 168, 20, 2),
+            false,
+        ),
+        ("beside the prefix", &["192.168.10.80/28"], outside, address(2), false),
+        ("a node, to another address of the node", &[], address(1), Ipv4Addr::new(192, 168, 20, 2), false),
+        ("the node itself, though a prefix has it", &["192.168.0.0/16"], address(2), address(2), false),
+    ];
+    for (case, external, source, to, arrives) in cases {
+        let mut spec = lab.spec(2);
+        spec.external_nodes = external.iter().map(|text| text.parse().expect("a prefix")).collect();
+        let mut tunnel = BpfTunnel::new();
+        lab.inside("n2", || ensure(&mut tunnel, &spec));
+        for (form, packets) in [("whole", vec![of(source, to)]), ("in fragments", pieces(source, to).to_vec())] {
+            packets.iter().for_each(|packet| send(&sender, packet));
+            // what the relay has is opened when it is served
+            lab.inside("n2", || eventually_idle(&mut tunnel));
+            send(&sender, &tunnelled(&Packet::udp(0, POD1, POD2, 6999)));
+            let first = receive(&received).unwrap_or_else(|| panic!("{case}, {form}: not even the one behind it"));
+            assert_eq!(first.port(), if arrives { 7000 } else { 6999 }, "{case}, {form}");
+            assert!(!arrives || receive(&received).is_some_and(|packet| packet.port() == 6999), "{case}, {form}");
+        }
+    }
+}
+
+#[test]
 fn a_node_is_heard_only_while_it_is_known() {
     let lab = Lab::start();
     assert!(lab.pings("pod1", "-c 1 172.16.2.2"));
@@ -226,6 +275,18 @@ fn send(socket: &OwnedFd, packet: &Packet) {
     let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::from(to), 0));
     let sent = sendto(socket.as_raw_fd(), &packet.0, &to, MsgFlags::empty()).expect("the node has a default route");
     assert_eq!(sent, packet.0.len());
+}
+
+/// Serves a tunnel until a tenth of a second has brought it nothing.
+fn eventually_idle(tunnel: &mut BpfTunnel) {
+    loop {
+        let wakes = tunnel.wakes().expect("a tunnel that was ensured has a relay");
+        let mut wait = [PollFd::new(wakes, PollFlags::POLLIN)];
+        if poll(&mut wait, 100_u16).expect("a descriptor can be waited for") == 0 {
+            return;
+        }
+        tunnel.serve();
+    }
 }
 
 /// Sends an Ethernet frame out of a link, from the router's side.

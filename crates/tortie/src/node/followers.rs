@@ -38,10 +38,7 @@ pub(crate) fn spawn_dataplane(
             let mut series = DataplaneSeries::new(Instant::now());
             let report = move |status: Status| {
                 series.note(&status);
-                let before = said.send_replace(status.clone());
-                if status.tunnel != before.tunnel {
-                    tracing::info!(tunnel = ?status.tunnel, "tunl0");
-                }
+                said.send_replace(status);
             };
             if let Err(error) = dataplane::run(config, mailbox, report) {
                 tracing::error!("dataplane: {error}");

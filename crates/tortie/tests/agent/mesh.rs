@@ -84,7 +84,8 @@ fn the_tunnel_follows_the_pool() {
         let wanted = match mode {
             "Never" => "\n\nIPIP tunnel: not in use.\n",
             _ if one.namespace.ip("-d link show tunl0").contains("veth") => {
-                "\n\nIPIP tunnel: tunl0 is a veth pair with BPF programs (the kernel has no ipip module).\n"
+                "\n\nIPIP tunnel: tunl0 is a veth pair with BPF programs (the kernel has no ipip module); host rules do \
+                 not see its outer packets, which only nodes and externalNodesList may send.\n"
             }
             _ => "\n\nIPIP tunnel: tunl0 is the kernel's ipip device (the kernel has ipip).\n",
         };
