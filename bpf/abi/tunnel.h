@@ -12,6 +12,8 @@
 
 /* Prefixes of other nodes' pods: blocks, and single addresses borrowed from another node's block. */
 #define TUNNEL_MAX_PREFIXES 65536
+/* Links that outer packets may come in by. */
+#define TUNNEL_MAX_LINKS 4096
 /* Nodes that may send to this one, and prefixes of others that may. */
 #define TUNNEL_MAX_SENDERS 16384
 
@@ -30,7 +32,6 @@
 /* The one entry of tunnel_config. All zero: not configured, nothing passes. */
 struct tunnel_config {
 	__be32 node;        /* this node's address: outer source on the way out, outer destination on the way in */
-	__u32 uplink;       /* index of the link that has the node's address */
 	__u32 tunnel;       /* index of tunl0 */
 	__u8 tunnel_mac[6]; /* MAC of tunl0; frames to any other are not for this host */
 	__u8 unused[2];
@@ -44,5 +45,9 @@ struct tunnel_prefix {
 	__u32 length;
 	__be32 address;
 };
+
+/* Value of tunnel_links, whose key is a link's index; bits of what the agent knows of the link. */
+#define TUNNEL_LINK_STRICT 1 /* rp_filter 1: only what the route back to its sender leaves by comes in */
+#define TUNNEL_LINK_QDISC 2  /* the agent's own memory: it made the link's clsact */
 
 #endif

@@ -3,8 +3,8 @@
  * IP in IP (RFC 2003) without the kernel's ipip module.
  *
  * tunl0 is one end of a veth pair. What the node routes into tunl0 comes out of the other end, where encap gives
- * it the outer header and sends it through the uplink; decap takes the outer header off at the uplink and lets
- * the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's device in its default mode
+ * it the outer header and sends it wherever the node's routes lead; decap takes the outer header off at every link
+ * that has none above it, and lets the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's device in its default mode
  * (ttl inherit, tos 0, nopmtudisc), so either end may be either kind.
  *
  * The kernel refuses to make a tunnel of a packet that it knows as one: a pod's own VXLAN or GRE, and what decap or
@@ -33,6 +33,10 @@
 #define IP_DF 0x4000
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
+
+#define AF_INET 2
+/* Index of the loopback link, the first of every network namespace. */
+#define LOOPBACK 1
 
 /* Version 4 and a header of five words: no options. */
 #define IP_PLAIN 0x45
@@ -65,6 +69,14 @@ struct {
 	__type(key, struct tunnel_prefix);
 	__type(value, __u8);
 } tunnel_senders SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TUNNEL_MAX_LINKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} tunnel_links SEC(".maps");
 
 /* Next identification for a packet that routers may fragment. */
 struct {
@@ -153,13 +165,41 @@ static __always_inline bool outer_header(const struct __sk_buff *skb, const stru
 	return true;
 }
 
+/*
+ * Asks for the route that an outer packet takes, as the kernel's ipip does with every packet: all tables and rules,
+ * whichever link they lead to. What the kernel knows of neighbours and the link's MTU is another's business.
+ */
+static __always_inline bool find_route(struct __sk_buff *skb, __be32 from, __be32 to, struct bpf_fib_lookup *path)
+{
+	long found;
+
+	path->family = AF_INET;
+	path->l4_protocol = IPPROTO_IPIP;
+	/* What the node sends itself comes in by the loopback, to rules. */
+	path->ifindex = LOOPBACK;
+	path->ipv4_src = from;
+	path->ipv4_dst = to;
+	found = bpf_fib_lookup(skb, path, sizeof(*path), 0);
+	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
+	       found == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
 /* Sends an inner packet, before which room has been made, on its way between nodes. */
 static __always_inline int send_outer(struct __sk_buff *skb, const struct tunnel_config *own,
 				      const struct iphdr *outer)
 {
+	struct bpf_fib_lookup path = {};
+	struct bpf_redir_neigh next = {};
+
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, outer, sizeof(*outer), 0) < 0)
 		return TC_ACT_SHOT;
-	return bpf_redirect_neigh(own->uplink, NULL, 0, 0);
+	/* A route to a node that leads into the tunnel would never end. */
+	if (!find_route(skb, outer->saddr, outer->daddr, &path) || path.ifindex == own->tunnel)
+		return TC_ACT_SHOT;
+	/* An IPv4 route may have an IPv6 gateway. */
+	next.nh_family = path.family;
+	__builtin_memcpy(next.ipv6_nh, path.ipv6_dst, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(path.ifindex, &next, sizeof(next), 0);
 }
 
 /* At the ingress of tunl0p: what the node sent into tunl0. */
@@ -241,7 +281,24 @@ static __always_inline bool carry_congestion(struct __sk_buff *skb, __u8 outer)
 	       bpf_skb_store_bytes(skb, at + offsetof(struct iphdr, tos), &inner.tos, 1, 0) == 0;
 }
 
-/* At the ingress of the uplink: tunnelled packets among everything else that arrives. */
+/*
+ * Whether an outer packet may come in by the link it came in by. Where the kernel's reverse path filter is strict
+ * (RFC 3704 §2.2) it would drop what comes another way than answers go, had it seen the packet.
+ */
+static __always_inline bool comes_the_right_way(struct __sk_buff *skb, const struct iphdr *outer)
+{
+	__u32 link = skb->ifindex;
+	const __u32 *known = bpf_map_lookup_elem(&tunnel_links, &link);
+	struct bpf_fib_lookup back = {};
+
+	if (!known)
+		return false;
+	if (!(*known & TUNNEL_LINK_STRICT))
+		return true;
+	return find_route(skb, outer->daddr, outer->saddr, &back) && back.ifindex == link;
+}
+
+/* At the ingress of a link: tunnelled packets among everything else that arrives. */
 SEC("classifier/decap")
 int tunnel_decap(struct __sk_buff *skb)
 {
@@ -263,6 +320,8 @@ int tunnel_decap(struct __sk_buff *skb)
 	 */
 	sender.address = outer.saddr;
 	if (outer.saddr == own->node || !bpf_map_lookup_elem(&tunnel_senders, &sender))
+		return TC_ACT_UNSPEC;
+	if (!comes_the_right_way(skb, &outer))
 		return TC_ACT_UNSPEC;
 
 	if (!carry_congestion(skb, outer.tos))

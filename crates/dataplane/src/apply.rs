@@ -4,7 +4,7 @@
 //! in [`Dataplane::apply`], whose list of steps is the order between the kinds of objects. A step that fails does
 //! not stop the others, and is tried again. Nothing is written before the datastore's content is known.
 
-use crate::ipip::{self, IpipDevice, TunnelChoice, TunnelStatus};
+use crate::ipip::{IpipDevice, TunnelChoice, TunnelStatus};
 use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu;
 use crate::netlink::{Address, Change, Error, Link, Netlink, set_patience};
@@ -13,7 +13,6 @@ use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
 use crate::status::StatusFiles;
 use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
-use model::Mtu;
 use model::desired::{Desired, Learned, PacketRules, Route};
 use model::name::{IPIP_DEVICE, IfName};
 use std::borrow::Cow;
@@ -240,7 +239,14 @@ impl Dataplane {
             round.count("endpoint status", published);
         }
         // for pods to come
-        if let Some(mtu) = tunnel_mtu.or_else(|| plain_mtu(desired, &seen)) {
+        let plain_mtu = match desired.ipip {
+            Some(_) => None,
+            None => {
+                let mtu = self.tunnel.uplink_mtu(&mut self.netlink, &seen.links, &seen.addresses, desired, now);
+                round.check("mtu", mtu).flatten()
+            }
+        };
+        if let Some(mtu) = tunnel_mtu.or(plain_mtu) {
             let published = mtu::publish(&self.config.state_directory, mtu);
             round.count("mtu file", published.map(usize::from));
         }
@@ -304,12 +310,6 @@ impl Dataplane {
 /// Reads what BGP taught an earlier process on this node, for a speaker that restarts gracefully.
 pub fn read_retained(pools: &BTreeSet<Ipv4Net>) -> Result<Learned, Error> {
     routes::read_retained(&mut Netlink::open()?, pools)
-}
-
-/// Returns the pods' MTU without a tunnel: the uplink's.
-fn plain_mtu(desired: &Desired, seen: &Seen) -> Option<Mtu> {
-    let (own, _) = desired.address.filter(|_| desired.ipip.is_none())?;
-    ipip::uplink(&seen.links, &seen.addresses, own).map(|link| link.mtu)
 }
 
 /// The device on which kube-proxy keeps the addresses of services.

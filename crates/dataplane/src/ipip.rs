@@ -4,9 +4,10 @@
 //! a device is not changed under running traffic. With the module loaded, every namespace is born with a `tunl0`
 //! that cannot be deleted; it is as good as one made here.
 
-use crate::bpf::{PathMtus, Question};
 use crate::links::Links;
 use crate::netlink::{Address, Error, Netlink};
+use crate::paths::{self, Paths};
+use crate::sysctl;
 use crate::tunnel::{Heard, Tunnel, TunnelError, TunnelSpec};
 use ipnet::{IpNet, Ipv4Net};
 use model::Mtu;
@@ -97,13 +98,13 @@ pub struct IpipDevice {
     choice: TunnelChoice,
     status: Option<TunnelStatus>,
     bpf: Box<dyn Tunnel>,
-    paths: PathMtus,
+    paths: Paths,
 }
 
 impl IpipDevice {
     /// Prepares a device of the chosen form; `bpf` serves where the kernel's is not to be had.
     pub fn new(choice: TunnelChoice, bpf: Box<dyn Tunnel>) -> IpipDevice {
-        IpipDevice { choice, status: None, bpf, paths: PathMtus::default() }
+        IpipDevice { choice, status: None, bpf, paths: Paths::default() }
     }
 
     /// Returns the form in use, once there is one.
@@ -158,29 +159,45 @@ impl IpipDevice {
         };
         // until the node is registered, nothing can be said about its uplink
         let Some((own_address, _)) = desired.address else { return Ok(None) };
-        let uplink = uplink(links, addresses, own_address).ok_or(IpipError::NoUplink(own_address))?;
+        let uplink = self.uplink_mtu(netlink, links, addresses, desired, now)?;
+        let uplink = uplink.ok_or(IpipError::NoUplink(own_address))?;
         let spec = TunnelSpec {
-            mtu: ipip.mtu.unwrap_or(Mtu(uplink.mtu.0.saturating_sub(OVERHEAD))),
+            mtu: ipip.mtu.unwrap_or(Mtu(uplink.0.saturating_sub(OVERHEAD))),
             own_address,
-            uplink: uplink.index,
+            links: paths::entrances(links).into_iter().map(|link| (link, is_strict(links, link))).collect(),
             peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, tunnel_peer(&route.target)?))).collect(),
             hosts: desired.hosts.values().copied().collect(),
             external_nodes: desired.settings.external_nodes.clone(),
         };
         match self.form(netlink, links)? {
             TunnelForm::Kernel => {
-                self.paths = PathMtus::default();
+                self.paths.compare_no_more();
                 KernelTunnel.ensure(netlink, &spec)?;
             }
             TunnelForm::Bpf => {
-                let nodes = spec.peers.values().copied().collect();
-                let ensured = self.bpf.ensure(netlink, &spec);
-                self.paths.refresh(netlink, Question { nodes, uplink: uplink.mtu, device: spec.mtu }, now)?;
-                ensured?;
+                self.paths.compare(&spec.peers.values().copied().collect(), links, spec.mtu);
+                self.bpf.ensure(netlink, &spec)?;
             }
         }
         keep_address(netlink, ipip)?;
         Ok(Some(spec.mtu))
+    }
+
+    /// Returns the MTU of the links that lead to the other nodes; none while no link has this node's address.
+    pub(crate) fn uplink_mtu(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &Links,
+        addresses: &[Address],
+        desired: &Desired,
+        now: Instant,
+    ) -> Result<Option<Mtu>, Error> {
+        let Some((own, _)) = desired.address else { return Ok(None) };
+        if !addresses.iter().any(|address| address.net.addr() == own) {
+            return Ok(None);
+        }
+        self.paths.refresh(netlink, own, desired.hosts.values().copied().collect(), now)?;
+        Ok(self.paths.mtu(links, addresses, own))
     }
 
     fn form(&mut self, netlink: &mut Netlink, links: &Links) -> Result<TunnelForm, IpipError> {
@@ -232,7 +249,7 @@ impl IpipDevice {
 
     /// Takes away what a tunnel would leave: the BPF form whole, of the kernel's device the addresses, as Calico does.
     fn retire(&mut self, netlink: &mut Netlink, links: &Links, addresses: &[Address]) -> Result<(), IpipError> {
-        self.paths = PathMtus::default();
+        self.paths.compare_no_more();
         let Some(link) = links.named(&IfName::from(IPIP_DEVICE)) else { return Ok(()) };
         match link.kind.as_str() {
             VETH_KIND => {
@@ -250,10 +267,11 @@ impl IpipDevice {
     }
 }
 
-/// Finds the link that has the node's address.
-pub(crate) fn uplink<'a>(links: &'a Links, addresses: &[Address], own: Ipv4Addr) -> Option<&'a crate::netlink::Link> {
-    let address = addresses.iter().find(|address| address.net.addr() == own)?;
-    links.numbered(address.link)
+/// Whether the kernel's reverse path filter is strict at a link: of its own setting and all links', the higher counts.
+fn is_strict(links: &Links, link: u32) -> bool {
+    let of = |name: &str| sysctl::read(&format!("net/ipv4/conf/{name}/rp_filter"));
+    let own = links.numbered(link).and_then(|link| of(&link.name.0).ok());
+    [of("all").ok(), own].into_iter().flatten().max().is_some_and(|value| value == "1")
 }
 
 /// Returns the node that a route reaches through the tunnel.

@@ -18,6 +18,7 @@ mod mailbox;
 mod mtu;
 pub mod netlink;
 pub mod netns;
+mod paths;
 pub mod podnet;
 pub mod routes;
 pub mod rules;

@@ -47,6 +47,11 @@ impl Links {
         self.numbered(index).map_or_else(|| format!("if{index}"), |link| link.name.0.clone())
     }
 
+    /// Lists the links.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Link> {
+        self.by_index.values()
+    }
+
     /// Lists the links that have workloads' names.
     pub fn workloads(&self) -> impl Iterator<Item = &Link> {
         self.by_index.values().filter(|link| link.name.0.starts_with(WORKLOAD_PREFIX))

@@ -16,8 +16,9 @@ pub struct TunnelSpec {
     pub mtu: Mtu,
     /// This node's address: source of what is sent, and the only destination accepted.
     pub own_address: Ipv4Addr,
-    /// Index of the link that carries the node's address.
-    pub uplink: u32,
+    /// Indexes of the links by which outer packets may come in, and whether only those may that the route back to
+    /// their sender leaves by. By which they leave is the routes' business.
+    pub links: BTreeMap<u32, bool>,
     /// Pods' prefixes behind other nodes: where a packet is sent, longest prefix first.
     pub peers: BTreeMap<Ipv4Net, Ipv4Addr>,
     /// Every node's address: whose packets are accepted.

@@ -159,7 +159,7 @@ fn a_tunnel_in_bpf_learns_who_is_where() {
     let expect = TunnelSpec {
         mtu: Mtu(1480),
         own_address: ip("192.168.10.10"),
-        uplink: uplink.index,
+        links: BTreeMap::from([(uplink.index, false)]),
         peers: BTreeMap::from([(prefix("172.16.158.0/24"), ip("192.168.10.101"))]),
         hosts: BTreeSet::from([ip("192.168.10.10"), ip("192.168.10.101")]),
         external_nodes: BTreeSet::from([prefix("192.0.2.0/28")]),

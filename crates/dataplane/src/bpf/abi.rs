@@ -15,14 +15,18 @@ pub(super) type Address = [u8; 4];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Config {
     pub(super) node: Address,
-    pub(super) uplink: u32,
     pub(super) tunnel: u32,
     pub(super) tunnel_mac: [u8; 6],
     pub(super) unused: [u8; 2],
 }
 
-// SAFETY: plain integers and bytes in C layout, without padding (4 + 4 + 4 + 6 + 2), valid in any bit pattern.
+// SAFETY: plain integers and bytes in C layout, without padding (4 + 4 + 6 + 2), valid in any bit pattern.
 unsafe impl Pod for Config {}
+
+/// Bit of a value of the map `tunnel_links`: the link's reverse path filter is strict.
+pub(super) const LINK_STRICT: u32 = 1;
+/// Bit of a value of the map `tunnel_links`: the link's `clsact` is of our making.
+pub(super) const LINK_QDISC: u32 = 2;
 
 /// `struct tunnel_prefix`: a key of the maps `tunnel_prefixes` and `tunnel_senders`.
 pub(super) fn prefix_key(prefix: &Ipv4Net) -> Key<Address> {
@@ -42,10 +46,9 @@ mod tests {
 
     #[test]
     fn config_is_laid_out_as_in_the_header() {
-        assert_eq!(size_of::<Config>(), 20);
-        assert_eq!(offset_of!(Config, uplink), 4);
-        assert_eq!(offset_of!(Config, tunnel), 8);
-        assert_eq!(offset_of!(Config, tunnel_mac), 12);
+        assert_eq!(size_of::<Config>(), 16);
+        assert_eq!(offset_of!(Config, tunnel), 4);
+        assert_eq!(offset_of!(Config, tunnel_mac), 8);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::bpf::abi::{self, Address, Config};
 use crate::bpf::load::Loader;
 use crate::tunnel::TunnelError;
 use aya::Pod;
-use aya::maps::{Array, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, MapInfo};
 use aya::programs::{ProgramInfo, loaded_programs};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
@@ -21,6 +21,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tu
 const CONFIG: &str = "tunnel_config";
 const PREFIXES: &str = "tunnel_prefixes";
 const SENDERS: &str = "tunnel_senders";
+const LINKS: &str = "tunnel_links";
 
 /// The short hash of the embedded object: programs of the same hash need no replacing.
 pub(super) fn fingerprint() -> String {
@@ -43,6 +44,7 @@ pub(super) struct Programs {
     config: Array<MapData, Config>,
     prefixes: LpmTrie<MapData, Address, Address>,
     senders: LpmTrie<MapData, Address, u8>,
+    links: HashMap<MapData, u32, u32>,
 }
 
 impl Programs {
@@ -56,6 +58,7 @@ impl Programs {
             config: take_map(&mut loader, CONFIG)?,
             prefixes: take_map(&mut loader, PREFIXES)?,
             senders: take_map(&mut loader, SENDERS)?,
+            links: take_map(&mut loader, LINKS)?,
         })
     }
 
@@ -69,21 +72,21 @@ impl Programs {
         }
         let [Some(encap), Some(encap_again), Some(decap)] = wanted.map(|id| found.get(&id)) else { return Ok(None) };
         let [encap_maps, again_maps, decap_maps] = [maps_of(encap)?, maps_of(encap_again)?, maps_of(decap)?];
-        let (Some(config), Some(prefixes), Some(senders)) =
-            (encap_maps.get(CONFIG), encap_maps.get(PREFIXES), decap_maps.get(SENDERS))
-        else {
+        let (Some(config), Some(prefixes)) = (encap_maps.get(CONFIG), encap_maps.get(PREFIXES)) else {
             return Ok(None);
         };
+        let (Some(senders), Some(links)) = (decap_maps.get(SENDERS), decap_maps.get(LINKS)) else { return Ok(None) };
         if decap_maps.get(CONFIG) != Some(config) || again_maps != encap_maps {
             return Ok(None);
         }
-        let (Some(config), Some(prefixes), Some(senders)) =
-            (open_map(CONFIG, *config)?, open_map(PREFIXES, *prefixes)?, open_map(SENDERS, *senders)?)
-        else {
+        let (Some(config), Some(prefixes)) = (open_map(CONFIG, *config)?, open_map(PREFIXES, *prefixes)?) else {
+            return Ok(None);
+        };
+        let (Some(senders), Some(links)) = (open_map(SENDERS, *senders)?, open_map(LINKS, *links)?) else {
             return Ok(None);
         };
         let [encap, encap_again, decap] = [open_program(encap)?, open_program(encap_again)?, open_program(decap)?];
-        Ok(Some(Programs { encap, encap_again, decap, config, prefixes, senders }))
+        Ok(Some(Programs { encap, encap_again, decap, config, prefixes, senders, links }))
     }
 
     /// Reads the configuration.
@@ -132,6 +135,33 @@ impl Programs {
         let removed = absent_is_removed(self.senders.remove(&abi::prefix_key(sender)));
         removed.map_err(|error| entry(&format!("remove {sender}"), SENDERS, &error))
     }
+
+    /// Reads the links that outer packets may come in by, with the bits of each.
+    pub(super) fn links(&self) -> Result<BTreeMap<u32, u32>, TunnelError> {
+        Ok(list(self.links.iter(), LINKS)?.into_iter().collect())
+    }
+
+    /// Lets outer packets come in by a link, or changes its bits.
+    pub(super) fn set_link(&mut self, link: u32, bits: u32) -> Result<(), TunnelError> {
+        let written = self.links.insert(link, bits, 0);
+        written.map_err(|error| entry(&format!("set link {link}"), LINKS, &error))
+    }
+
+    /// Forgets a link.
+    pub(super) fn remove_link(&mut self, link: u32) -> Result<(), TunnelError> {
+        let removed = absent_is_removed(self.links.remove(&link));
+        removed.map_err(|error| entry(&format!("remove link {link}"), LINKS, &error))
+    }
+}
+
+/// Reads from a decap program's map the bits of the links that it serves; empty if the program is gone or has no such map.
+pub(super) fn links_of(decap: u32) -> Result<BTreeMap<u32, u32>, TunnelError> {
+    let Some(program) = loaded_programs().flatten().find(|program| program.id() == decap) else {
+        return Ok(BTreeMap::new());
+    };
+    let Some(map) = maps_of(&program)?.get(LINKS).copied() else { return Ok(BTreeMap::new()) };
+    let Some(links) = open_map::<HashMap<MapData, u32, u32>>(LINKS, map)? else { return Ok(BTreeMap::new()) };
+    Ok(list(links.iter(), LINKS)?.into_iter().collect())
 }
 
 fn load_program(loader: &Loader, name: &str) -> Result<Program, TunnelError> {

@@ -1,7 +1,7 @@
 //! BPF filters at the ingress of a link: the `clsact` qdisc and the filters in it, over rtnetlink.
 //!
-//! Ours are recognised by their name, which also says which object they came from. A filter of the same
-//! priority and handle is replaced in one step, so no packet passes between the old program and the new one.
+//! Ours are recognised by their name, which also says which object they came from. One of ours is replaced in one step,
+//! so no packet passes between the old program and the new one; what is another's stays, whatever its priority.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "netlink attributes are an open set")]
 
@@ -10,12 +10,15 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use nix::errno::Errno;
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// Priority of our filters (`pref` in `tc`): IP in IP's protocol number, behind what others put first.
 const PRIORITY: u16 = 4;
 const HANDLE: u32 = 1;
 const CLSACT: &str = "clsact";
+/// The older qdisc that has filters at ingress too; a link has one or the other.
+const INGRESS_QDISC: &str = "ingress";
 const CLSACT_HANDLE: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
 const EGRESS: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_EGRESS };
 const INGRESS: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
@@ -38,26 +41,75 @@ pub(super) fn filters(netlink: &mut Netlink, link: u32) -> Result<Vec<Filter>, E
     listed.map_err(|cause| cause.during(format!("list the ingress filters of link {link}")))
 }
 
-/// Attaches a program, in place of the one that is there under our priority.
-pub(super) fn attach(netlink: &mut Netlink, link: u32, name: &str, program: BorrowedFd<'_>) -> Result<(), Error> {
+/// Whose qdisc the filters of a link are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Qdisc {
+    /// Made just now.
+    Ours,
+    /// It was there.
+    Found,
+}
+
+/// Attaches a program, in place of `old` if that is given; else where nobody else's filter is.
+pub(super) fn attach(
+    netlink: &mut Netlink,
+    link: u32,
+    name: &str,
+    program: BorrowedFd<'_>,
+    old: Option<&Filter>,
+) -> Result<Qdisc, Error> {
     let mut qdisc = message(link, CLSACT_HANDLE, TcHandle::CLSACT);
     qdisc.attributes.push(TcAttribute::Kind(CLSACT.to_owned()));
-    match netlink.change(RouteNetlinkMessage::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
-        Ok(()) | Err(Cause::Refused { errno: Errno::EEXIST, .. }) => {}
+    let qdisc = match netlink.change(RouteNetlinkMessage::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
+        Ok(()) => Qdisc::Ours,
+        Err(Cause::Refused { errno: Errno::EEXIST, .. }) => Qdisc::Found,
         Err(cause) => return Err(cause.during(format!("add qdisc clsact to link {link}"))),
-    }
+    };
+    let (handle, info, flag) = match old {
+        Some(old) => (old.handle, old.info, NLM_F_REPLACE),
+        None => {
+            let priority = free_priority(&priorities(netlink, link)?);
+            let info = (u32::from(priority) << 16) | u32::from(all_protocols());
+            // another's that came meanwhile is not replaced
+            (TcHandle::from(HANDLE), info, NLM_F_EXCL)
+        }
+    };
     let descriptor = u32::try_from(program.as_raw_fd()).expect("an open descriptor is not negative");
-    let mut filter = message(link, TcHandle::from(HANDLE), INGRESS);
-    filter.header.info = (u32::from(PRIORITY) << 16) | u32::from(all_protocols());
+    let mut filter = message(link, handle, INGRESS);
+    filter.header.info = info;
     filter.attributes.push(TcAttribute::Kind("bpf".to_owned()));
     filter.attributes.push(TcAttribute::Options(vec![
         TcOption::Bpf(TcFilterBpfOption::ProgFd(descriptor)),
         TcOption::Bpf(TcFilterBpfOption::ProgName(name.to_owned())),
         TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
     ]));
-    netlink
-        .change(RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE | NLM_F_REPLACE)
-        .map_err(|cause| cause.during(format!("attach BPF filter {name} (pref {PRIORITY}) at ingress of link {link}")))
+    let words = || format!("attach BPF filter {name} (pref {}) at ingress of link {link}", info >> 16);
+    match netlink.change(RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE | flag) {
+        Ok(()) => Ok(qdisc),
+        Err(cause) => Err(cause.during(words())),
+    }
+}
+
+/// Lists the priorities at a link's ingress that any filter has, whatever its kind.
+fn priorities(netlink: &mut Netlink, link: u32) -> Result<BTreeSet<u16>, Error> {
+    let request = RouteNetlinkMessage::GetTrafficFilter(message(link, TcHandle::UNSPEC, INGRESS));
+    // of the header alone, struct tcmsg: what is inside a filter of another kind need not be understood
+    let listed = netlink.list(request, |message| {
+        let info = message.body.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let info = info.filter(|_| message.kind == libc::RTM_NEWTFILTER);
+        Ok(info.and_then(|info| u16::try_from(info >> 16).ok()))
+    });
+    let listed = listed.map_err(|cause| cause.during(format!("list the ingress filters of link {link}")))?;
+    Ok(listed.objects.into_iter().collect())
+}
+
+/// Chooses a priority that nobody has.
+///
+/// Before another's of the same rank rather than behind it: ours passes on all that is not the tunnel's, and another's
+/// may end the search for filters with every packet.
+fn free_priority(taken: &BTreeSet<u16>) -> u16 {
+    let mut candidates = (1..=PRIORITY).rev().chain(PRIORITY + 1..=u16::MAX);
+    candidates.find(|priority| !taken.contains(priority)).unwrap_or(PRIORITY)
 }
 
 /// Detaches a filter; one that is gone is detached already.
@@ -91,17 +143,16 @@ pub(super) fn remove_if_empty(netlink: &mut Netlink, link: u32) -> Result<(), Er
     }
 }
 
-/// Lists the links that have a `clsact` qdisc: only these can have filters of ours.
+/// Lists the links with a qdisc that has filters at ingress: only these can have some of ours.
 pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<u32>, Error> {
-    let with_clsact = |answer: &RouteNetlinkMessage| match answer {
-        RouteNetlinkMessage::NewQueueDiscipline(qdisc)
-            if qdisc.attributes.contains(&TcAttribute::Kind(CLSACT.to_owned())) =>
-        {
+    let kinds = [CLSACT, INGRESS_QDISC].map(|kind| TcAttribute::Kind(kind.to_owned()));
+    let with_filters = |answer: &RouteNetlinkMessage| match answer {
+        RouteNetlinkMessage::NewQueueDiscipline(qdisc) if kinds.iter().any(|kind| qdisc.attributes.contains(kind)) => {
             u32::try_from(qdisc.header.index).ok()
         }
         _ => None,
     };
-    let listed = netlink.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), with_clsact);
+    let listed = netlink.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), with_filters);
     listed.map_err(|cause| cause.during("list qdiscs"))
 }
 
@@ -133,4 +184,18 @@ fn parse(answer: &RouteNetlinkMessage) -> Option<Filter> {
         }
     }
     (filter.program != 0).then_some(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_of_another_is_not_taken() {
+        for (taken, expect) in
+            [(&[][..], 4), (&[49152], 4), (&[4], 3), (&[3, 4], 2), (&[1, 2, 3, 4], 5), (&[1, 2, 3, 4, 5, 7], 6)]
+        {
+            assert_eq!(free_priority(&taken.iter().copied().collect()), expect, "{taken:?}");
+        }
+    }
 }

@@ -3,10 +3,10 @@
 //! Every `ensure` reads all four back from the kernel and writes only what differs. The order matters to packets:
 //! maps before filters, so that a program never runs on another configuration's entries, and the device up last.
 
-use crate::bpf::abi::Config;
+use crate::bpf::abi::{Config, LINK_QDISC, LINK_STRICT};
 use crate::bpf::offload;
 use crate::bpf::pair::{self, Found, PEER, Pair, TUNNEL_MAC};
-use crate::bpf::program::{Program, Programs, fingerprint};
+use crate::bpf::program::{Program, Programs, fingerprint, links_of};
 use crate::bpf::relay::Relay;
 use crate::bpf::tc;
 use crate::netlink::Netlink;
@@ -57,36 +57,47 @@ impl BpfTunnel {
             let pair = pair_of(&mut netlink, Mtu(1480))?;
             let programs = Programs::load()?;
             for program in [&programs.encap, &programs.encap_again, &programs.decap] {
-                tc::attach(&mut netlink, pair.peer.link.index, ENCAP, program.fd.as_fd())?;
+                tc::attach(&mut netlink, pair.peer.link.index, ENCAP, program.fd.as_fd(), None)?;
             }
             Ok(())
         });
         attempt.join().expect("the attempt returns its failures")
     }
 
-    /// Names the programs in use, encap, its second part and decap, by the kernel's numbers; `None` before the first `ensure`.
+    /// Names the programs in use, encap, its second part and decap, by the kernel's numbers; `None` before the first
+    /// `ensure`.
     pub fn program_ids(&self) -> Option<[u32; 3]> {
         let programs = self.programs.as_ref()?;
         Some([&programs.encap, &programs.encap_again, &programs.decap].map(|program| program.id))
     }
 
     /// Adopts what another process attached, if all programs are this object's; else loads it.
-    fn programs(&self, netlink: &mut Netlink, pair: &Pair, uplink: u32) -> Result<Programs, TunnelError> {
-        let attached = |filters: Vec<tc::Filter>, role: &str| {
-            filters.into_iter().find(|filter| filter.name == format!("{role}{}", self.fingerprint))
-        };
-        let encap = attached(tc::filters(netlink, pair.peer.link.index)?, ENCAP);
-        let again = attached(tc::filters(netlink, pair.tunnel.link.index)?, ENCAP_AGAIN);
-        let decap = attached(tc::filters(netlink, uplink)?, DECAP);
-        if let (Some(encap), Some(again), Some(decap)) = (encap, again, decap)
-            && let Some(programs) = Programs::adopt(encap.program, again.program, decap.program)?
-        {
-            tracing::debug!(encap = encap.program, decap = decap.program, "adopted the tunnel's BPF programs");
+    fn adopt_or_load(&self, netlink: &mut Netlink, pair: &Pair) -> Result<Programs, TunnelError> {
+        if let Some(programs) = self.adopt(netlink, pair)? {
             return Ok(programs);
         }
         let programs = Programs::load()?;
         tracing::info!(encap = programs.encap.id, decap = programs.decap.id, "loaded the tunnel's BPF programs");
         Ok(programs)
+    }
+
+    fn adopt(&self, netlink: &mut Netlink, pair: &Pair) -> Result<Option<Programs>, TunnelError> {
+        let attached = |filters: Vec<tc::Filter>, role: &str| {
+            filters.into_iter().find(|filter| filter.name == format!("{role}{}", self.fingerprint))
+        };
+        let encap = attached(tc::filters(netlink, pair.peer.link.index)?, ENCAP);
+        let again = attached(tc::filters(netlink, pair.tunnel.link.index)?, ENCAP_AGAIN);
+        let mut decap = None;
+        for link in tc::links(netlink)? {
+            decap = decap.or(attached(tc::filters(netlink, link)?, DECAP));
+        }
+        if let (Some(encap), Some(again), Some(decap)) = (encap, again, decap)
+            && let Some(programs) = Programs::adopt(encap.program, again.program, decap.program)?
+        {
+            tracing::debug!(encap = encap.program, decap = decap.program, "adopted the tunnel's BPF programs");
+            return Ok(Some(programs));
+        }
+        Ok(None)
     }
 
     /// Keeps the sockets, or opens them for another address or device.
@@ -98,11 +109,81 @@ impl BpfTunnel {
         Ok(())
     }
 
-    fn attach(&self, netlink: &mut Netlink, link: u32, role: &str, program: &Program) -> Result<(), TunnelError> {
+    /// Attaches a program unless it is there; tells whose qdisc it is then in, if it was not there.
+    fn attach(
+        &self,
+        netlink: &mut Netlink,
+        link: u32,
+        role: &str,
+        program: &Program,
+    ) -> Result<Option<tc::Qdisc>, TunnelError> {
         let name = format!("{role}{}", self.fingerprint);
         let filters = tc::filters(netlink, link)?;
-        if !filters.iter().any(|filter| filter.name == name && filter.program == program.id) {
-            tc::attach(netlink, link, &name, program.fd.as_fd())?;
+        if filters.iter().any(|filter| filter.name == name && filter.program == program.id) {
+            return Ok(None);
+        }
+        // of an earlier version, or of programs that are lost
+        let old = filters.iter().find(|filter| filter.name.starts_with(role));
+        let made = match old {
+            Some(old) => made_qdisc(old.program, link)?,
+            None => false,
+        };
+        let qdisc = tc::attach(netlink, link, &name, program.fd.as_fd(), old)?;
+        Ok(Some(if made { tc::Qdisc::Ours } else { qdisc }))
+    }
+
+    /// Lets outer packets in by one link; `before` are its bits in the map, if it is there.
+    fn open(&mut self, netlink: &mut Netlink, link: u32, strict: bool, before: Option<u32>) -> Result<(), TunnelError> {
+        let strict = if strict { LINK_STRICT } else { 0 };
+        let programs = self.programs.as_mut().expect("ensured before the links");
+        // what runs must know the link
+        let known = before.unwrap_or(strict);
+        if before.is_none() {
+            programs.set_link(link, known)?;
+        }
+        let programs = self.programs.as_ref().expect("ensured before the links");
+        let ours = match self.attach(netlink, link, DECAP, &programs.decap)? {
+            Some(tc::Qdisc::Ours) => LINK_QDISC,
+            Some(tc::Qdisc::Found) => 0,
+            None => known & LINK_QDISC,
+        };
+        let programs = self.programs.as_mut().expect("ensured before the links");
+        if known == ours | strict { Ok(()) } else { programs.set_link(link, ours | strict) }
+    }
+
+    /// Opens the links by which outer packets may come in, and closes all others; one that fails does not stop the
+    /// others, and the first is reported.
+    fn keep_links(&mut self, netlink: &mut Netlink, spec: &TunnelSpec) -> Result<(), TunnelError> {
+        let known = self.programs.as_ref().expect("ensured before the links").links()?;
+        let mut outcome = Ok(());
+        for (link, strict) in &spec.links {
+            match self.open(netlink, *link, *strict, known.get(link).copied()) {
+                Err(TunnelError::Netlink(error)) if error.is_missing() => {}
+                result => outcome = outcome.and(result),
+            }
+        }
+        outcome.and(self.close_links(netlink, |link| spec.links.contains_key(&link)))
+    }
+
+    /// Detaches decap from the links that are not to stay: a former one must not go on taking packets out of their
+    /// tunnel.
+    fn close_links(&mut self, netlink: &mut Netlink, stays: impl Fn(u32) -> bool) -> Result<(), TunnelError> {
+        for link in tc::links(netlink)?.into_iter().filter(|link| !stays(*link)) {
+            let filters = tc::filters(netlink, link)?;
+            let mut made = false;
+            for filter in filters.iter().filter(|filter| filter.name.starts_with(DECAP)) {
+                // before it goes, and its map with it
+                made |= made_qdisc(filter.program, link)?;
+                tc::detach(netlink, link, filter)?;
+            }
+            // the qdisc that somebody else made is theirs to remove
+            if made {
+                tc::remove_if_empty(netlink, link)?;
+            }
+        }
+        let Some(programs) = &mut self.programs else { return Ok(()) };
+        for link in programs.links()?.into_keys().filter(|link| !stays(*link)) {
+            programs.remove_link(link)?;
         }
         Ok(())
     }
@@ -113,19 +194,16 @@ impl Tunnel for BpfTunnel {
         let pair = pair_of(netlink, spec.mtu)?;
         let programs = match self.programs.take() {
             Some(programs) => programs,
-            None => self.programs(netlink, &pair, spec.uplink)?,
+            None => self.adopt_or_load(netlink, &pair)?,
         };
         let programs = self.programs.insert(programs);
         let config = Config {
             node: spec.own_address.octets(),
-            uplink: spec.uplink,
             tunnel: pair.tunnel.link.index,
             tunnel_mac: TUNNEL_MAC.0,
             unused: [0; 2],
         };
-        let moved = programs.config()? != config;
-        if moved {
-            require_ethernet(netlink, spec.uplink)?;
+        if programs.config()? != config {
             programs.set_config(config)?;
         }
         let entries = fill(programs, spec);
@@ -135,20 +213,17 @@ impl Tunnel for BpfTunnel {
         // what the first sends to the second must find it
         self.attach(netlink, pair.tunnel.link.index, ENCAP_AGAIN, &programs.encap_again)?;
         self.attach(netlink, pair.peer.link.index, ENCAP, &programs.encap)?;
-        self.attach(netlink, spec.uplink, DECAP, &programs.decap)?;
-        if moved {
-            detach_decap(netlink, Some(spec.uplink))?;
-        }
+        let links = self.keep_links(netlink, spec);
         if !pair.is_settled(spec.mtu) {
             pair.settle(netlink, spec.mtu)?;
         }
-        entries.and(self.keep_relay(spec, pair.peer.link.index))
+        entries.and(links).and(self.keep_relay(spec, pair.peer.link.index))
     }
 
     fn remove(&mut self, netlink: &mut Netlink) -> Result<(), TunnelError> {
-        self.programs = None;
         self.relay = None;
-        detach_decap(netlink, None)?;
+        self.close_links(netlink, |_| false)?;
+        self.programs = None;
         loop {
             match pair::find(netlink)? {
                 Found::Pair(pair) => netlink.delete_link(&pair.tunnel.link)?,
@@ -170,6 +245,11 @@ impl Tunnel for BpfTunnel {
             Heard::Deaf
         })
     }
+}
+
+/// Whether whoever attached a decap program to a link made the qdisc for it.
+fn made_qdisc(decap: u32, link: u32) -> Result<bool, TunnelError> {
+    Ok(links_of(decap)?.get(&link).is_some_and(|bits| bits & LINK_QDISC != 0))
 }
 
 /// Finds the pair, or makes it; half of one makes room.
@@ -196,17 +276,6 @@ fn pair_of(netlink: &mut Netlink, mtu: Mtu) -> Result<Pair, TunnelError> {
             reason: "another process changed it at once".to_owned(),
         }),
     }
-}
-
-/// The programs move Ethernet headers.
-fn require_ethernet(netlink: &mut Netlink, uplink: u32) -> Result<(), TunnelError> {
-    if netlink.is_ethernet(uplink)? {
-        return Ok(());
-    }
-    Err(TunnelError::Program {
-        what: format!("use link {uplink} as the BPF tunnel's uplink"),
-        reason: "it is not an Ethernet link, and only the kernel's ipip sends over others".to_owned(),
-    })
 }
 
 /// Brings both maps to the wanted entries; one that fails does not stop the others, and the first is reported.
@@ -236,19 +305,4 @@ fn fill(programs: &mut Programs, spec: &TunnelSpec) -> Result<(), TunnelError> {
         note(programs.add_sender(sender));
     }
     outcome
-}
-
-/// Detaches decap from every link but one: a former uplink must not go on taking packets out of their tunnel.
-fn detach_decap(netlink: &mut Netlink, except: Option<u32>) -> Result<(), TunnelError> {
-    for link in tc::links(netlink)?.into_iter().filter(|link| Some(*link) != except) {
-        let filters = tc::filters(netlink, link)?;
-        let ours: Vec<_> = filters.iter().filter(|filter| filter.name.starts_with(DECAP)).collect();
-        for filter in &ours {
-            tc::detach(netlink, link, filter)?;
-        }
-        if !ours.is_empty() {
-            tc::remove_if_empty(netlink, link)?;
-        }
-    }
-    Ok(())
 }

@@ -48,6 +48,10 @@ pub struct Link {
     pub mac: Option<MacAddress>,
     /// The index of the link it hangs on; of a veth its other end's, in whatever namespace that is.
     pub other_end: Option<u32>,
+    /// The index of the link that it is a part of: a bridge, a bond, a VRF.
+    pub controller: Option<u32>,
+    /// Whether its packets have Ethernet headers; not so the loopback's.
+    pub ethernet: bool,
     /// The driver's kind (`veth`, `ipip`, …); empty for hardware and the loopback.
     pub kind: String,
     /// Whether an operator set it up.
@@ -71,11 +75,13 @@ impl Link {
         let (header, rest) = head::<16>(message.body).map_err(|why| why.of("a link"))?;
         let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let (index, flags) = (word(4), LinkFlags::from_bits_retain(word(8)));
-        Link::of(index, flags, rest).map(Some).map_err(|why| why.of(format_args!("link {index}")))
+        let ethernet = u16::from_ne_bytes([header[2], header[3]]) == libc::ARPHRD_ETHER;
+        Link::of(index, flags, ethernet, rest).map(Some).map_err(|why| why.of(format_args!("link {index}")))
     }
 
-    fn of(index: u32, flags: LinkFlags, rest: &[u8]) -> Result<Link, Unread> {
+    fn of(index: u32, flags: LinkFlags, ethernet: bool, rest: &[u8]) -> Result<Link, Unread> {
         let (mut name, mut mtu, mut mac, mut other_end, mut kind) = (None, None, None, None, String::new());
+        let mut controller = None;
         for attribute in attributes(rest) {
             let (number_of, value) = attribute?;
             match number_of {
@@ -83,6 +89,7 @@ impl Link {
                 libc::IFLA_MTU => mtu = Some(number(number_of, value)?),
                 libc::IFLA_ADDRESS => mac = value.try_into().ok().map(MacAddress),
                 libc::IFLA_LINK => other_end = Some(number(number_of, value)?),
+                libc::IFLA_MASTER => controller = Some(number(number_of, value)?),
                 libc::IFLA_LINKINFO => {
                     for part in attributes(value) {
                         let (number_of, value) = part?;
@@ -101,6 +108,8 @@ impl Link {
             mtu: Mtu(mtu.ok_or_else(|| missing("mtu"))?),
             mac,
             other_end,
+            controller,
+            ethernet,
             kind,
             admin_up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::Running),
@@ -154,18 +163,6 @@ impl Netlink {
             Err(Cause::Refused { errno: Errno::ENODEV, .. }) => Ok(None),
             Err(cause) => Err(cause.during(format!("find link {name}"))),
         }
-    }
-
-    /// Tells whether a link carries Ethernet frames.
-    pub fn is_ethernet(&mut self, index: u32) -> Result<bool, Error> {
-        let mut request = LinkMessage::default();
-        request.header.index = index;
-        let read = |message: &Message<'_>| {
-            let ([_, _, a, b], _) = head(message.body)?;
-            Ok((message.kind == libc::RTM_NEWLINK).then_some(u16::from_ne_bytes([a, b]) == libc::ARPHRD_ETHER))
-        };
-        let asked = self.ask(RouteNetlinkMessage::GetLink(request), read);
-        asked.map_err(|cause| cause.during(format!("read link {index}")))
     }
 
     /// Creates a veth pair; the other end is born in the namespace `peer_namespace`, or in this one.

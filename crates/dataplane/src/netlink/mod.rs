@@ -23,7 +23,7 @@ pub use listener::MONITOR_BUFFER;
 pub(crate) use listener::{Heard, Listener, Protocol};
 pub use monitor::{Change, Monitor};
 pub use neighbour::Neighbour;
-pub use path::PathMtu;
+pub use path::Path;
 pub(crate) use patience::Patience;
 pub use patience::set_patience;
 pub use route::{NextHop, RouteEntry, RouteKey, RouteKind};

@@ -10,9 +10,9 @@ use super::{Cause, Error};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_NETCONF`,
-/// `RTNLGRP_IPV6_NETCONF`.
-const GROUPS: [u32; 6] = [1, 4, 5, 7, 24, 25];
+/// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_RULE`,
+/// `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`.
+const GROUPS: [u32; 7] = [1, 4, 5, 7, 8, 24, 25];
 /// `NETCONFA_IFINDEX`, behind the address family and its padding.
 const PARAMETER_LINK: u16 = 1;
 
@@ -23,7 +23,7 @@ pub enum Change {
     Link,
     /// An IPv4 address came or went.
     Address,
-    /// Someone else changed an IPv4 route.
+    /// Someone else changed an IPv4 route, or a rule that says which table is asked.
     Route,
     /// Someone else changed a traffic filter or a queueing discipline.
     Filter,
@@ -72,7 +72,9 @@ fn change(announcement: &Message<'_>, own_port: u32) -> Option<Change> {
     match announcement.kind {
         libc::RTM_NEWLINK | libc::RTM_DELLINK => Some(Change::Link),
         libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Change::Address),
-        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => others.then_some(Change::Route),
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_NEWRULE | libc::RTM_DELRULE => {
+            others.then_some(Change::Route)
+        }
         libc::RTM_NEWQDISC | libc::RTM_DELQDISC | libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER => {
             others.then_some(Change::Filter)
         }

@@ -17,7 +17,7 @@ use dataplane::tunnel::{Tunnel as _, TunnelSpec};
 use model::Mtu;
 use model::name::IfName;
 use nix::sched::{CloneFlags, setns};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::process::{Command, Output};
@@ -100,17 +100,22 @@ impl Lab {
         self.ip(&node, &format!("route add 172.16.99.0/24 via {} dev tunl0 onlink", address(9)));
     }
 
-    /// Describes a node's tunnel, the uplink as it is at this moment.
-    pub(crate) fn spec(&self, number: u8) -> TunnelSpec {
-        let uplink = self.inside(&format!("n{number}"), || {
+    /// The index of a link.
+    pub(crate) fn link(&self, name: &str, link: &str) -> u32 {
+        self.inside(name, || {
             let mut netlink = Netlink::open().expect("rtnetlink opens in any namespace");
-            netlink.link(&IfName::from("eth0")).expect("links can be read").expect("the lab wired it").index
-        });
+            netlink.link(&IfName::from(link)).expect("links can be read").expect("the link was made").index
+        })
+    }
+
+    /// Describes a node's tunnel, `eth0` as it is at this moment.
+    pub(crate) fn spec(&self, number: u8) -> TunnelSpec {
+        let links = BTreeMap::from([(self.link(&format!("n{number}"), "eth0"), false)]);
         let others = NODES.into_iter().map(|(other, _, _)| other).filter(|other| *other != number);
         TunnelSpec {
             mtu: Mtu(1480),
             own_address: address(number),
-            uplink,
+            links,
             peers: others
                 .map(|other| (format!("172.16.{other}.0/24").parse().expect("a prefix"), address(other)))
                 .collect(),

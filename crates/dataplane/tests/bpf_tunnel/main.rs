@@ -9,4 +9,5 @@ mod nested;
 mod packet;
 mod path_mtu;
 mod traffic;
+mod uplinks;
 mod wire;

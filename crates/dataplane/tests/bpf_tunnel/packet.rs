@@ -13,6 +13,7 @@ use tempfile::TempDir;
 pub(crate) struct Capture {
     child: Child,
     directory: TempDir,
+    namespace: String,
 }
 
 /// An IPv4 packet.
@@ -35,7 +36,7 @@ impl Capture {
             let read = stderr.read_line(&mut heard).expect("tcpdump's stderr is text");
             assert!(read > 0, "tcpdump is needed, and ended: {heard}");
         }
-        Capture { child, directory }
+        Capture { child, directory, namespace: lab.namespace(namespace) }
     }
 
     /// Returns the packets seen so far, without their Ethernet headers.
@@ -61,7 +62,10 @@ impl Capture {
     /// Lets tcpdump say what it captured.
     pub(crate) fn text(&self) -> String {
         let file = self.directory.path().join("packets.pcap");
-        let output = Command::new("tcpdump").args(["-n", "-v", "-r"]).arg(file).output().expect("tcpdump is needed");
+        // there a link's number has its name
+        let mut tcpdump = Command::new("nsenter");
+        tcpdump.arg(format!("--net=/run/netns/{}", self.namespace)).args(["tcpdump", "-n", "-v", "-r"]).arg(file);
+        let output = tcpdump.output().expect("nsenter and tcpdump are needed");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

@@ -25,15 +25,15 @@ const IPIP: u8 = 4;
 const MF: u16 = 0x2000;
 
 /// A node's dataplane on a thread, as the agent runs it.
-struct Agent {
-    sender: Sender,
+pub(crate) struct Agent {
+    pub(crate) sender: Sender,
     thread: Option<JoinHandle<()>>,
-    _state: tempfile::TempDir,
+    pub(crate) state: tempfile::TempDir,
 }
 
 impl Agent {
     /// Starts with everything told.
-    fn start(lab: &Lab, number: u8) -> Agent {
+    pub(crate) fn start(lab: &Lab, number: u8) -> Agent {
         Agent::with(lab, number, None)
     }
 
@@ -61,7 +61,7 @@ impl Agent {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("it takes root");
             run(config, mailbox, |_| {}).expect("netlink sockets keep working");
         });
-        Agent { sender, thread: Some(thread), _state: state }
+        Agent { sender, thread: Some(thread), state }
     }
 }
 
@@ -72,7 +72,7 @@ impl Drop for Agent {
     }
 }
 
-fn desired(number: u8, mtu: Option<Mtu>) -> Desired {
+pub(crate) fn desired(number: u8, mtu: Option<Mtu>) -> Desired {
     let pool = Pool { ipip: Encapsulation::Always, ..Pool::default() };
     let subnet = format!("{}/24", address(number)).parse::<ipnet::Ipv4Net>().expect("a prefix").trunc();
     Desired {
