@@ -188,6 +188,8 @@ mod tests {
     fn what_is_not_acted_on_is_said() {
         let spec = json!({
             "routeRefreshInterval": "10s", "chainInsertMode": "append", "vxlanPort": 4789, "bpfEnabled": true,
+            // stored by default
+            "bpfLogLevel": "",
         });
         assert_eq!(
             warned(Kind::FelixConfiguration, "default", spec),

@@ -84,9 +84,10 @@ impl Parameter {
         }
     }
 
-    /// Whether a value is what counts anyway.
+    /// Whether a value is what counts anyway; so does an empty text, which sets nothing.
     pub(super) fn is_default(&self, value: &Value) -> bool {
         match (self.kind, value) {
+            (_, Value::String(text)) if text.is_empty() => true,
             (ParameterType::Duration, Value::String(text)) => duration::parse(text) == duration::parse(self.default),
             (_, Value::String(text)) => text.eq_ignore_ascii_case(self.default),
             (_, other) => serde_json::from_str::<Value>(self.default).is_ok_and(|default| default == *other),
