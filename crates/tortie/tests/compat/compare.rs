@@ -170,7 +170,7 @@ fn values(path: &str, recorded: &Value, ours: &Value, differences: &mut String) 
 }
 
 /// The lines of two texts that are not in both, in order: `-` recorded, `+` ours.
-fn lines(recorded: &str, ours: &str) -> String {
+pub(crate) fn lines(recorded: &str, ours: &str) -> String {
     let (theirs, own): (Vec<&str>, Vec<&str>) = (recorded.lines().collect(), ours.lines().collect());
     // lengths of the longest common subsequences of what remains after each pair of positions
     let mut common = vec![vec![0_u32; own.len() + 1]; theirs.len() + 1];

@@ -28,12 +28,13 @@ pub(crate) struct Report {
     only: Vec<String>,
     passed: usize,
     failed: usize,
+    skipped: usize,
 }
 
 impl Report {
     /// A report of the cases whose names contain one of these words; of all when there are none.
     pub(crate) fn new(only: Vec<String>) -> Report {
-        Report { only, passed: 0, failed: 0 }
+        Report { only, passed: 0, failed: 0, skipped: 0 }
     }
 
     /// Whether somebody wants to know about a case.
@@ -56,6 +57,7 @@ impl Report {
             return Ok(());
         }
         if let Some(needs) = &findings.needs {
+            self.skipped += 1;
             writeln!(out, "skip {name}: needs {needs}")?;
             return Ok(());
         }
@@ -71,7 +73,8 @@ impl Report {
 
     /// Prints the count; the exit status says whether all is well.
     pub(crate) fn end(self) -> Result<ExitCode> {
-        writeln!(std::io::stdout(), "{} passed, {} failed", self.passed, self.failed)?;
+        let skipped = if self.skipped == 0 { String::new() } else { format!(", {} skipped", self.skipped) };
+        writeln!(std::io::stdout(), "{} passed, {} failed{skipped}", self.passed, self.failed)?;
         Ok(match (self.passed, self.failed) {
             (0, 0) => ExitCode::from(2),
             (_, 0) => ExitCode::SUCCESS,

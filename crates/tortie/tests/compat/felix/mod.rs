@@ -1,17 +1,25 @@
 //! A node of Calico's that becomes ours: the recorded kernel state is replayed, then an agent starts on it.
 //!
-//! A folder holds a folder for each kind of packet rules, `iptables` and `nft`, and these one for each case. What a case
-//! says of IPv4 and Tortie has too must be adopted, not made a second time; what Tortie has not must be gone, and what
-//! is of IPv6 must stay. Where two pods were recorded, a hundred pings a second pass between them, and none may be lost.
+//! What a case says of IPv4 must be there afterwards: pods' routes, and all packet rules, chain by chain, with sets and
+//! their members, but for what [`stated`] tells. What is of IPv6 and ARP must stay as it is. Where a pod was recorded to
+//! reach another, it sends a hundred pings a second meanwhile, and none may be lost. A case that needs what Tortie has
+//! not ([`needs`]) is passed over.
 
+mod adopted;
+mod form;
+mod listing;
+mod needs;
 mod node;
+mod packet;
+mod ping;
 mod recorded;
+mod stated;
 
 use crate::Suite;
 use crate::report::{Findings, Report};
 use crate::store::Store;
 use crate::world::World;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use node::Node;
 use recorded::Recorded;
 use std::path::PathBuf;
@@ -21,6 +29,8 @@ use std::time::{Duration, Instant};
 const ENDPOINT: &str = "unix:///tortie-compat/felix.sock";
 /// How long an agent may take to adopt a node.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many more pings must pass when it has.
+const AFTERWARDS: usize = 100;
 
 struct Felix {
     cases: Vec<Recorded>,
@@ -30,7 +40,7 @@ struct Felix {
 pub(crate) fn load(folders: &[PathBuf]) -> Result<Box<dyn Suite>> {
     let mut cases = Vec::new();
     for folder in folders {
-        cases.extend(Recorded::read_all(folder)?);
+        cases.extend(form::read_all(folder)?);
     }
     Ok(Box::new(Felix { cases }))
 }
@@ -41,37 +51,44 @@ impl Suite for Felix {
             if !report.wants(&case.name) {
                 continue;
             }
-            let findings = adopt(world, number, case).with_context(|| case.name.clone())?;
+            let mut findings = Findings::default();
+            match case.node() {
+                Ok(node) => findings.needs = needs::missing(case, &node),
+                Err(error) => findings.differs(format!("{error:#}")),
+            }
+            if findings.needs.is_none()
+                && findings.differences.is_empty()
+                && let Err(error) = adopt(world, number, case, &mut findings)
+            {
+                findings.differs(format!("{error:#}"));
+            }
             report.row(&case.name, &findings)?;
         }
         Ok(())
     }
 }
 
-fn adopt(world: &World, number: usize, case: &Recorded) -> Result<Findings> {
+fn adopt(world: &World, number: usize, case: &Recorded, findings: &mut Findings) -> Result<()> {
     let store = Store::start(world, ENDPOINT)?;
-    store.become_content(&case.content)?;
+    store.become_content(&case.for_agent()?)?;
     let node = Node::replay(world, number, case)?;
-    let mut findings = Findings::default();
     let ping = node.ping(case)?;
-    let agent = node.start_agent(world, case, ENDPOINT)?;
+    let mut agent = node.start_agent(world, case, ENDPOINT)?;
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let differences = node.differences(case)?;
-        if differences.is_empty() {
-            break;
-        }
-        if Instant::now() > deadline {
-            findings.differences = differences;
-            break;
-        }
+    let mut differences = adopted::differences(&node, case, &store)?;
+    while !differences.is_empty() && Instant::now() < deadline && agent.end()?.is_none() {
         std::thread::sleep(Duration::from_millis(100));
+        differences = adopted::differences(&node, case, &store)?;
     }
-    if let Some(ping) = ping
-        && let Some(lost) = ping.end()?
-    {
-        findings.differs(lost);
+    if let Some(ping) = ping {
+        ping.go_on(AFTERWARDS)?;
+        findings.differences.extend(ping.end()?);
     }
-    drop(agent);
-    Ok(findings)
+    if differences.is_empty() {
+        // and it stays so
+        differences = adopted::differences(&node, case, &store)?;
+    }
+    findings.differences.extend(differences);
+    findings.differences.extend(agent.end()?);
+    Ok(())
 }

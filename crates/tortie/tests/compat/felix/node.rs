@@ -1,43 +1,56 @@
-//! The node that a case tells of, in a namespace of its own, with its pods in others; and how it differs from ours.
+//! The node that a case tells of, in a namespace of its own, with its pods in others.
 
-use super::recorded::{Recorded, Rules, elements_of, members_of, table_of};
-use crate::process::printed;
+use super::ping::Ping;
+use super::recorded::{Recorded, Rules};
+use crate::process::{printed, run};
 use crate::world::World;
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// How many packets are sent while an agent starts, a hundred a second.
-const PACKETS: usize = 800;
+/// How many pairs of pods are tried before it is said that no two reach each other.
+const PAIRS: usize = 8;
 
 /// A node's namespace, as a path.
 pub(super) struct Node {
     path: PathBuf,
     number: usize,
+    /// A folder of its own, for logs.
+    folder: PathBuf,
 }
 
-/// A process that ends with its value.
-pub(super) struct Running(Child);
+/// A running agent, which ends with its value.
+pub(super) struct Agent {
+    process: Child,
+    log: PathBuf,
+}
 
-impl Drop for Running {
+impl Agent {
+    /// What it said last, if it has ended.
+    pub(super) fn end(&mut self) -> Result<Option<String>> {
+        let Some(status) = self.process.try_wait()? else { return Ok(None) };
+        let log = fs::read_to_string(&self.log)?;
+        let last: Vec<&str> = log.lines().rev().take(3).collect();
+        Ok(Some(format!("the agent ended, {status}:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))))
+    }
+}
+
+impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 impl Node {
     /// Makes links, addresses, parameters, sets, rules, routes and neighbours as recorded.
     pub(super) fn replay(world: &World, number: usize, case: &Recorded) -> Result<Node> {
-        let node = Node { path: PathBuf::from(format!("/run/netns/felix{number}")), number };
+        let folder = world.folder(&format!("felix{number}"))?;
+        let node = Node { path: PathBuf::from(format!("/run/netns/felix{number}")), number, folder };
         world.make_netns(&node.path)?;
-        let (uplink, address, length) = case.uplink()?;
-        node.shell(&format!(
-            "ip link set lo up; ip link add {uplink} type veth peer name wire0; ip link set {uplink} up
-            ip link set wire0 up; ip addr add {address}/{length} dev {uplink}; ip route add default dev {uplink}"
-        ))?;
+        node.shell("ip link set lo up")?;
+        node.make_links(case)?;
         let pods = case.pods();
         for interface in case.interfaces() {
             node.attach(world, interface, pods.get(interface).copied())?;
@@ -45,29 +58,65 @@ impl Node {
         for parameter in case.sysctls() {
             node.printed("sysctl", &["-qw", &parameter], "")?;
         }
+        node.make_rules(case)?;
+        node.make_routes(case)?;
+        node.make_neighbours(case)?;
+        Ok(node)
+    }
+
+    /// The node's own links, and their addresses; at the other ends is nobody.
+    fn make_links(&self, case: &Recorded) -> Result<()> {
+        let mut made: Vec<&str> = Vec::new();
+        for it in case.addresses()? {
+            if !made.contains(&it.link) {
+                let peer = format!("wire{}", made.len());
+                self.shell(&format!(
+                    "ip link add {0} type veth peer name {peer}; ip link set {0} up; ip link set {peer} up",
+                    it.link
+                ))?;
+                made.push(it.link);
+            }
+            self.shell(&format!("ip addr add {}/{} dev {}", it.address, it.length, it.link))?;
+        }
+        Ok(())
+    }
+
+    fn make_rules(&self, case: &Recorded) -> Result<()> {
+        let all = |_: &str| true;
         match case.rules {
             Rules::Iptables => {
-                node.printed("ipset", &["restore"], case.file("ipset.txt"))?;
-                node.printed("iptables-nft-restore", &["--noflush"], case.file("iptables-nft-save.txt"))?;
-                node.printed("ip6tables-nft-restore", &["--noflush"], case.file("ip6tables-nft-save.txt"))?;
-                node.printed("nft", &["-f", "-"], &case.table("arp calico-arp"))?;
+                self.printed("ipset", &["restore"], &case.sets.print(all))?;
+                self.printed("iptables-nft-restore", &["--noflush"], &case.saved.print(all))?;
+                self.printed("ip6tables-nft-restore", &["--noflush"], &case.saved6.print(all))?;
+                // the others are those of iptables
+                self.printed("nft", &["-f", "-"], &case.ruleset.print(|table| table == "arp calico-arp"))?;
             }
-            Rules::Nftables => drop(node.printed("nft", &["-f", "-"], case.file("nft-ruleset.txt"))?),
+            Rules::Nftables => drop(self.printed("nft", &["-f", "-"], &case.ruleset.print(all))?),
         }
-        for route in case.routes() {
-            node.shell(&format!("ip route add {route}"))?;
+        Ok(())
+    }
+
+    fn make_routes(&self, case: &Recorded) -> Result<()> {
+        if !case.routes().any(|route| route.starts_with("default ")) {
+            self.shell(&format!("ip route add default dev {}", case.uplink()?.link))?;
         }
+        // those into the tunnel are the agent's to make, with the tunnel
+        for route in case.routes().filter(|route| !route.contains(" dev tunl0")) {
+            self.shell(&format!("ip route add {route}"))?;
+        }
+        Ok(())
+    }
+
+    fn make_neighbours(&self, case: &Recorded) -> Result<()> {
         for neighbour in case.file("ip-neigh.txt").lines().filter(|line| line.contains("PERMANENT")) {
-            let (words, _) = neighbour.split_once(" PERMANENT").unwrap_or((neighbour, ""));
-            let address = words.split_whitespace().next().unwrap_or_default();
+            let mut words = neighbour.split_whitespace();
+            let (Some(address), _, Some(interface)) = (words.next(), words.next(), words.next()) else { continue };
             // the pod was made anew, so it has another Ethernet address
-            let interface = words.split_whitespace().nth(2).unwrap_or_default();
-            let pod = node.pod(interface);
-            let shown = printed(nsenter(&pod).args(["ip", "link", "show", "eth0"]), b"")?;
+            let shown = printed(nsenter(&self.pod(interface)).args(["ip", "link", "show", "eth0"]), b"")?;
             let mac = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).context("no MAC")?;
-            node.shell(&format!("ip neigh add {address} dev {interface} lladdr {mac} nud permanent"))?;
+            self.shell(&format!("ip neigh add {address} dev {interface} lladdr {mac} nud permanent"))?;
         }
-        Ok(node)
+        Ok(())
     }
 
     fn attach(&self, world: &World, interface: &str, address: Option<&str>) -> Result<()> {
@@ -89,129 +138,43 @@ impl Node {
         PathBuf::from(format!("/run/netns/felix{}-{interface}", self.number))
     }
 
-    /// Starts to ping from the first pod to the second, where there are two.
+    /// Starts to ping from one pod to another: two of which one reaches the other by the recorded rules.
     pub(super) fn ping(&self, case: &Recorded) -> Result<Option<Ping>> {
-        let pods = case.pods();
-        let mut pods = pods.iter();
-        let (Some((from, _)), Some((_, to))) = (pods.next(), pods.next()) else { return Ok(None) };
-        let pod = self.pod(from);
-        printed(nsenter(&pod).args(["ping", "-c1", "-W5", to]), b"").context("before the agent")?;
-        let mut call = nsenter(&pod);
-        call.args(["ping", "-q", "-i", "0.01", "-W", "1", "-c", &PACKETS.to_string(), to]).stdout(Stdio::piped());
-        Ok(Some(Ping(call.spawn().context("ping")?)))
+        let pods: Vec<(&str, &str)> = case.pods().into_iter().collect();
+        let pairs = pods.windows(2).flat_map(|two| [(two[0].0, two[1].1), (two[1].0, two[0].1)]);
+        for (from, to) in pairs.take(PAIRS) {
+            let pod = self.pod(from);
+            if run(nsenter(&pod).args(["ping", "-c1", "-W2", to]), b"")?.exit == 0 {
+                let mut call = nsenter(&pod);
+                return Ping::start(call.args(["ping", "-i", "0.01", to]), self.folder.join("ping")).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Starts an agent with the same kind of packet rules.
-    pub(super) fn start_agent(&self, world: &World, case: &Recorded, endpoint: &str) -> Result<Running> {
-        let (_, address, length) = case.uplink()?;
+    pub(super) fn start_agent(&self, world: &World, case: &Recorded, endpoint: &str) -> Result<Agent> {
+        let uplink = case.uplink()?;
         let mode = if case.rules == Rules::Nftables { "Enabled" } else { "Disabled" };
-        let log = File::create(world.folder(&format!("felix{}", self.number))?.join("agent.log"))?;
+        let path = self.folder.join("agent.log");
+        let log = File::create(&path)?;
         let mut call = nsenter(&self.path);
         call.arg(world.program("../tortie")).arg("node").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        call.env("NODENAME", case.node()?).env("IP", format!("{address}/{length}")).env("NO_DEFAULT_POOLS", "true");
-        call.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", endpoint).env("FELIX_NFTABLESMODE", mode);
-        Ok(Running(call.spawn().context("tortie node")?))
+        call.env("NODENAME", case.node()?).env("IP", format!("{}/{}", uplink.address, uplink.length));
+        call.env("NO_DEFAULT_POOLS", "true").env("FELIX_NFTABLESMODE", mode);
+        // Calico's chains of policy stand, and are to go
+        call.env("TORTIE_RUN_WITHOUT_ENFORCING_POLICY", "true");
+        call.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", endpoint);
+        Ok(Agent { process: call.spawn().context("tortie node")?, log: path })
     }
 
-    /// Says how the kernel differs from what an agent leaves that has adopted the case.
-    pub(super) fn differences(&self, case: &Recorded) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let routes = self.printed("ip", &["route"], "")?;
-        for (interface, address) in case.pods() {
-            let wanted = format!("{address} dev {interface} scope link");
-            let ours: Vec<&str> = routes.lines().map(str::trim).filter(|line| line.contains(interface)).collect();
-            compare(&mut found, "routes", &[wanted.as_str()], &ours);
-        }
-        let neighbours = self.printed("ip", &["neigh", "show", "nud", "permanent"], "")?;
-        compare(&mut found, "permanent neighbours", &[], &neighbours.lines().collect::<Vec<_>>());
-        let (masq, all) = (case.members("cali40masq-ipam-pools"), case.members("cali40network-ip-pools"));
-        let [our_masq, our_all] = match case.rules {
-            Rules::Iptables => self.iptables(case, &mut found)?,
-            Rules::Nftables => self.nftables(case, &mut found)?,
-        };
-        compare(&mut found, "pools that are masqueraded", &strs(&masq), &strs(&our_masq));
-        compare(&mut found, "all pools", &strs(&all), &strs(&our_all));
-        Ok(found)
-    }
-
-    /// Compares what iptables and ipset show; returns the members of the two sets of pools.
-    fn iptables(&self, case: &Recorded, found: &mut Vec<String>) -> Result<[BTreeSet<String>; 2]> {
-        let recorded = rules_of(case.file("iptables-nft-save.txt"), "nat");
-        let saved = self.printed("iptables-nft-save", &[], "")?;
-        // the rule that names the second set is written anew: v3.32 calls that set otherwise
-        let renamed = |line: &&str| !line.starts_with("-A cali-nat-outgoing ");
-        let adopted: Vec<&str> = recorded.iter().copied().filter(renamed).collect();
-        let ours: Vec<&str> = rules_of(&saved, "nat");
-        let (outgoing, ours): (Vec<&str>, Vec<&str>) = ours.into_iter().partition(|line| !renamed(line));
-        compare(found, "rules of table nat", &adopted, &ours);
-        let wanted = recorded.len() - adopted.len();
-        if outgoing.len() != wanted || !outgoing.iter().all(|line| line.contains("cali40all-ipam-pools dst -j MASQ")) {
-            found.push(format!("chain cali-nat-outgoing: {outgoing:?}"));
-        }
-        for table in ["raw", "mangle", "filter"] {
-            compare(found, &format!("rules of table {table}"), &[], &rules_of(&saved, table));
-        }
-        let six = self.printed("ip6tables-nft-save", &[], "")?;
-        for table in ["raw", "mangle", "filter", "nat"] {
-            let recorded = rules_of(case.file("ip6tables-nft-save.txt"), table);
-            compare(found, &format!("IPv6 rules of table {table}"), &recorded, &rules_of(&six, table));
-        }
-        let sets = self.printed("ipset", &["save"], "")?;
-        let names = sets.lines().filter_map(|line| line.strip_prefix("create ")?.split(' ').next());
-        let names: Vec<&str> = names.filter(|name| name.starts_with("cali4")).collect();
-        compare(found, "sets", &["cali40all-ipam-pools", "cali40masq-ipam-pools"], &names);
-        Ok([members_of(&sets, "cali40masq-ipam-pools"), members_of(&sets, "cali40all-ipam-pools")])
-    }
-
-    /// Compares what nft shows; returns the members of the two sets of pools.
-    fn nftables(&self, case: &Recorded, found: &mut Vec<String>) -> Result<[BTreeSet<String>; 2]> {
-        let recorded = case.table("ip calico");
-        let ruleset = self.printed("nft", &["list", "ruleset"], "")?;
-        let ours = table_of(&ruleset, "ip calico");
-        let (recorded, our_chains) = (chains_of(&recorded), chains_of(&ours));
-        let outgoing = "nat-cali-nat-outgoing";
-        let adopted = |chains: &BTreeMap<String, Vec<String>>| -> Vec<String> {
-            let nat = chains.iter().filter(|(name, _)| name.starts_with("nat-") && *name != outgoing);
-            nat.flat_map(|(name, rules)| rules.iter().map(move |rule| format!("{name}: {rule}"))).collect()
-        };
-        let (adopted, kept) = (adopted(&recorded), adopted(&our_chains));
-        compare(found, "rules of table ip calico", &strs(&adopted), &strs(&kept));
-        let rule = our_chains.get(outgoing).cloned().unwrap_or_default();
-        let wanted = recorded.get(outgoing).map_or(0, Vec::len);
-        if rule.len() != wanted
-            || !rule.iter().all(|rule| rule.contains("@cali40all-ipam-pools") && rule.contains("masquerade"))
-        {
-            found.push(format!("chain {outgoing}: {rule:?}"));
-        }
-        let others: Vec<String> = our_chains.into_keys().filter(|name| !name.starts_with("nat-")).collect();
-        compare(found, "chains of table ip calico", &[], &strs(&others));
-        for table in ["ip6 calico", "arp calico-arp"] {
-            let chains = |text: &str| chains_of(text).into_keys().collect::<Vec<_>>();
-            let (recorded, ours) = (chains(&case.table(table)), chains(&table_of(&ruleset, table)));
-            compare(found, &format!("chains of table {table}"), &strs(&recorded), &strs(&ours));
-        }
-        Ok(["cali40masq-ipam-pools", "cali40all-ipam-pools"].map(|set| elements_of(&ours, set)))
-    }
-
-    fn printed(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
+    /// Runs a program in the namespace; returns what it printed.
+    pub(super) fn printed(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         printed(nsenter(&self.path).arg(program).args(arguments), input.as_bytes())
     }
 
     fn shell(&self, words: &str) -> Result<String> {
         self.printed("sh", &["-ec", words], "")
-    }
-}
-
-/// A running `ping`.
-pub(super) struct Ping(Child);
-
-impl Ping {
-    /// Waits for its end; says what was lost, if anything.
-    pub(super) fn end(self) -> Result<Option<String>> {
-        let output = self.0.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let all = text.contains(&format!("{PACKETS} packets transmitted, {PACKETS} received"));
-        Ok((!all).then(|| format!("ping from pod to pod: {text}")))
     }
 }
 
@@ -221,60 +184,4 @@ fn nsenter(path: &Path) -> Command {
     net.push(path);
     call.arg(net);
     call
-}
-
-/// Notes what is only in one of two lists, whatever their order.
-fn compare(found: &mut Vec<String>, what: &str, recorded: &[&str], ours: &[&str]) {
-    let (mut recorded, mut ours) = (recorded.to_vec(), ours.to_vec());
-    recorded.sort_unstable();
-    ours.sort_unstable();
-    if recorded != ours {
-        let only = |these: &[&str], those: &[&str], sign| -> String {
-            these.iter().filter(|line| !those.contains(line)).map(|line| format!("\n{sign} {line}")).collect()
-        };
-        let (less, more) = (only(&recorded, &ours, '-'), only(&ours, &recorded, '+'));
-        found.push(format!("{what}: {} recorded, {} ours{less}{more}", recorded.len(), ours.len()));
-    }
-}
-
-fn strs<'a>(list: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
-    list.into_iter().map(String::as_str).collect()
-}
-
-/// The rules with Calico's comments in one table of a saved ruleset, in their order.
-fn rules_of<'a>(saved: &'a str, table: &str) -> Vec<&'a str> {
-    let head = format!("*{table}");
-    let lines = saved.lines().skip_while(|line| *line != head).take_while(|line| *line != "COMMIT");
-    lines.filter(|line| line.starts_with("-A ") && line.contains("cali")).collect()
-}
-
-/// The chains of a listed table of nft, with their rules as far as they do not count.
-fn chains_of(table: &str) -> BTreeMap<String, Vec<String>> {
-    let mut chains = BTreeMap::new();
-    let mut chain: Option<(String, Vec<String>)> = None;
-    for line in table.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix("chain ").and_then(|rest| rest.strip_suffix(" {")) {
-            chain = Some((name.to_owned(), Vec::new()));
-        } else if line == "}" {
-            chains.extend(chain.take());
-        } else if let Some((_, rules)) = &mut chain
-            && !line.is_empty()
-        {
-            rules.push(without_counts(line));
-        }
-    }
-    chains
-}
-
-fn without_counts(line: &str) -> String {
-    let mut words = line.split_whitespace();
-    let mut kept = Vec::new();
-    while let Some(word) = words.next() {
-        if word == "packets" || word == "bytes" {
-            words.next();
-        } else {
-            kept.push(word);
-        }
-    }
-    kept.join(" ")
 }
