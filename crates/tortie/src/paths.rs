@@ -4,6 +4,8 @@
 pub(crate) const RUN: &str = "/var/run/calico";
 /// Where BIRD's control socket is expected, which the agent serves.
 pub(crate) const CONTROL_SOCKET: &str = "/var/run/calico/bird.ctl";
+/// Where an agent that speaks no BGP answers instead: whoever finds the socket above expects BGP behind it.
+pub(crate) const SILENT_CONTROL_SOCKET: &str = "/var/run/calico/tortie.ctl";
 /// Held by whoever changes this node's kernel: the agent, or its cleanup.
 pub(crate) const NODE_LOCK: &str = "/var/run/calico/tortie-node.lock";
 /// Where the agent says which endpoints' routes and rules stand, and the CNI plugin looks.

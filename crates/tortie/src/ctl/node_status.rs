@@ -1,9 +1,10 @@
 //! node status: whether the agent runs, and what it says of its BGP sessions (control reference §3.5, §5.8).
 //!
-//! What calicoctl does not tell, the form of `tunl0`, is a line after all that it does.
+//! What calicoctl does not tell, the form of `tunl0` and what is not enforced, are lines after all that it does.
 
 use super::bird::{Answer, Conversation, Trouble};
 use super::{Failed, Output, World, table};
+use crate::node::bird_socket::PROBLEMS;
 use crate::node::process::agent_runs;
 
 pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
@@ -14,12 +15,12 @@ pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
     let ask = |name: &str| {
         let mut agent = Conversation::open(world, name)?;
         let rows = agent.rows("show protocols")?;
-        // BIRD does not know it, and nothing else depends on it
-        let tunnel = match agent.ask("show tunl0") {
+        // BIRD does not know these, and nothing else depends on them
+        let [tunnel, problems] = ["show tunl0", PROBLEMS].map(|command| match agent.ask(command) {
             Ok(Answer::Lines(lines)) => lines,
             Ok(Answer::Refused(_)) | Err(_) => Vec::new(),
-        };
-        Ok(Told { rows, tunnel })
+        });
+        Ok(Told { rows, tunnel, problems })
     };
     let told = match ask("bird.ctl") {
         Ok(told) => told,
@@ -28,7 +29,12 @@ pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
             if let Trouble::Refused(path) = trouble {
                 text += &format!("{}: nobody listens there; a process that has ended left it.\n", path.display());
             }
-            return Ok(Output::success(text));
+            // an agent without BGP is somewhere else
+            return match ask("tortie.ctl") {
+                Ok(told) => Ok(Output::success(text + "\n" + &told.own())),
+                Err(Trouble::Missing(_) | Trouble::Refused(_)) => Ok(Output::success(text)),
+                Err(trouble) => Ok(failure(text, &trouble)),
+            };
         }
         Err(trouble) => return Ok(failure(text, &trouble)),
     };
@@ -40,7 +46,9 @@ pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
     };
     text += &family("IPv6", &peers(&rows, ':'));
     text.push('\n');
-    text += &told.tunnel.iter().map(|line| format!("IPIP tunnel: {line}.\n")).collect::<String>();
+    // where BIRD answers, an agent may run beside it
+    let agent = if told.is_the_agents() { Some(told) } else { ask("tortie.ctl").ok() };
+    text += &agent.map(|told| told.own()).unwrap_or_default();
     Ok(Output::success(text))
 }
 
@@ -50,6 +58,21 @@ struct Told {
     rows: Vec<String>,
     /// What `tunl0` is.
     tunnel: Vec<String>,
+    /// What an operator has to know.
+    problems: Vec<String>,
+}
+
+impl Told {
+    /// Whether it is an agent that answered: BIRD has no tunnel to tell of.
+    fn is_the_agents(&self) -> bool {
+        !self.tunnel.is_empty()
+    }
+
+    /// The lines that calicoctl has not.
+    fn own(&self) -> String {
+        let tunnel = self.tunnel.iter().map(|line| format!("IPIP tunnel: {line}.\n"));
+        tunnel.chain(self.problems.iter().map(|line| format!("WARNING: {line}.\n"))).collect()
+    }
 }
 
 /// What is known so far, and why there is no more.
@@ -129,7 +152,7 @@ mod tests {
         let folder = host();
         let server = bird::serve(&folder.path().join("bird.ctl"), answers);
         let output = output(&folder);
-        let asked = ["show protocols", "show tunl0"];
+        let asked = ["show protocols", "show tunl0", "show problems"];
         assert_eq!(server.join().expect("the server ends"), asked[..answers.len()]);
         output.stdout
     }
@@ -186,6 +209,22 @@ mod tests {
         drop(UnixListener::bind(folder.path().join("bird.ctl")).expect("a socket"));
         let left = format!("{none}DIR/bird.ctl: nobody listens there; a process that has ended left it.\n");
         assert_eq!(said(&folder), (left, String::new()));
+    }
+
+    #[test]
+    fn what_is_not_enforced_comes_last() {
+        let text = status(&[
+            PROTOCOLS,
+            "1000-tunl0 is the kernel's\n0000 \n",
+            "1000-network policy is not enforced: NetworkPolicy web/deny\n0000 \n",
+        ]);
+        let lines =
+            "IPIP tunnel: tunl0 is the kernel's.\nWARNING: network policy is not enforced: NetworkPolicy web/deny.\n";
+        assert_eq!(text, format!("{TEXT}{lines}"));
+        assert_eq!(
+            status(&[PROTOCOLS, "1000-not in use\n0000 \n", "0000 \n"]),
+            format!("{TEXT}IPIP tunnel: not in use.\n")
+        );
     }
 
     const PROTOCOLS: &str = "2002-name     proto    table    state  since       info\n\

@@ -1,5 +1,5 @@
 //! BIRD's control socket, answered by the agent: `show protocols` and `show status` (control reference §3.5), and
-//! `show peers` and `show tunl0`, which BIRD has not.
+//! `show peers`, `show tunl0` and `show problems`, which BIRD has not.
 //!
 //! `calicoctl node status`, Calico's as well as ours, and operators' scripts ask it.
 
@@ -22,13 +22,14 @@ pub(crate) struct Row {
     pub(crate) info: String,
 }
 
-/// Answers clients of the socket at `path`; `peers` and `tunnel` are asked anew for each command.
+/// Answers clients of the socket at `path`; `peers`, `tunnel` and `problem` are asked anew for each command.
 ///
 /// A socket left behind by a dead agent is replaced.
 pub(crate) async fn serve(
     path: &Path,
     peers: impl AsyncFn() -> Vec<(Row, Peer)>,
     tunnel: impl Fn() -> Option<String>,
+    problem: impl Fn() -> Option<String>,
 ) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -40,7 +41,7 @@ pub(crate) async fn serve(
     let listener = UnixListener::bind(path)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        if let Err(error) = converse(stream, &peers, &tunnel).await {
+        if let Err(error) = converse(stream, &peers, &tunnel, &problem).await {
             tracing::debug!(%error, "a client of the control socket went away");
         }
     }
@@ -51,6 +52,7 @@ async fn converse(
     stream: UnixStream,
     peers: &impl AsyncFn() -> Vec<(Row, Peer)>,
     tunnel: &impl Fn() -> Option<String>,
+    problem: &impl Fn() -> Option<String>,
 ) -> io::Result<()> {
     let patience = std::time::Duration::from_secs(5);
     let mut stream = BufReader::new(stream);
@@ -68,6 +70,7 @@ async fn converse(
             PEERS => described(&peers().await.into_iter().map(|(_, peer)| peer).collect::<Vec<_>>()),
             "show status" => status(),
             "show tunl0" => format!("1000-{}\n0000 \n", tunnel().unwrap_or_else(|| "not in use".to_owned())),
+            PROBLEMS => problem().map(|line| format!("1000-{line}\n")).unwrap_or_default() + "0000 \n",
             _ => "9001 syntax error, unexpected command\n".to_owned(),
         };
         stream.get_mut().write_all(answer.as_bytes()).await?;
@@ -93,7 +96,9 @@ fn protocols(rows: &[Row]) -> String {
 
 /// The command that `ctl bgp peers` sends.
 pub(crate) const PEERS: &str = "show peers";
-/// Starts each line of its answer.
+/// The command that `ctl node status` sends, to be told what an operator has to know; no line where all is well.
+pub(crate) const PROBLEMS: &str = "show problems";
+/// Starts each line of the answer to [`PEERS`].
 pub(crate) const PEER_LINE: &str = "1099-";
 
 /// The peers, a JSON object each.

@@ -3,7 +3,7 @@
 //! The dataplane knows what that is; here are the flags, the check that no agent runs, and the files beside the kernel.
 
 use super::lock::NodeLock;
-use crate::paths::{self, CONTROL_SOCKET, NODE_LOCK};
+use crate::paths::{self, CONTROL_SOCKET, NODE_LOCK, SILENT_CONTROL_SOCKET};
 use anyhow::{Context, bail};
 use clap::Parser;
 use dataplane::cleanup::{self, Forwarding, Pods, Scope, Step};
@@ -100,7 +100,8 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
     cleanup::cleanup(&scope, &mut tell).context("look at the kernel")?;
     // the CNI plugin's, where its configuration names no others
     let calls_lock = Path::new(paths::IPAM_LOCK).with_file_name(paths::CALLS_LOCK_NAME);
-    for file in [Path::new(CONTROL_SOCKET), Path::new(paths::IPAM_LOCK), &calls_lock] {
+    let sockets = [CONTROL_SOCKET, SILENT_CONTROL_SOCKET].map(Path::new);
+    for file in sockets.into_iter().chain([Path::new(paths::IPAM_LOCK), &calls_lock]) {
         match fs::remove_file(file) {
             Ok(()) => tell(Step::Removed(format!("file {}", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -2,17 +2,21 @@
 
 use super::bgp_config::Local;
 use super::bgp_io;
+use super::bird_socket::{self, Row};
 use super::metrics::DataplaneSeries;
-use super::{bird_socket, sessions};
-use crate::paths::CONTROL_SOCKET;
+use super::sessions::{self, Peer};
+use super::unenforced;
+use crate::paths::{CONTROL_SOCKET, SILENT_CONTROL_SOCKET};
 use anyhow::Context;
 use calc::Output;
 use dataplane::{BgpDaemon, Input, Status, TunnelChoice};
 use ipnet::Ipv4Net;
 use model::desired::Learned;
 use model::peering::Peering;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +73,12 @@ impl Followers {
         {
             tracing::warn!("{problem}");
         }
+        let problem = unenforced::problem(&output.unenforced);
+        if let Some(problem) = problem.as_ref().filter(|_| last.is_none_or(|last| last.unenforced != output.unenforced))
+        {
+            tracing::error!("{problem}");
+        }
+        self.speaker.unenforced.replace(problem);
         // first of all: the routes that an earlier agent learned must be known before the tunnel is gone over
         if last.is_none_or(|last| last.peering != output.peering) {
             let pools = output.desired.pools.keys().copied().collect();
@@ -87,13 +97,31 @@ struct Speaker {
     local: Option<Local>,
     dataplane: dataplane::Sender,
     kernel: watch::Receiver<Status>,
+    /// What the control socket says of policy.
+    unenforced: Rc<RefCell<Option<String>>>,
     /// What the task is to do, once there is one.
     task: Option<watch::Sender<Option<Peering>>>,
 }
 
 impl Speaker {
     fn new(local: Option<Local>, dataplane: &dataplane::Sender, kernel: watch::Receiver<Status>) -> Speaker {
-        Speaker { local, dataplane: dataplane.clone(), kernel, task: None }
+        let speaker = Speaker { local, dataplane: dataplane.clone(), kernel, unenforced: Rc::default(), task: None };
+        if speaker.local.is_none() {
+            speaker.serve(Path::new(SILENT_CONTROL_SOCKET), async || Vec::new());
+        }
+        speaker
+    }
+
+    /// Answers at a control socket; `peers` is asked anew for each command.
+    fn serve(&self, path: &'static Path, peers: impl AsyncFn() -> Vec<(Row, Peer)> + 'static) {
+        let (kernel, unenforced) = (self.kernel.clone(), Rc::clone(&self.unenforced));
+        tokio::task::spawn_local(async move {
+            let tunnel = || kernel.borrow().tunnel.as_ref().map(ToString::to_string);
+            let problem = || unenforced.borrow().clone();
+            if let Err(error) = bird_socket::serve(path, peers, tunnel, problem).await {
+                tracing::error!("{}: {error}", path.display());
+            }
+        });
     }
 
     fn configure(&mut self, peering: Option<Peering>, pools: &BTreeSet<Ipv4Net>) {
@@ -120,15 +148,7 @@ impl Speaker {
         // the control socket has one client at a time
         let (asking, questions) = mpsc::channel(1);
         tokio::spawn(shell.run(receiver, questions));
-        let kernel = self.kernel.clone();
-        tokio::task::spawn_local(async move {
-            let path = Path::new(CONTROL_SOCKET);
-            let rows = async || sessions::peers(&asking).await;
-            let tunnel = || kernel.borrow().tunnel.as_ref().map(ToString::to_string);
-            if let Err(error) = bird_socket::serve(path, rows, tunnel).await {
-                tracing::error!("{}: {error}", path.display());
-            }
-        });
+        self.serve(Path::new(CONTROL_SOCKET), async move || sessions::peers(&asking).await);
         wanted
     }
 }

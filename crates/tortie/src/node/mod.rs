@@ -23,6 +23,7 @@ mod register;
 mod reporter;
 pub(crate) mod sessions;
 mod tunnel_address;
+mod unenforced;
 
 use crate::client::Client;
 use crate::paths;
@@ -39,6 +40,7 @@ pub(crate) use lock::NodeLock;
 use model::name::NodeName;
 use options::Options;
 use reporter::Reporter;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -102,7 +104,7 @@ async fn agent(options: Options) -> anyhow::Result<()> {
     reporter.serve(&Reporting::of_environment(&overrides));
     let store = open_store(&options).await?;
     let client = Client::new(Arc::clone(&store));
-    start(&client, &node, &options).await?;
+    start(&client, &node, &options, &overrides).await?;
     reporter.started();
 
     let (dataplane, mut kernel) =
@@ -170,10 +172,19 @@ async fn open_store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
     datastore::connect(&config).await.context("datastore")
 }
 
-/// Registers, waiting for a datastore that is not there yet, and writes the nodename file.
-async fn start(client: &Client, node: &str, options: &Options) -> anyhow::Result<()> {
+/// Registers where nothing speaks against it, waiting for a datastore that is not there yet, and writes the nodename file.
+async fn start(
+    client: &Client,
+    node: &str,
+    options: &Options,
+    overrides: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let attempt = async || {
+        unenforced::admit(client.store(), node, options, overrides).await?;
+        register::register(client, node, options).await
+    };
     let mut waiting = false;
-    while let Err(error) = register::register(client, node, options).await {
+    while let Err(error) = attempt().await {
         let unreachable = error.chain().any(|cause| {
             cause
                 .downcast_ref::<crate::client::ClientError>()
@@ -204,6 +215,7 @@ fn scopes(node: &str) -> Vec<Scope> {
         Kind::FelixConfiguration,
     ];
     let mut scopes: Vec<Scope> = kinds.map(Scope::Kind).into();
+    scopes.extend(unenforced::scopes());
     scopes.extend([Scope::Blocks, Scope::AffinitiesOf(OwnerType::Host, node.to_owned())]);
     scopes
 }

@@ -72,6 +72,17 @@ pub(crate) struct Options {
     /// Do not refuse an address that another node has.
     #[arg(long, env = "DISABLE_NODE_IP_CHECK", default_value = "", value_parser = text)]
     pub(crate) disable_node_ip_check: String,
+    /// Start although network policy stands here or is asked for, none of which is enforced: what it forbids is allowed.
+    #[arg(
+        long,
+        env = "TORTIE_RUN_WITHOUT_ENFORCING_POLICY",
+        default_value = "",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = text
+    )]
+    pub(crate) run_without_enforcing_policy: String,
     /// How tunl0 is made: auto (the kernel's device where it has one), kernel or bpf.
     #[arg(long, env = "TORTIE_TUNL0", default_value = "auto", value_parser = text)]
     pub(crate) tunl0: String,

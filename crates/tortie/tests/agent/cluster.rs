@@ -178,7 +178,8 @@ impl Cluster {
         released.expect("let go of a block");
     }
 
-    fn with_store<T, F: Future<Output = T>>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> T {
+    /// Does something with a client of the store.
+    pub(crate) fn with_store<T, F: Future<Output = T>>(&self, work: impl FnOnce(Arc<dyn Store>) -> F) -> T {
         let endpoint = self.endpoint();
         let env = |name: &str| match name {
             "DATASTORE_TYPE" => Some("etcdv3".to_owned()),

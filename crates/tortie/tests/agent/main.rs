@@ -23,6 +23,7 @@ mod mesh;
 mod open_files;
 mod password;
 mod peers;
+mod policy;
 mod reflector;
 mod refusals;
 mod reporting;
