@@ -97,6 +97,9 @@ pub struct Listed {
     pub revision: String,
 }
 
+/// How often an object that others write at the same time is read again to be deleted.
+const DELETE_ATTEMPTS: usize = 10;
+
 /// A datastore seen as resources.
 #[derive(Clone)]
 pub struct Client {
@@ -210,14 +213,30 @@ impl Client {
         name: &str,
         revision: &str,
     ) -> Result<Resource, ClientError> {
-        let present = self.get(kind, namespace, name).await?;
-        self.refuse_built_in("Delete", &present)?;
-        if !revision.is_empty() && present.metadata().resource_version != revision {
-            return Err(ClientError::Conflict(datastore::layout::describe(&Key::of(&present))));
+        let mut attempt = 1;
+        loop {
+            let present = self.get(kind, namespace, name).await?;
+            self.refuse_built_in("Delete", &present)?;
+            if !revision.is_empty() && present.metadata().resource_version != revision {
+                return Err(ClientError::Conflict(datastore::layout::describe(&Key::of(&present))));
+            }
+            match self.delete_as_seen(&present).await {
+                Ok(()) => return Ok(present),
+                // it, or something that belongs to it, was written in between
+                Err(error) if error.conflict() && attempt < DELETE_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
         }
-        match &present {
+    }
+
+    /// Deletes an object, with all that belongs to it, if it is still as it was read.
+    async fn delete_as_seen(&self, present: &Resource) -> Result<(), ClientError> {
+        let seen = match present {
             Resource::IPPool(pool) => self.release_pool(pool).await?,
-            Resource::Node(_) => self.release_node(name).await?,
+            Resource::Node(node) => {
+                self.release_node(&node.metadata.name).await?;
+                datastore_revision(present)
+            }
             Resource::BGPConfiguration(_)
             | Resource::BGPPeer(_)
             | Resource::ClusterInformation(_)
@@ -225,10 +244,9 @@ impl Client {
             | Resource::IPReservation(_)
             | Resource::Profile(_)
             | Resource::Tier(_)
-            | Resource::WorkloadEndpoint(_) => {}
-        }
-        self.store.delete(&Key::of(&present), None).await?;
-        Ok(present)
+            | Resource::WorkloadEndpoint(_) => datastore_revision(present),
+        };
+        Ok(self.store.delete(&Key::of(present), Some(&seen)).await?)
     }
 
     async fn create_as_is(&self, mut resource: Resource) -> Result<Resource, ClientError> {

@@ -1,7 +1,7 @@
 //! What deleting a node takes along (control reference §1.7).
 
 use super::{Client, ClientError};
-use api::event::Key;
+use api::event::{Key, Revision};
 use api::kind::WorkloadEndpointName;
 use api::resource::{Kind, Resource};
 use ipam::{Condition, Ipam, Owner, ReleaseError, SystemClock};
@@ -26,7 +26,9 @@ impl Client {
             let addresses: Vec<IpAddr> =
                 networks.filter_map(|network| network.split('/').next()?.parse().ok()).collect();
             ipam.release_held_on(node, &addresses).await.map_err(|error| failed(&error))?;
-            self.gone(Kind::WorkloadEndpoint, &endpoint.metadata.namespace, &endpoint.metadata.name).await?;
+            let metadata = &endpoint.metadata;
+            let key = Key::namespaced(Kind::WorkloadEndpoint, &metadata.namespace, &metadata.name);
+            self.gone(&key, Some(&metadata.resource_version)).await?;
         }
         for kind in ["ipip", "vxlan", "vxlan-v6", "wireguard", "wireguard-v6"] {
             let handle = format!("{kind}-tunnel-addr-{node}");
@@ -39,16 +41,19 @@ impl Client {
         for peer in self.list_readable(Kind::BGPPeer, "").await?.resources {
             let Resource::BGPPeer(peer) = peer else { continue };
             if peer.spec.node == node {
-                self.gone(Kind::BGPPeer, "", &peer.metadata.name).await?;
+                let key = Key::global(Kind::BGPPeer, &peer.metadata.name);
+                self.gone(&key, Some(&peer.metadata.resource_version)).await?;
             }
         }
         let settings = format!("node.{node}");
-        self.gone(Kind::FelixConfiguration, "", &settings).await?;
-        self.gone(Kind::BGPConfiguration, "", &settings).await
+        self.gone(&Key::global(Kind::FelixConfiguration, &settings), None).await?;
+        self.gone(&Key::global(Kind::BGPConfiguration, &settings), None).await
     }
 
-    async fn gone(&self, kind: Kind, namespace: &str, name: &str) -> Result<(), ClientError> {
-        match self.store().delete(&Key::namespaced(kind, namespace, name), None).await {
+    /// Deletes an object if it is still at the version that was read; with none, whatever it is.
+    async fn gone(&self, key: &Key, version: Option<&String>) -> Result<(), ClientError> {
+        let revision = version.cloned().map(Revision);
+        match self.store().delete(key, revision.as_ref()).await {
             Ok(()) | Err(datastore::Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,7 @@
 //! What creating, changing and deleting a pool entails (control reference §1.5).
 
-use super::{Client, ClientError};
-use api::event::Key;
+use super::{Client, ClientError, datastore_revision};
+use api::event::{Key, Revision};
 use api::kind::IpPoolSpec;
 use api::resource::{Kind, Resource, Typed};
 use datastore::Scope;
@@ -58,19 +58,22 @@ impl Client {
         Ok(())
     }
 
-    /// Disables a pool and lets go of its blocks, before it is deleted.
+    /// Disables a pool and lets go of its blocks, before it is deleted; returns the revision that it has then.
     ///
     /// Between the two there is time for whoever read the pool as enabled to finish with it.
-    pub(super) async fn release_pool(&self, pool: &Typed<IpPoolSpec>) -> Result<(), ClientError> {
+    pub(super) async fn release_pool(&self, pool: &Typed<IpPoolSpec>) -> Result<Revision, ClientError> {
+        let mut disabled = Resource::from(pool.clone());
         if !pool.spec.disabled {
-            let mut disabled = pool.clone();
-            disabled.spec.disabled = true;
-            self.update_as_is(disabled.into()).await?;
+            let mut changed = pool.clone();
+            changed.spec.disabled = true;
+            disabled = self.update_as_is(changed.into()).await?;
             tokio::time::sleep(GRACE).await;
         }
-        let Some(cidr) = cidr(pool) else { return Ok(()) };
-        let ipam = Ipam::new(self.store(), &SystemClock);
-        ipam.release_pool_affinities(cidr).await.map_err(|error| ClientError::Ipam(error.to_string()))
+        if let Some(cidr) = cidr(pool) {
+            let ipam = Ipam::new(self.store(), &SystemClock);
+            ipam.release_pool_affinities(cidr).await.map_err(|error| ClientError::Ipam(error.to_string()))?;
+        }
+        Ok(datastore_revision(&disabled))
     }
 }
 

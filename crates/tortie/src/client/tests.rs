@@ -1,15 +1,15 @@
 //! The client on a datastore in memory: what one write entails.
 
 use super::{Client, ClientError};
-use api::event::Key;
+use api::event::{Entry, Key, Object, Revision};
 use api::resource::{Kind, Resource};
-use datastore::Store;
 use datastore::memory::Memory;
+use datastore::{Listing, Query, Scope, Store, Watch, Write};
 use ipam::block::Holder;
 use ipam::{AssignIp, Ipam, Owner, SystemClock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn client() -> (Client, Memory) {
     let memory = Memory::new();
@@ -164,4 +164,94 @@ async fn the_default_profile_is_everywhere_and_nowhere() {
     assert!(client.create(own).await.expect_err("it is built in").exists());
     let error = client.delete(Kind::Profile, "", "projectcalico-default-allow", "").await.expect_err("it is built in");
     assert!(matches!(error, ClientError::NotSupported { .. }), "{error}");
+}
+
+/// A datastore in which somebody else writes just before a deletion.
+struct Meddled {
+    memory: Memory,
+    /// The name of what is deleted, and what is written then.
+    write: Mutex<Option<(&'static str, Resource)>>,
+}
+
+impl Meddled {
+    fn client(memory: &Memory, name: &'static str, write: Resource) -> Client {
+        Client::new(Arc::new(Meddled { memory: memory.clone(), write: Mutex::new(Some((name, write))) }))
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Meddled {
+    async fn get(&self, key: &Key) -> Result<Entry, datastore::Error> {
+        self.memory.get(key).await
+    }
+
+    async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), datastore::Error> {
+        self.memory.list(scope).await
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), datastore::Error> {
+        self.memory.read(queries).await
+    }
+
+    async fn delete(&self, key: &Key, revision: Option<&Revision>) -> Result<(), datastore::Error> {
+        let mut write = self.write.lock().expect("nobody panics with it").take();
+        if let Some((name, resource)) = write.take_if(|(name, _)| datastore::layout::path(key).ends_with(*name)) {
+            let (key, object) = (Key::of(&resource), Object::Resource(resource));
+            let present = self.memory.get(&key).await.expect("name is there").revision;
+            self.memory.update(&key, &object, &present).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        *self.write.lock().expect("nobody panics with it") = write;
+        self.memory.delete(key, revision).await
+    }
+
+    async fn transact(&self, writes: &[Write]) -> Result<Revision, datastore::Error> {
+        self.memory.transact(writes).await
+    }
+
+    async fn watch(&self, scope: &Scope, from: &Revision) -> Result<Box<dyn Watch>, datastore::Error> {
+        self.memory.watch(scope, from).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_what_was_seen() {
+    let (client, memory) = client();
+    let created = client.create(resource(Kind::Tier, "t", json!({"order": 1}))).await.expect("a tier");
+    let other = || resource(Kind::Tier, "t", json!({"order": 2}));
+    let revision = &created.metadata().resource_version;
+    let error = Meddled::client(&memory, "/t", other()).delete(Kind::Tier, "", "t", revision).await;
+    assert!(matches!(&error, Err(ClientError::Conflict(key)) if key == "Tier(t)"), "{error:?}");
+    let Resource::Tier(left) = client.get(Kind::Tier, "", "t").await.expect("it stays") else { panic!("a tier") };
+    assert_eq!(left.spec.order, Some(2.into()));
+
+    // who names no revision means whatever it is, and learns what that was
+    let third = resource(Kind::Tier, "t", json!({"order": 3}));
+    let deleted = Meddled::client(&memory, "/t", third).delete(Kind::Tier, "", "t", "").await.expect("gone");
+    let Resource::Tier(deleted) = deleted else { panic!("a tier") };
+    assert_eq!(deleted.spec.order, Some(3.into()));
+    assert!(client.get(Kind::Tier, "", "t").await.expect_err("gone").not_found());
+}
+
+#[tokio::test]
+async fn a_pool_that_is_enabled_meanwhile_is_released_again() {
+    let (client, memory) = client();
+    let pool = || resource(Kind::IPPool, "a", json!({"cidr": "10.0.0.0/16", "disabled": false}));
+    let created = client.create(pool()).await.expect("a pool");
+    let revision = &created.metadata().resource_version;
+    client.delete(Kind::IPPool, "", "a", revision).await.expect("its own change is no conflict");
+    client.create(pool()).await.expect("a pool");
+    let deleted = Meddled::client(&memory, "/a", pool()).delete(Kind::IPPool, "", "a", "").await.expect("gone");
+    assert_eq!(deleted.metadata().name, "a");
+    assert!(client.get(Kind::IPPool, "", "a").await.expect_err("gone").not_found());
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_a_node_meanwhile_outlives_it() {
+    let (client, memory) = client();
+    client.create(resource(Kind::Node, "n1", json!({"bgp": {"asNumber": 1}}))).await.expect("a node");
+    let peer = |node: &str| resource(Kind::BGPPeer, "p", json!({"node": node, "peerIP": "192.0.2.1", "asNumber": 2}));
+    client.create(peer("n1")).await.expect("a peer");
+    Meddled::client(&memory, "/p", peer("n2")).delete(Kind::Node, "", "n1", "").await.expect("gone");
+    let Resource::BGPPeer(left) = client.get(Kind::BGPPeer, "", "p").await.expect("it stays") else { panic!("a peer") };
+    assert_eq!(left.spec.node, "n2");
 }
