@@ -95,6 +95,12 @@ impl Graph {
         let wanted = parameters.ipip_enabled().unwrap_or(pools.values().any(|pool| pool.ipip != Encapsulation::Never));
         let mtu = parameters.ipip_mtu();
         let mut settings = parameters.settings();
+        let vxlan6 = tables
+            .pools
+            .values()
+            .any(|pool| pool.spec.cidr.contains(':') && !matches!(pool.spec.vxlan_mode.as_str(), "" | "Never"));
+        let vxlan = pools.values().any(|pool| pool.vxlan != Encapsulation::Never);
+        settings.other_tunnels = parameters.other_tunnels(vxlan, vxlan6);
         let metric = tables.bgp_configurations.get("default").and_then(|spec| spec.ipv4_normal_route_priority);
         if settings.route_metric == 0 {
             settings.route_metric = metric.unwrap_or(0);

@@ -3,7 +3,7 @@
 use crate::reporting::{Endpoint, Reporting};
 use api::kind::FelixConfigurationSpec;
 use ipnet::{IpNet, Ipv4Net};
-use model::desired::{AllowAction, EndpointToHost, PacketRules, RuleSettings, Settings};
+use model::desired::{AllowAction, EndpointToHost, PacketRules, RuleSettings, Settings, TunnelMtu};
 use model::{Mtu, RouteProtocol};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +95,22 @@ impl<'a> Parameters<'a> {
         self.number("ipipMTU").filter(|mtu| *mtu != 0).map(Mtu)
     }
 
+    /// The encapsulations other than IPIP that are on, `vxlan` and `vxlan6` telling whether pools ask for one.
+    pub(crate) fn other_tunnels(&mut self, vxlan: bool, vxlan6: bool) -> Vec<TunnelMtu> {
+        let vxlan = self.flag("vxlanEnabled").unwrap_or(vxlan);
+        let wireguard = ["wireguardEnabled", "wireguardEnabledV6"].map(|name| self.flag(name).unwrap_or(false));
+        let tunnels = [
+            (vxlan, "vxlanMTU", 50),
+            (vxlan6, "vxlanMTUV6", 70),
+            (wireguard[0], "wireguardMTU", 60),
+            (wireguard[1], "wireguardMTUV6", 80),
+        ];
+        let enabled = tunnels.into_iter().filter(|(enabled, ..)| *enabled);
+        let mtu =
+            |(_, name, overhead)| TunnelMtu { fixed: self.number(name).filter(|mtu| *mtu != 0).map(Mtu), overhead };
+        enabled.map(mtu).collect()
+    }
+
     /// Where metrics and health are served; not at all by default.
     pub(crate) fn reporting(&mut self) -> Reporting {
         let mut reporting = Reporting { metrics: None, health: None };
@@ -153,6 +169,11 @@ impl<'a> Parameters<'a> {
         }
         settings.append_hooks = self.text("chainInsertMode").is_some_and(|mode| mode.eq_ignore_ascii_case("append"));
         settings.route_sync_disabled = self.flag("routeSyncDisabled").unwrap_or(false);
+        let pattern = self.read("mtuIfacePattern", |text| match regex::Regex::new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string().replace('\n', " ")),
+        });
+        settings.mtu_interfaces = pattern.filter(|text| !text.is_empty()).unwrap_or(settings.mtu_interfaces);
         settings.external_nodes = self.networks("externalNodesList");
         settings.rules = self.rules(settings.packet_rules);
         settings

@@ -466,6 +466,43 @@ fn what_is_said_of_endpoints_is_said_in_calicos_form() {
 }
 
 #[test]
+fn the_pods_mtu_follows_the_encapsulations_that_are_on() {
+    let outcome = |spec: serde_json::Value, pool: serde_json::Value| {
+        let objects =
+            [resource(Kind::FelixConfiguration, "default", spec), resource(Kind::IPPool, "default-ipv4-ippool", pool)];
+        outcome(&with(cluster(), objects))
+    };
+    let pool = |mode: serde_json::Value| {
+        let mut pool = json!({"cidr": "172.16.0.0/16"});
+        pool.as_object_mut().expect("a map").extend(mode.as_object().expect("a map").clone());
+        pool
+    };
+    // dataplane reference §3.6: of a host whose interfaces carry 1500
+    for (spec, mode, expect) in [
+        (json!({}), json!({}), 1500),
+        (json!({}), json!({"ipipMode": "CrossSubnet"}), 1480),
+        (json!({"ipipEnabled": false}), json!({"ipipMode": "Always"}), 1500),
+        (json!({"ipipMTU": 1300}), json!({"ipipMode": "Always"}), 1300),
+        (json!({"ipipMTU": 1300}), json!({}), 1500),
+        (json!({}), json!({"vxlanMode": "Always"}), 1450),
+        (json!({"vxlanMTU": 1440}), json!({"vxlanMode": "CrossSubnet"}), 1440),
+        (json!({"vxlanEnabled": true}), json!({"ipipMode": "Always"}), 1450),
+        (json!({"wireguardEnabled": true}), json!({"ipipMode": "Always"}), 1440),
+        (json!({"wireguardEnabledV6": true}), json!({}), 1420),
+    ] {
+        let output = outcome(spec.clone(), pool(mode.clone()));
+        assert_eq!(output.desired.pods_mtu(model::Mtu(1500)).0, expect, "{spec} {mode}");
+        assert_eq!(output.problems, [""; 0], "{spec} {mode}");
+    }
+    let output = outcome(json!({"mtuIfacePattern": "^bond[0-9]"}), pool(json!({})));
+    assert_eq!(output.desired.settings.mtu_interfaces, "^bond[0-9]");
+    let output = outcome(json!({"mtuIfacePattern": "eth("}), pool(json!({})));
+    assert_eq!(output.desired.settings.mtu_interfaces, model::desired::Settings::MTU_INTERFACES);
+    assert!(output.problems[0].starts_with("felixconfiguration mtuIfacePattern \"eth(\": "), "{:?}", output.problems);
+    assert!(output.problems[0].ends_with("; the default applies"), "{:?}", output.problems);
+}
+
+#[test]
 fn the_environment_has_names_of_its_own() {
     let overrides = [("externalnodescidrlist", "192.0.2.7, 10.0.0.0/8"), ("ipinipmtu", "1300")];
     let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -6,7 +6,7 @@
 
 use crate::ipip::{IpipDevice, TunnelChoice, TunnelStatus};
 use crate::links::{self, Links, WorkloadLinks};
-use crate::mtu;
+use crate::mtu::{self, HostMtu};
 use crate::netlink::{Address, Change, Error, Link, Netlink, set_patience};
 use crate::routes::{self, Bgp, Routes, Wanted};
 use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
@@ -83,6 +83,7 @@ pub struct Dataplane {
     seen: Option<Seen>,
     workload_links: WorkloadLinks,
     tunnel: IpipDevice,
+    host_mtu: HostMtu,
     rules: PacketRulesInUse,
     routes: Routes,
     statuses: StatusFiles,
@@ -105,6 +106,7 @@ impl Dataplane {
             seen: None,
             workload_links: WorkloadLinks::default(),
             tunnel: IpipDevice::new(config.tunnel, bpf_tunnel),
+            host_mtu: HostMtu::default(),
             rules: PacketRulesInUse::default(),
             routes: Routes::default(),
             statuses: StatusFiles::new(config.status_directory.clone()),
@@ -212,8 +214,10 @@ impl Dataplane {
         let writes = self.netlink.writes();
         let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
         let through_tunnel = through_tunnel.as_deref().unwrap_or(routes);
+        let host_mtu = self.host_mtu.of(&seen.links, &desired.settings);
+        self.tunnel.on_host_mtu(host_mtu);
         let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through_tunnel, now);
-        let tunnel_mtu = round.check(IPIP_DEVICE, tunnel).flatten();
+        round.check(IPIP_DEVICE, tunnel);
         round.wake_at(self.tunnel.next_due());
         let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
         let Some(seen) = seen else { return };
@@ -239,15 +243,8 @@ impl Dataplane {
             round.count("endpoint status", published);
         }
         // for pods to come
-        let plain_mtu = match desired.ipip {
-            Some(_) => None,
-            None => {
-                let mtu = self.tunnel.uplink_mtu(&mut self.netlink, &seen.links, &seen.addresses, desired, now);
-                round.check("mtu", mtu).flatten()
-            }
-        };
-        if let Some(mtu) = tunnel_mtu.or(plain_mtu) {
-            let published = mtu::publish(&self.config.state_directory, mtu);
+        if let Some(host) = host_mtu {
+            let published = mtu::publish(&self.config.state_directory, desired.pods_mtu(host));
             round.count("mtu file", published.map(usize::from));
         }
         self.seen = Some(seen);

@@ -99,12 +99,19 @@ pub struct IpipDevice {
     status: Option<TunnelStatus>,
     bpf: Box<dyn Tunnel>,
     paths: Paths,
+    /// The host's MTU; that of the links to the other nodes counts while it is not known.
+    host_mtu: Option<Mtu>,
 }
 
 impl IpipDevice {
     /// Prepares a device of the chosen form; `bpf` serves where the kernel's is not to be had.
     pub fn new(choice: TunnelChoice, bpf: Box<dyn Tunnel>) -> IpipDevice {
-        IpipDevice { choice, status: None, bpf, paths: Paths::default() }
+        IpipDevice { choice, status: None, bpf, paths: Paths::default(), host_mtu: None }
+    }
+
+    /// Takes the MTU of the interfaces by which packets leave the host.
+    pub fn on_host_mtu(&mut self, mtu: Option<Mtu>) {
+        self.host_mtu = mtu;
     }
 
     /// Returns the form in use, once there is one.
@@ -143,7 +150,7 @@ impl IpipDevice {
         heard
     }
 
-    /// Makes the device agree with what is wanted; returns the MTU it gives pods, if it is wanted.
+    /// Makes the device agree with what is wanted.
     pub fn apply(
         &mut self,
         netlink: &mut Netlink,
@@ -152,17 +159,17 @@ impl IpipDevice {
         desired: &Desired,
         routes: &BTreeMap<Ipv4Net, Route>,
         now: Instant,
-    ) -> Result<Option<Mtu>, IpipError> {
+    ) -> Result<(), IpipError> {
         let Some(ipip) = &desired.ipip else {
-            self.retire(netlink, links, addresses)?;
-            return Ok(None);
+            return self.retire(netlink, links, addresses);
         };
         // until the node is registered, nothing can be said about its uplink
-        let Some((own_address, _)) = desired.address else { return Ok(None) };
+        let Some((own_address, _)) = desired.address else { return Ok(()) };
         let uplink = self.uplink_mtu(netlink, links, addresses, desired, now)?;
         let uplink = uplink.ok_or(IpipError::NoUplink(own_address))?;
         let spec = TunnelSpec {
-            mtu: ipip.mtu.unwrap_or(Mtu(uplink.0.saturating_sub(OVERHEAD))),
+            // a path that carries less is seen to by the routes
+            mtu: ipip.device_mtu(self.host_mtu.unwrap_or(uplink)),
             own_address,
             links: paths::entrances(links).into_iter().map(|link| (link, is_strict(links, link))).collect(),
             peers: routes.iter().filter_map(|(prefix, route)| Some((*prefix, tunnel_peer(&route.target)?))).collect(),
@@ -179,12 +186,11 @@ impl IpipDevice {
                 self.bpf.ensure(netlink, &spec)?;
             }
         }
-        keep_address(netlink, ipip)?;
-        Ok(Some(spec.mtu))
+        keep_address(netlink, ipip)
     }
 
     /// Returns the MTU of the links that lead to the other nodes; none while no link has this node's address.
-    pub(crate) fn uplink_mtu(
+    fn uplink_mtu(
         &mut self,
         netlink: &mut Netlink,
         links: &Links,

@@ -1,11 +1,43 @@
-//! The pods' MTU, handed to the CNI plugin in a file as Calico's agent does.
+//! The host's MTU, of which the tunnels' and the pods' follow, and the file in which the CNI plugin is told the pods', as
+//! Calico's agent does (dataplane reference §3.6).
 
+use crate::links::Links;
 use model::Mtu;
+use model::desired::Settings;
+use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::{fs, io, process};
 
 /// What the name of a file being written starts with, before its writer's process id.
 const DRAFT: &str = ".mtu.";
+
+/// The host's MTU where none of its interfaces counts.
+const NO_INTERFACE: Mtu = Mtu(1460);
+
+/// Finds the host's MTU.
+#[derive(Debug, Default)]
+pub(crate) struct HostMtu {
+    /// `mtuIfacePattern` as last told, and as it is matched.
+    pattern: Option<(String, Regex)>,
+}
+
+impl HostMtu {
+    /// The least MTU of the links that are up and whose names match `mtuIfacePattern`. Unknown if a link could not be
+    /// read: it might be the least.
+    ///
+    /// It is not the MTU of the link with the node's address: that may be the loopback, with the routers behind several
+    /// others.
+    pub(crate) fn of(&mut self, links: &Links, settings: &Settings) -> Option<Mtu> {
+        let text = &settings.mtu_interfaces;
+        if self.pattern.as_ref().is_none_or(|(known, _)| known != text) {
+            let pattern = Regex::new(text).or_else(|_| Regex::new(Settings::MTU_INTERFACES));
+            self.pattern = Some((text.clone(), pattern.expect("the default is a pattern")));
+        }
+        let (_, pattern) = self.pattern.as_ref().expect("set above");
+        let count = links.all().filter(|link| link.is_up() && pattern.is_match(&link.name.0));
+        links.are_complete().then(|| count.map(|link| link.mtu).min().unwrap_or(NO_INTERFACE))
+    }
+}
 
 /// The file could not be written or removed.
 #[derive(Debug, thiserror::Error)]

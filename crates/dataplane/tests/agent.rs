@@ -14,7 +14,7 @@ use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
 use model::Mtu;
-use model::desired::{Desired, Encapsulation, Ipip};
+use model::desired::{Desired, Encapsulation, Ipip, TunnelMtu};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -314,6 +314,57 @@ fn a_fixed_mtu_wins_over_the_uplinks() {
     node.apply();
     assert!(node.namespace.ip("link show tunl0").contains("mtu 1400"));
     assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1400");
+}
+
+#[test]
+fn the_hosts_mtu_is_the_least_of_its_interfaces() {
+    let mut node = Node::new();
+    node.desired.ipip = None;
+    // two routers, and the node's address on neither
+    node.namespace.ip("addr add 10.255.0.1/32 dev lo");
+    node.desired.address = Some((ip("10.255.0.1"), prefix("10.255.0.1/32")));
+    let default = node.desired.settings.mtu_interfaces.clone();
+    let vxlan = [TunnelMtu { fixed: None, overhead: 50 }, TunnelMtu { fixed: Some(Mtu(9000)), overhead: 70 }];
+    for (step, pattern, expect) in [
+        ("link set lo up", default.as_str(), 1500),
+        ("link add eth1 mtu 1400 type veth peer name x1", &default, 1500),
+        ("link set eth1 up", &default, 1500),
+        ("link set x1 up", &default, 1400),
+        ("link add ens5 mtu 1300 up type veth peer name x2", &default, 1300),
+        ("link add enX0 mtu 1100 up type veth peer name x3", &default, 1300),
+        ("link add tap0 mtu 1200 up type veth peer name x4", &default, 1300),
+        ("link set ens5 down", &default, 1400),
+        ("link set lo up", "^tap[0-9]$", 1200),
+        ("link set lo up", "^nothing$", 1460),
+        // what nobody can match has been told of, and counts as the default
+        ("link set lo up", "(", 1400),
+    ] {
+        node.namespace.ip(step);
+        for peer in step.split(' ').filter(|word| ["x2", "x3", "x4"].contains(word)) {
+            node.namespace.ip(&format!("link set {peer} up"));
+        }
+        node.desired.settings.mtu_interfaces = pattern.to_owned();
+        node.dataplane.on_kernel(&Change::Link);
+        let pods = |node: &mut Node| {
+            node.apply();
+            fs::read_to_string(node.state.path().join("mtu")).unwrap()
+        };
+        assert_eq!(pods(&mut node), expect.to_string(), "{step}, {pattern}");
+        node.desired.settings.other_tunnels = vxlan.to_vec();
+        assert_eq!(pods(&mut node), (expect - 50).to_string(), "{step}, {pattern}");
+        node.desired.settings.other_tunnels.clear();
+    }
+}
+
+#[test]
+fn the_tunnels_mtu_follows_the_hosts_and_not_the_links_with_the_address() {
+    let mut node = Node::new();
+    node.namespace.ip("link add eth1 mtu 1450 up type veth peer name x1");
+    node.namespace.ip("link set x1 up");
+    node.dataplane.on_kernel(&Change::Link);
+    node.apply();
+    assert!(node.namespace.ip("link show tunl0").contains("mtu 1430"));
+    assert_eq!(fs::read_to_string(node.state.path().join("mtu")).unwrap(), "1430");
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub struct Pool {
 pub struct Ipip {
     /// The only IPv4 address the device has; none until IPAM gave one.
     pub address: Option<Ipv4Addr>,
-    /// Fixed MTU; else the uplink's less 20.
+    /// Fixed MTU; else the host's less 20.
     pub mtu: Option<Mtu>,
 }
 
@@ -129,10 +129,35 @@ pub struct Settings {
     pub rules: RuleSettings,
     /// `externalNodesList`: who else than a node may send us tunnelled packets.
     pub external_nodes: BTreeSet<Ipv4Net>,
+    /// `mtuIfacePattern`: a regular expression for the names of the interfaces by which packets leave the host.
+    pub mtu_interfaces: String,
+    /// Encapsulations other than IPIP that are on: pods' packets have to fit those, too.
+    pub other_tunnels: Vec<TunnelMtu>,
     /// `netlinkTimeout`: how long an answer of the kernel is waited for; zero is without end.
     pub netlink_timeout: Duration,
     /// BGPConfiguration's `programClusterRoutes`: whether routes into pools that BGP taught are for the kernel.
     pub bgp_cluster_routes: bool,
+}
+
+impl Settings {
+    /// What `mtuIfacePattern` is where it is not set.
+    pub const MTU_INTERFACES: &str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";
+}
+
+/// The MTU of a tunnel's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelMtu {
+    /// What it is set to, if it is.
+    pub fixed: Option<Mtu>,
+    /// What the tunnel's headers take of the host's MTU otherwise.
+    pub overhead: u32,
+}
+
+impl TunnelMtu {
+    /// The device's MTU, given the host's.
+    pub fn of(self, host: Mtu) -> Mtu {
+        self.fixed.unwrap_or(Mtu(host.0.saturating_sub(self.overhead)))
+    }
 }
 
 impl Default for Settings {
@@ -151,6 +176,8 @@ impl Default for Settings {
             route_sync_disabled: false,
             rules: RuleSettings::default(),
             external_nodes: BTreeSet::new(),
+            mtu_interfaces: Settings::MTU_INTERFACES.to_owned(),
+            other_tunnels: Vec::new(),
             netlink_timeout: Duration::from_secs(10),
             bgp_cluster_routes: true,
         }
@@ -261,7 +288,23 @@ pub enum Target {
     Blackhole,
 }
 
+impl Ipip {
+    /// What the outer header takes.
+    const OVERHEAD: u32 = 20;
+
+    /// The device's MTU, given the host's.
+    pub fn device_mtu(&self, host: Mtu) -> Mtu {
+        TunnelMtu { fixed: self.mtu, overhead: Ipip::OVERHEAD }.of(host)
+    }
+}
+
 impl Desired {
+    /// The pods' MTU, given the host's: the least of the tunnels' that are on, else the host's (dataplane reference §3.6).
+    pub fn pods_mtu(&self, host: Mtu) -> Mtu {
+        let ipip = self.ipip.iter().map(|ipip| ipip.device_mtu(host));
+        ipip.chain(self.settings.other_tunnels.iter().map(|tunnel| tunnel.of(host))).min().unwrap_or(host)
+    }
+
     /// Finds the pool that contains `prefix`.
     pub fn pool_of(&self, prefix: &Ipv4Net) -> Option<&Pool> {
         self.pools.iter().find(|(cidr, _)| cidr.contains(prefix)).map(|(_, pool)| pool)

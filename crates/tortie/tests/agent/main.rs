@@ -20,6 +20,7 @@ mod datastore;
 mod heal;
 mod host;
 mod mesh;
+mod mtu;
 mod open_files;
 mod password;
 mod peers;
