@@ -60,7 +60,9 @@ pub(super) const SCENES: [&[Break]; 5] = [START, SAME_NODE, OUTSIDE, OTHER_NODE,
 
 const PLUGIN_AWAY: &str = "mv /opt/cni/bin/calico /opt/cni/bin/calico.away";
 const PLUGIN_BACK: &str = "mv /opt/cni/bin/calico.away /opt/cni/bin/calico";
-const SETTINGS_AWAY: &str = "mv /etc/calico/calicoctl.cfg /etc/calico/calicoctl.cfg.away";
+/// Settings that lead nowhere: without any, the store's usual socket is asked.
+const SETTINGS_AWAY: &str = "cd /etc/calico && mv calicoctl.cfg calicoctl.cfg.away && \
+    sed -E 's|(etcdEndpoints:).*|\\1 unix:///run/nowhere.sock|' calicoctl.cfg.away > calicoctl.cfg";
 const SETTINGS_BACK: &str = "mv /etc/calico/calicoctl.cfg.away /etc/calico/calicoctl.cfg";
 
 /// No plugin on a node: a pod neither starts nor ends there.
@@ -140,7 +142,18 @@ const SAME_NODE: &[Break] = &[
     row(&["a shell in pod1 has a terminal"], &[(Pod("pod1"), "hostname pod9")])
         .repaired(&[(Pod("pod1"), "hostname pod1")])
         .telling("pod9"),
-    row(&["pod1 reaches pod2"], &[(Host("k8s-w1"), "ip route del 172.16.158.3/32")]).stopping(&["k8s-w1"]),
+    // what a pod sends with an address that does not lead back to it goes nowhere
+    row(
+        &[
+            "pod1 reaches pod2",
+            "pod2 asks for its gateway",
+            "and is answered ee:ee:ee:ee:ee:ee",
+            "the node asks for pod2",
+            "and pod2 answers",
+        ],
+        &[(Host("k8s-w1"), "ip route del 172.16.158.3/32")],
+    )
+    .stopping(&["k8s-w1"]),
     row(
         &[
             "pod1 reaches pod2",
@@ -518,7 +531,11 @@ const OTHER_NODE: &[Break] = &[
     .stopping(&["k8s-w1"]),
     row(&["and back"], &[(Host("k8s-w2"), "ip route replace 172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird")])
         .stopping(&["k8s-w2"]),
-    row(&["pod1 reaches pod2 on k8s-w2"], &[(Host("k8s-w1"), "ip route del 172.16.158.5/32")]).stopping(&["k8s-w1"]),
+    row(
+        &["pod1 reaches pod2 on k8s-w2", "two IPv4 headers on the wire, there", "and back"],
+        &[(Host("k8s-w1"), "ip route del 172.16.158.5/32")],
+    )
+    .stopping(&["k8s-w1"]),
     row(&["pod1 reaches far, in the other subnet"], &[(Host("router"), "sysctl -w net.ipv4.ip_forward=0")])
         .repaired(&[(Host("router"), "sysctl -w net.ipv4.ip_forward=1")]),
     row(&["and far reaches pod1"], &[(Host("k8s-w0"), "ip link set tunl0 down")]).stopping(&["k8s-w0"]),
