@@ -2,7 +2,8 @@
 //! what is equal, what differs, and what is better on purpose.
 //!
 //! ```text
-//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, DIR/calicoctl-*/, a file a case; DIR/felix-*/, a folder a case
+//! VECTORS=DIR  the folder with the recordings: DIR/cni-*/, DIR/calicoctl-*/, a file a case; DIR/felix-*/, a folder a
+//!              case, or a folder a scenario with one for each step (`felix/form.rs`)
 //! CASES=cni    which of them (cni, calicoctl, felix), separated by commas; all that DIR has when not given
 //! ONLY=010     only the cases whose name contains this; those before them still run where they build on each other
 //! TORTIE_BIN   another binary than the one that cargo built

@@ -40,9 +40,16 @@ struct Felix {
 pub(crate) fn load(folders: &[PathBuf]) -> Result<Box<dyn Suite>> {
     let mut cases = Vec::new();
     for folder in folders {
-        cases.extend(form::read_all(folder)?);
+        cases.extend(form::read_all(folder)?.into_iter().map(|case| (folder, case)));
     }
-    Ok(Box::new(Felix { cases }))
+    // where two folders have a case of the same name, the folders tell them apart
+    let names: Vec<String> = cases.iter().map(|(_, case)| case.name.clone()).collect();
+    for (folder, case) in &mut cases {
+        if names.iter().filter(|name| **name == case.name).count() > 1 {
+            case.name = format!("{}/{}", folder.file_name().unwrap_or_default().display(), case.name);
+        }
+    }
+    Ok(Box::new(Felix { cases: cases.into_iter().map(|(_, case)| case).collect() }))
 }
 
 impl Suite for Felix {

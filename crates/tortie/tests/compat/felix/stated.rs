@@ -117,13 +117,12 @@ fn stand_in(packet: &mut Packet, words: &Words) {
             profiles.extend(replace_end(rules, direction, words));
         }
     }
-    for profile in &profiles {
-        packet.chains.remove(&format!("filter-{profile}"));
-    }
-    if !profiles.is_empty() {
-        let named = |set: &String| packet.chains.values().flatten().any(|rule| names(rule, set));
-        packet.sets.retain(|set, _| named(set));
-    }
+    let removed: Vec<String> =
+        profiles.iter().filter_map(|profile| packet.chains.remove(&format!("filter-{profile}"))).flatten().collect();
+    let kept: Vec<&String> = packet.chains.values().flatten().collect();
+    packet
+        .sets
+        .retain(|set, _| !removed.iter().any(|rule| names(rule, set)) || kept.iter().any(|rule| names(rule, set)));
 }
 
 fn names(rule: &str, set: &str) -> bool {
