@@ -1,13 +1,16 @@
 //! The runner itself, tried on recordings of its own: right ones, and a copy in which each kind of expectation is wrong
 //! once.
 
+mod wrong;
+
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
+use wrong::WRONG;
 
 /// The rows of the right recordings, and the last line.
-const RIGHT: [&str; 13] = [
+const RIGHT: [&str; 21] = [
     "ok 000-start",
     "ok 010-add",
     "better 020-addresses-only: a route of a CNI result has no host bits",
@@ -20,77 +23,15 @@ const RIGHT: [&str; 13] = [
     "better errors/refused: what is refused changes nothing",
     "ok errors/taken",
     "ok kinds/pool",
-    "12 passed, 0 failed",
-];
-
-/// A wrong expectation: the case, a text in its file and what is written instead, and the lines that have to tell.
-struct Wrong {
-    case: &'static str,
-    text: &'static str,
-    instead: &'static str,
-    told: &'static [&'static str],
-}
-
-const WRONG: [Wrong; 8] = [
-    Wrong {
-        case: "010-add",
-        text: "link/ether ee:ee:ee:ee:ee:ee",
-        instead: "link/ether ee:ee:ee:ee:ee:01",
-        told: &["host:", "- link caliweb: kind veth flags BROADCAST,MULTICAST,UP mtu 1300 address <mac> queues 1/1"],
-    },
-    Wrong {
-        case: "010-add",
-        text: "default via 169.254.1.1",
-        instead: "default via 169.254.1.2",
-        told: &["pod:", "- route default via 169.254.1.2 dev eth0", "+ route default via 169.254.1.1 dev eth0"],
-    },
-    Wrong {
-        case: "010-add",
-        text: r#"\"profiles\":[\"own\"]"#,
-        instead: r#"\"profiles\":[\"other\"]"#,
-        told: &[
-            "etcd /calico/resources/v3/projectcalico.org/workloadendpoints/default/alpha-cni-web-eth0:",
-            r#"- .spec.profiles[0] = "other""#,
-            r#"+ .spec.profiles[0] = "own""#,
-        ],
-    },
-    Wrong {
-        case: "020-addresses-only",
-        text: r#"\"address\": \"10.77.5.17/29\""#,
-        instead: r#"\"address\": \"10.77.5.18/29\""#,
-        told: &[
-            "stdout:",
-            r#"-             "address": "10.77.5.18/29""#,
-            r#"+             "address": "10.77.5.17/29""#,
-        ],
-    },
-    Wrong { case: "030-taken", text: "\"exit\": 1", instead: "\"exit\": 2", told: &["exit: recorded 2, ours 1"] },
-    Wrong {
-        case: "040-calicoctl",
-        text: "IPPool(nosuch)",
-        instead: "IPPool(other)",
-        told: &[
-            "calicoctl get ippool nosuch: stderr:",
-            "- resource does not exist: IPPool(other) with error: <nil>",
-            "+ resource does not exist: IPPool(nosuch) with error: <nil>",
-        ],
-    },
-    Wrong {
-        case: "060-del-again",
-        text: "Asked to release address",
-        instead: "Asked to release a name",
-        told: &[r#"stderr: does not say "Asked to release a name but it doesn't exist. Ignoring", but"#],
-    },
-    Wrong {
-        case: "kinds/pool",
-        text: r#"\"blockSize\":28"#,
-        instead: r#"\"blockSize\":29"#,
-        told: &[
-            "etcd /calico/resources/v3/projectcalico.org/ippools/small:",
-            "- .spec.blockSize = 29",
-            "+ .spec.blockSize = 28",
-        ],
-    },
+    "ok iptables/0-base",
+    "ok iptables/w1-life/1-third",
+    "skip iptables/w1-life/2-policy: needs network policy (globalnetworkpolicies)",
+    "ok nft/0-base",
+    "ok nft/7-whole",
+    "ok nft/w1-life/1-third",
+    "skip nft/w1-life/2-policy: needs network policy (globalnetworkpolicies)",
+    "skip nft/w2-warned/1-broken: needs a look at its NOTE.txt (The agent was ended while this was written)",
+    "17 passed, 0 failed, 3 skipped",
 ];
 
 /// Replays right recordings and wrong ones.
@@ -105,8 +46,8 @@ pub(crate) fn prove() -> Result<ExitCode> {
     );
 
     let wrong = tempfile::tempdir().context("a temporary folder")?;
-    for folder in ["cni-own", "calicoctl-own/errors", "calicoctl-own/kinds"] {
-        spoil(&right.join(folder), &wrong.path().join(folder))?;
+    for folder in ["cni-own", "calicoctl-own", "felix-own"] {
+        spoil(&right, wrong.path(), Path::new(folder))?;
     }
     let (rows, output) = replay(wrong.path(), "")?;
     let expected: Vec<String> = RIGHT
@@ -116,7 +57,7 @@ pub(crate) fn prove() -> Result<ExitCode> {
             Some(change) => format!("not ok {}", change.case),
             None => (*row).to_owned(),
         })
-        .chain(["6 passed, 6 failed".to_owned()])
+        .chain(["9 passed, 8 failed, 3 skipped".to_owned()])
         .collect();
     ensure!(rows == expected && output.status.code() == Some(1), "wrong recordings: {}", show(&output));
     for change in &WRONG {
@@ -132,16 +73,19 @@ pub(crate) fn prove() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies the recordings of a folder, with the wrong expectations in them.
-fn spoil(right: &Path, wrong: &Path) -> Result<()> {
-    fs::create_dir_all(wrong)?;
-    for entry in fs::read_dir(right)? {
+/// Copies a folder of the recordings, with the wrong expectations in it.
+fn spoil(right: &Path, wrong: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(wrong.join(folder))?;
+    for entry in fs::read_dir(right.join(folder))? {
         let entry = entry?;
+        let file = folder.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            spoil(right, wrong, &file)?;
+            continue;
+        }
         let mut text = fs::read_to_string(entry.path())?;
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let here = |change: &&Wrong| file == format!("{}.json", change.case.rsplit('/').next().unwrap_or(change.case));
-        for change in WRONG.iter().filter(here) {
-            ensure!(text.contains(change.text), "{}: no {:?} in it", change.case, change.text);
+        for change in WRONG.iter().filter(|change| file == Path::new(change.file)) {
+            ensure!(text.contains(change.text), "{}: no {:?} in it", change.file, change.text);
             text = text.replace(change.text, change.instead);
         }
         fs::write(wrong.join(file), text)?;
@@ -152,7 +96,7 @@ fn spoil(right: &Path, wrong: &Path) -> Result<()> {
 /// Runs this program on a folder; returns the rows without what is told about them.
 fn replay(vectors: &Path, only: &str) -> Result<(Vec<String>, Output)> {
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.env("VECTORS", vectors).env("CASES", "cni,calicoctl").env("ONLY", only).output()?;
+    let output = command.env("VECTORS", vectors).env("CASES", "cni,calicoctl,felix").env("ONLY", only).output()?;
     let rows = text(&output.stdout).lines().filter(|line| !line.starts_with(' ')).map(str::to_owned).collect();
     Ok((rows, output))
 }
