@@ -23,12 +23,6 @@
  */
 #define TUNNEL_AGAIN_MAC 0x0a74756e6c320000ULL
 
-/*
- * Destination MAC of a frame that the second encap program is to serve, six bytes and two of zero: locally
- * administered, then "tunl2". No device has it.
- */
-#define TUNNEL_AGAIN_MAC 0x0a74756e6c320000ULL
-
 /* The one entry of tunnel_config. All zero: not configured, nothing passes. */
 struct tunnel_config {
 	__be32 node;        /* this node's address: outer source on the way out, outer destination on the way in */

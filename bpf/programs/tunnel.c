@@ -4,8 +4,8 @@
  *
  * tunl0 is one end of a veth pair. What the node routes into tunl0 comes out of the other end, where encap gives
  * it the outer header and sends it wherever the node's routes lead; decap takes the outer header off at every link
- * that has none above it, and lets the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's device in its default mode
- * (ttl inherit, tos 0, nopmtudisc), so either end may be either kind.
+ * that has none above it, and lets the inner packet arrive on tunl0. The bytes on the wire are those of the kernel's
+ * device in its default mode (ttl inherit, tos 0, nopmtudisc), so either end may be either kind.
  *
  * The kernel refuses to make a tunnel of a packet that it knows as one: a pod's own VXLAN or GRE, and what decap or
  * receive offload left the mark on, hence all transit. Such packets go back through the pair, out of tunl0p, which has

@@ -11,6 +11,8 @@ use crate::host::{Host, Ping};
 
 const REMOTE: &str = "172.16.2.9";
 const OUTSIDE: &str = "192.168.10.254";
+/// An address of the host's block that is no pod's.
+const FORGED: &str = "172.16.1.9";
 /// Enough, a hundred a second, that the agent starts and settles meanwhile.
 const PACKETS: u32 = 900;
 
@@ -147,6 +149,14 @@ fn adopts(left: Rules, rules: Rules) {
     one.set("TORTIE_RUN_WITHOUT_ENFORCING_POLICY", "true");
 
     let [a, b] = [&pods[0], &pods[1]];
+    // what Calico's guards drop: packets with an address that is not the pod's
+    a.namespace.ip(&format!("addr add {FORGED}/32 dev eth0"));
+    b.nft(&format!(
+        "add table ip seen; add chain ip seen all {{ type filter hook prerouting priority -500; }}; \
+         add rule ip seen all ip saddr {FORGED} counter; add rule ip seen all ip saddr {} counter",
+        a.address
+    ));
+    let mut forged = Ping::start(&a.namespace, FORGED, b.address, PACKETS);
     let mut pings = [
         Ping::start(&a.namespace, a.address, b.address, PACKETS),
         Ping::start(&a.namespace, a.address, REMOTE, PACKETS),
@@ -161,7 +171,12 @@ fn adopts(left: Rules, rules: Rules) {
     for ping in &mut pings {
         assert!(ping.goes_on(), "the agent was slower than {PACKETS} packets");
     }
+    assert!(forged.goes_on(), "the agent was slower than {PACKETS} packets");
     pings.into_iter().for_each(Ping::lost_none);
+    forged.end();
+    let seen = b.nft("list chain ip seen all");
+    assert!(seen.contains(&format!("ip saddr {FORGED} counter packets 0 bytes 0")), "{seen}");
+    assert!(!seen.contains(&format!("ip saddr {} counter packets 0 ", a.address)), "{seen}");
     // said, since an operator has to know
     assert!(one.log().contains("Calico's chains of network policy go"), "{}", one.log());
     let stays = match left {

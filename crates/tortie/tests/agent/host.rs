@@ -357,6 +357,11 @@ impl Ping {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits for its end, whatever became of the packets.
+    pub(crate) fn end(mut self) {
+        self.child.wait().expect("ping ends");
+    }
+
     /// Waits for its end; no packet may have been lost.
     pub(crate) fn lost_none(self) {
         let output = self.child.wait_with_output().expect("ping's output");

@@ -72,6 +72,16 @@ impl Pod {
     }
 }
 
+impl Pod {
+    /// Runs `nft` in the pod; returns what it printed.
+    pub(crate) fn nft(&self, words: &str) -> String {
+        let output = self.namespace.command("nft").arg(words).output();
+        let output = output.unwrap_or_else(|error| panic!("tests need ip and nft: {error}"));
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
 /// Brings a host's packet rules, sets and forwarding to the state that Calico leaves them in.
 pub(crate) fn replay(host: &Host, rules: Rules, pods: &[Pod], remote: &str) {
     let fill = |template: &str, ours: &str| fill(template, ours, host, pods, remote);
