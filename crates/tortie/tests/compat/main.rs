@@ -45,8 +45,8 @@ trait Suite {
 /// Reads the recordings in folders.
 type Load = fn(&[PathBuf]) -> Result<Box<dyn Suite>>;
 
-/// What marks folders beside them whose recordings have another form: of the Kubernetes datastore, and of policy.
-const OTHER_FORMS: [&str; 2] = ["k8s", "policy"];
+/// What marks folders beside them whose recordings have another form: of the Kubernetes datastore.
+const OTHER_FORMS: [&str; 1] = ["k8s"];
 
 /// The forms of recordings; the folders of one are `NAME` and `NAME-VERSION`.
 const SUITES: [(&str, Load); 3] = [("cni", cni::load), ("calicoctl", calicoctl::load), ("felix", felix::load)];
