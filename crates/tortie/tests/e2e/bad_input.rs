@@ -232,7 +232,8 @@ fn a_store_out_of_reach_is_named_and_waited_for() {
     let log = || lab.on("k8s-w1", "cat /var/log/calico/node.log");
     eventually(Duration::from_secs(10), "the agent says what it waits for", || {
         let log = log();
-        if log.contains(&format!("waiting for the datastore: {REASON}")) { Ok(()) } else { Err(log) }
+        let waits = "waiting for the datastore: look for network policy in the datastore: ";
+        if log.contains(&format!("{waits}{REASON}")) { Ok(()) } else { Err(log) }
     });
     let waiting = lab.agent("k8s-w1");
     lab.on("k8s-m", "mv /run/tortie/away /run/tortie/store.sock");
