@@ -152,8 +152,8 @@ fn adopts(left: Rules, rules: Rules) {
     // what Calico's guards drop: packets with an address that is not the pod's
     a.namespace.ip(&format!("addr add {FORGED}/32 dev eth0"));
     b.nft(&format!(
-        "add table ip seen; add chain ip seen all {{ type filter hook prerouting priority -500; }}; \
-         add rule ip seen all ip saddr {FORGED} counter; add rule ip seen all ip saddr {} counter",
+        "add table ip seen; add chain ip seen sources {{ type filter hook prerouting priority -500; }}; \
+         add rule ip seen sources ip saddr {FORGED} counter; add rule ip seen sources ip saddr {} counter",
         a.address
     ));
     let mut forged = Ping::start(&a.namespace, FORGED, b.address, PACKETS);
@@ -174,7 +174,7 @@ fn adopts(left: Rules, rules: Rules) {
     assert!(forged.goes_on(), "the agent was slower than {PACKETS} packets");
     pings.into_iter().for_each(Ping::lost_none);
     forged.end();
-    let seen = b.nft("list chain ip seen all");
+    let seen = b.nft("list chain ip seen sources");
     assert!(seen.contains(&format!("ip saddr {FORGED} counter packets 0 bytes 0")), "{seen}");
     assert!(!seen.contains(&format!("ip saddr {} counter packets 0 ", a.address)), "{seen}");
     // said, since an operator has to know

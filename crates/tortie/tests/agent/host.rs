@@ -33,7 +33,7 @@ impl Namespace {
     }
 
     /// A program to be run on this network.
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut call = Command::new("ip");
         call.args(["netns", "exec", &self.0, program]);
         call
