@@ -103,7 +103,8 @@ pub fn disable_forwarding() -> Result<usize, SysctlError> {
 /// Keeps workloads' interfaces as they should be.
 #[derive(Debug, Default)]
 pub struct WorkloadLinks {
-    /// Links done, by number: one made anew has another.
+    /// Links done, by number: one made anew has another. What is set hangs on the link alone; a parameter that hangs on
+    /// its workload has to be compared here too.
     configured: BTreeSet<u32>,
 }
 

@@ -62,6 +62,11 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Whether something was not judged, since what somebody says or has cannot be read: nothing may be freed by it.
+    pub fn is_blind(&self) -> bool {
+        !self.unread.is_empty() || !self.unreadable.is_empty()
+    }
+
     /// How many problems there are.
     pub fn problems(&self) -> usize {
         [

@@ -28,7 +28,9 @@ use crate::{
     shared::{Group, Shared},
 };
 
-/// How often a quiet watch with `progress_notify` is told the revision.
+/// The pause between two looks, one ticker a stream, for watches that asked for `progress_notify`: one that sent nothing
+/// since the look before is told the revision. So such a watch is silent for less than twice this; others may be silent
+/// for ever. Not zero: tokio panics.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Events in one response, roughly: the last revision in it is whole.
 const RESPONSE_EVENTS: usize = 1000;

@@ -287,6 +287,8 @@ impl Writer {
         let revision = writing.revision();
         let Some(changes) = writing.close()? else {
             transaction.abort()?;
+            // what is on the disk is as they want it already: so must be what is known of it
+            group.iter_mut().for_each(|write| write.committed(&self.shared));
             return Ok(true);
         };
         transaction.commit()?;

@@ -1,4 +1,5 @@
-//! `tortie store`: the embedded datastore's command line, with etcd's flag names.
+//! `tortie store`: the embedded datastore's command line. A flag that etcd has too has etcd's name and `ETCD_…` variable;
+//! one of our own has no variable.
 
 use anyhow::Context;
 use clap::Parser;

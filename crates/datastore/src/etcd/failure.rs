@@ -32,12 +32,14 @@ pub(super) enum Fate {
     Unknown,
 }
 
-/// Refusals of a member that cannot serve at present, before it passes anything on to the others: code and text.
-const NOT_TAKEN: [(Code, &str); 4] = [
-    (Code::Unavailable, "etcdserver: no leader"),
-    (Code::Unavailable, "etcdserver: not capable"),
-    (Code::Unavailable, "etcdserver: rpc not supported for learner"),
-    (Code::ResourceExhausted, "etcdserver: too many requests"),
+/// Refusals of a member that cannot serve at present, before it passes anything on to the others, or of a token that is
+/// older than a change of users or roles. Their codes are not the same in all releases.
+const NOT_TAKEN: [&str; 5] = [
+    "etcdserver: no leader",
+    "etcdserver: not capable",
+    "etcdserver: rpc not supported for learner",
+    "etcdserver: too many requests",
+    "etcdserver: revision of auth store is old",
 ];
 
 /// What the transport says of a request that it never sent, the connection being closed already, and of one that the
@@ -54,7 +56,7 @@ pub(super) fn fate(error: &etcd_client::Error) -> Fate {
         let unsent = unsent || causes(source).any(|cause| cause.is::<tonic::ConnectError>());
         return if unsent { Fate::NotDone } else { Fate::Unknown };
     }
-    if NOT_TAKEN.iter().any(|(code, text)| status.code() == *code && status.message() == *text) {
+    if NOT_TAKEN.contains(&status.message()) {
         return Fate::NotDone;
     }
     match status.code() {

@@ -8,7 +8,7 @@ use api::kind::{EntityRule, ProfileSpec, Rule, WorkloadEndpointSpec};
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Typed};
 use api::{Key, Object};
-use datastore::Query;
+use datastore::{Listing, Query};
 
 /// The one object of its kind.
 const CLUSTER: &str = "default";
@@ -62,14 +62,20 @@ pub(crate) async fn find(client: &Client, namespace: &str, name: &str, network: 
         Query::Get(Key::global(Kind::Profile, network)),
     ];
     let (answers, _) = client.store().read(&queries).await?;
-    let mut answers = answers.into_iter();
-    let mut next = || match answers.next().unwrap_or_default().one()?.map(|entry| entry.object) {
+    let mut answers = answers.into_iter().map(|answer| {
+        // what is in the profile does not matter, only that there is one
+        let is_there = !answer.entries.is_empty() || !answer.unreadable.is_empty();
+        (answer, is_there)
+    });
+    let mut next = || answers.next().unwrap_or_default();
+    let read = |(answer, _): (Listing, bool)| match answer.one()?.map(|entry| entry.object) {
         Some(Object::Resource(resource)) => Ok::<_, CniError>(Some(resource)),
         _ => Ok(None),
     };
-    demand_ready(next()?.as_ref())?;
-    let endpoint = next()?.map(as_endpoint).transpose()?;
-    Ok(Found { endpoint, profile: next()?.is_some() || network == api::initial::DEFAULT_ALLOW })
+    demand_ready(read(next())?.as_ref())?;
+    let endpoint = read(next())?.map(as_endpoint).transpose()?;
+    let (_, profile) = next();
+    Ok(Found { endpoint, profile: profile || network == api::initial::DEFAULT_ALLOW })
 }
 
 /// Reads an endpoint; none is no error.

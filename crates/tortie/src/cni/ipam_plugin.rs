@@ -10,7 +10,7 @@ use super::log::{Level, Log};
 use super::netconf::NetConf;
 use super::output::Added;
 use super::workload::{Orchestrator, Workload};
-use api::event::Object;
+use api::event::{Key, Object};
 use api::resource::{Kind, Resource};
 use datastore::{Scope, Store};
 use ipam::block::Holder;
@@ -226,6 +226,10 @@ async fn requested_pools(store: &dyn Store, conf: &NetConf) -> Result<Option<Vec
     for (words, v6) in asked {
         for word in words {
             let cidr: Option<IpNet> = word.parse().ok().or_else(|| named(word));
+            let is_named = |key: &Key| matches!(key, Key::Resource { name, .. } if name == word);
+            if let (None, Some(unreadable)) = (cidr, listing.unreadable.iter().find(|it| is_named(&it.key))) {
+                return Err(datastore::Error::from(unreadable.clone()).into());
+            }
             let cidr =
                 cidr.ok_or_else(|| CniError::failed(format!("error parsing pool {word:?}: no such pool, nor a CIDR")))?;
             if matches!(cidr, IpNet::V6(_)) != v6 {

@@ -177,6 +177,9 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "etcd_authority",
 ];
 
+/// The longest `policy_setup_timeout_seconds`.
+const A_DAY: i64 = 24 * 60 * 60;
+
 /// Keys that only tune the log, answered by a warning in it.
 pub(crate) const LOG_ONLY: [&str; 3] = ["log_file_max_size", "log_file_max_age", "log_file_max_count"];
 
@@ -229,8 +232,10 @@ impl NetConf {
                 "network {name:?}: policy.type \"k8s\" (the Kubernetes datastore) not supported yet"
             ));
         }
-        if let Some(seconds) = self.policy_setup_timeout_seconds.filter(|seconds| *seconds < 0) {
-            return invalid(format!("network {name:?}: policy_setup_timeout_seconds {seconds} is negative"));
+        if let Some(seconds) = self.policy_setup_timeout_seconds.filter(|seconds| !(0..=A_DAY).contains(seconds)) {
+            return invalid(format!(
+                "network {name:?}: policy_setup_timeout_seconds {seconds} is not between 0 and {A_DAY}, a day"
+            ));
         }
         self.ipam.mistake().map_or(Ok(()), |mistake| invalid(format!("network {name:?}: {mistake}")))
     }
@@ -359,6 +364,13 @@ mod tests {
             refused(r#"{"name":"n","ipam":{"type":"calico-ipam","assign_ipv6":"yes"}}"#),
             (7, "network \"n\": ipam.assign_ipv6 \"yes\" is neither \"true\" nor \"false\"".to_owned())
         );
+        for seconds in ["-1", "86401", "9223372036854775807"] {
+            let reason = format!("policy_setup_timeout_seconds {seconds} is not between 0 and 86400, a day");
+            assert_eq!(
+                refused(&format!(r#"{{"name":"n","policy_setup_timeout_seconds":{seconds},{plugin}}}"#)),
+                (7, format!("network \"n\": {reason}"))
+            );
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::ipam_plugin;
 use super::netconf::NetConf;
 use super::workload::{Orchestrator, Workload};
 use crate::client::Client;
+use api::Key;
 use api::kind::WorkloadEndpointSpec;
 use api::resource::{Kind, Typed};
 use dataplane::podnet::{self, HostEnd};
@@ -44,8 +45,14 @@ pub(crate) async fn refuse_to_displace(
         },
         HostEnd::Elsewhere if workload.orchestrator == Orchestrator::Cni => {
             // the name on the host has room for the first characters of the container's ID alone
-            let endpoints = client.list(Kind::WorkloadEndpoint, "").await?;
-            let mut endpoints = endpoints.into_iter().filter_map(|resource| Endpoint::try_from(resource).ok());
+            let listed = client.list_readable(Kind::WorkloadEndpoint, "").await?;
+            // one that cannot be read may be the other, if it is of this node
+            let of_node = format!("{}-", workload.node.replace('-', "--"));
+            let is_ours = |key: &Key| matches!(key, Key::Resource { name, .. } if name.starts_with(&of_node));
+            if let Some(unreadable) = listed.unreadable.into_iter().find(|it| is_ours(&it.key)) {
+                return Err(datastore::Error::from(unreadable).into());
+            }
+            let mut endpoints = listed.resources.into_iter().filter_map(|resource| Endpoint::try_from(resource).ok());
             let other = endpoints.find(|it| {
                 let spec = &it.spec;
                 spec.node == workload.node && spec.interface_name == interface.0 && spec.container_id != *id

@@ -434,7 +434,7 @@ fn an_as_number_keeps_its_zeros() {
         (
             "json",
             r#"[{"op": "replace", "path": "/spec/asNumber", "value": 64512.10}]"#,
-            "hit error: BGPPeer b: spec.asNumber: invalid AS Number format (64512.1): ",
+            "hit error: BGPPeer b: [0].value: 64512.10 is read as 64512.1: write it in quotes\n",
         ),
     ] {
         let output = shell.run(&format!("patch bgppeer b -t {kind} -p '{patch}'"), "");

@@ -24,7 +24,8 @@ impl Composition<'_> {
             [(Direction::In, FROM_WORKLOADS, FROM_WORKLOAD), (Direction::Out, TO_WORKLOADS, TO_WORKLOAD)]
         {
             let chain = |link: &IfName| ChainName(format!("{prefix}{link}"));
-            // of one that cannot be read the link is known, and while there is no policy that is all that matters
+            // of one that cannot be read the link is known, and these chains need no more while there is no policy; a rule
+            // made from an endpoint's fields does
             let links: BTreeSet<&IfName> =
                 self.desired.workloads.keys().chain(&self.desired.unread_workloads).collect();
             let targets = links.iter().copied().map(|link| (link.clone(), chain(link))).collect();

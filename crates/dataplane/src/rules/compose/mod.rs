@@ -1,8 +1,8 @@
 //! From intent to rules: which chains a node has, and what is in them.
 //!
 //! The content follows Calico v3.32 (dataplane reference §3.2, §3.4): its chains, sets, hooks and rules, in its order.
-//! Chains for what Tortie has not yet (host endpoints, floating addresses, DSCP) are there, empty, as they are in
-//! Calico before anybody asks for those. Two things differ: where Calico's chains of a workload lead to profiles, ours
+//! Chains for what Tortie has not yet (host endpoints, floating addresses, DSCP, `cali-rpf-skip` for source spoofing,
+//! `cali-cidr-block`) are there, empty, as they are in Calico before anybody asks for those. Two things differ: where Calico's chains of a workload lead to profiles, ours
 //! accept, until policy comes; and nothing of a workload reaches a loopback address (see [`tables`]).
 
 mod endpoint;

@@ -20,7 +20,8 @@ const FROM_HOST_ENDPOINT: &str = "cali-from-host-endpoint";
 const TO_HOST_ENDPOINT: &str = "cali-to-host-endpoint";
 const FROM_HOST_ENDPOINT_FORWARD: &str = "cali-from-hep-forward";
 const TO_HOST_ENDPOINT_FORWARD: &str = "cali-to-hep-forward";
-const SPOOFING_ALLOWED: &str = "cali-rpf-skip";
+/// Leads around the check of the reverse path: a workload's `allowSpoofedSourcePrefixes`, which nobody acts on yet.
+const RPF_SKIP: &str = "cali-rpf-skip";
 const CIDR_BLOCK: &str = "cali-cidr-block";
 const EGRESS_DSCP: &str = "cali-egress-dscp";
 const WORKLOAD_TO_HOST: &str = "cali-wl-to-host";
@@ -37,7 +38,7 @@ impl Composition<'_> {
             Rule::new([workloads(Direction::In)], Action::SetMark(marks.scratch)),
             Rule::new([workloads(Direction::In), Match::Network(End::Destination, self.loopback())], Action::Drop)
                 .comment("Drop packets from workloads to loopback addresses"),
-            Rule::new([of_a_workload.clone()], Action::Jump(SPOOFING_ALLOWED.into())),
+            Rule::new([of_a_workload.clone()], Action::Jump(RPF_SKIP.into())),
             Rule::new([of_a_workload, Match::ReversePathFails], Action::Drop),
             Rule::new([Match::Mark(Bits::Clear, marks.scratch)], Action::Jump(FROM_HOST_ENDPOINT.into())),
             Rule::new([marks.is_accepted()], Action::Accept),
@@ -47,7 +48,7 @@ impl Composition<'_> {
         let chains = [
             (PREROUTING, prerouting),
             (OUTPUT, output),
-            (SPOOFING_ALLOWED, Vec::new()),
+            (RPF_SKIP, Vec::new()),
             (FROM_HOST_ENDPOINT, Vec::new()),
             (TO_HOST_ENDPOINT, Vec::new()),
         ];

@@ -264,6 +264,9 @@ fn condition(family: Family, condition: &Match) -> Vec<Expression> {
             let (offset, _) = place(family, *end);
             let (mask, value) = (bytes_of(network.netmask()), bytes_of(network.network()));
             let length = usize::from(network.prefix_len()).div_ceil(8);
+            if length == 0 {
+                return Vec::new();
+            }
             let load = Expression::Payload {
                 base: abi::PAYLOAD_NETWORK_HEADER,
                 offset,
@@ -368,6 +371,20 @@ fn intervals(prefixes: &BTreeSet<IpNet>) -> BTreeSet<Interval> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_as_many_octets_as_its_length_needs() {
+        let steps = |text: &str| {
+            let network = text.parse().expect("a literal prefix");
+            condition(Family::Ipv4, &Match::Network(End::Source, network))
+        };
+        let load = |length| Expression::Payload { base: abi::PAYLOAD_NETWORK_HEADER, offset: 12, length };
+        assert_eq!(steps("0.0.0.0/0"), []);
+        assert_eq!(steps("10.0.0.0/8"), [load(1), Expression::Compare(Sense::Is, vec![10])]);
+        let mask = Expression::Bitwise { mask: vec![255, 240], turned: vec![0, 0] };
+        assert_eq!(steps("172.16.0.0/12"), [load(2), mask, Expression::Compare(Sense::Is, vec![172, 16])]);
+        assert_eq!(steps("10.1.2.3/32"), [load(4), Expression::Compare(Sense::Is, vec![10, 1, 2, 3])]);
+    }
 
     #[test]
     fn covered_prefixes_are_left_out_and_the_last_one_is_open() {

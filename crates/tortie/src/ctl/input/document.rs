@@ -195,7 +195,8 @@ fn find(node: &Spanned<Content>, line: u64, path: &str) -> Found {
                 (begins && (rest.is_empty() || rest.starts_with(['.', '[']))).then_some(rest)
             };
             let found = entries.iter().filter_map(|(key, value)| Some((key, value, rest(&key.value)?)));
-            match found.max_by_key(|(key, ..)| key.value.len()) {
+            // and another one may differ in the case of its letters alone
+            match found.max_by_key(|(key, ..)| (key.value.len(), path.starts_with(&key.value))) {
                 Some((key, value, rest)) => find(value, key.referenced.line(), rest),
                 None => here,
             }

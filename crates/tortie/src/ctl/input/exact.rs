@@ -5,7 +5,7 @@
 //! are to Calico: `yes` is true.
 
 use super::document::Document;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Fields whose values are texts, whatever they look like.
 const TEXTS: [&str; 3] = ["name", "namespace", "node"];
@@ -32,6 +32,7 @@ pub(in crate::ctl) fn changed(document: &Document, at: &str, object: &Value) -> 
 fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<(String, &'a Value, bool)>) {
     match value {
         Value::Object(object) => {
+            found.extend(of_operation(object, path));
             for (key, value) in object {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 let is = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(key));
@@ -51,6 +52,27 @@ fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<(String, &'a Value,
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The numbers that an operation of a JSON patch (RFC 6902) puts where its `path` leads.
+fn of_operation<'a>(object: &'a Map<String, Value>, at: &str) -> Vec<(String, &'a Value, bool)> {
+    let pointer = object.get("path").and_then(Value::as_str).filter(|_| object.contains_key("op"));
+    let (Some(pointer), Some(value)) = (pointer, object.get("value")) else { return Vec::new() };
+    let mut segments = pointer.rsplit('/');
+    let (last, parent) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
+    let is = |name: &str, names: &[&str]| names.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let at = format!("{at}{}value", if at.is_empty() { "" } else { "." });
+    match value {
+        Value::Object(texts) if is(last, &MAPS) => {
+            let numbers = texts.iter().filter(|(_, value)| value.is_number());
+            numbers.map(|(key, value)| (format!("{at}.{key}"), value, true)).collect()
+        }
+        Value::Number(_) if is(last, &TEXTS) || is(parent, &MAPS) => vec![(at, value, true)],
+        Value::Number(_) if is(last, &AS_NUMBERS) => vec![(at, value, false)],
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -76,6 +98,19 @@ mod tests {
                 "spec: {bgp: {asNumber: 064512}}",
                 "spec.bgp.asNumber: 064512 is read as 26954: write it in decimal digits",
             ),
+            ("metadata: {labels: {A: 1, a: 02}}", "metadata.labels.a: 02 is read as 2: write it in quotes"),
+            (
+                r#"[{"op":"add","path":"/metadata/labels/v","value":1.10}]"#,
+                "[0].value: 1.10 is read as 1.1: write it in quotes",
+            ),
+            (
+                r#"[{"op":"add","path":"/metadata/labels","value":{"v":1.10}}]"#,
+                "[0].value.v: 1.10 is read as 1.1: write it in quotes",
+            ),
+            (
+                r#"[{"op":"replace","path":"/spec/asNumber","value":1.10}]"#,
+                "[0].value: 1.10 is read as 1.1: write it in quotes",
+            ),
             ("spec: {localASNumber: 1.10}", "spec.localASNumber: 1.10 is read as 1.1: write it in quotes"),
         ] {
             assert!(of(text).is_some_and(|found| found.starts_with(expect)), "{text}: {:?}", of(text));
@@ -97,6 +132,8 @@ mod tests {
         for text in [
             "metadata: {labels: {a: 1, b: 1.5, c: yes, d: \"1.10\", e: x, f: ~, g: -3}}",
             "spec: {asNumber: 64512, localASNumber: \"1.10\", blockSize: 032, order: 1.50, disabled: yes}",
+            "metadata: {labels: {a: 1, A: 2}}",
+            r#"[{"op":"add","path":"/spec/blockSize","value":1.10}, {"op":"add","path":"/metadata/labels/v","value":1}]"#,
             "metadata: {labels: {sexagesimal: 1:30, big: \"18446744073709551616\"}}",
         ] {
             assert_eq!(of(text), None, "{text}");

@@ -35,8 +35,9 @@ pub(super) async fn run(cli: &Cli, args: &Check, world: &World<'_>) -> Result<Ou
     text.scanned(&findings);
     text.judged_further(&findings);
     text.line(format!("Check complete; found {} problems.", findings.problems()));
-    if !findings.unread.is_empty() {
+    if findings.is_blind() {
         let mut stderr = stderr + &unreadable_lines(&findings.unread);
+        findings.unreadable.iter().for_each(|fault| stderr += &format!("{fault}\n"));
         stderr += "The check could not judge what these objects say: repair or delete them and check again.";
         stderr += if args.output.is_some() { " No report is written.\n" } else { "\n" };
         return Ok(Output { stdout: text.text, stderr, code: 1 });

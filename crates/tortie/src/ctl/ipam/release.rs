@@ -5,6 +5,7 @@ use super::report::{Cluster, LeakedHandle, Report};
 use super::{address, failed, unreadable_lines};
 use crate::ctl::args::Cli;
 use crate::ctl::{CALICO_VERSION, Failed, Output, World};
+use ipam::check::check;
 use ipam::{Ipam, SystemClock};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,13 +36,15 @@ pub(super) async fn run(cli: &Cli, args: &Release, world: &World<'_>) -> Result<
     Ok(output)
 }
 
-/// Refuses where something of IPAM, a node or an endpoint cannot be read: a report may say leaked of what it holds.
+/// Refuses where something of IPAM, a node or an endpoint, or an address that one of them has, cannot be read: a report
+/// may say leaked of what it holds.
 async fn refuse_unreadable(ipam: &Ipam<'_>) -> Result<(), Failed> {
-    let unreadable = ipam.snapshot().await.map_err(failed)?.unreadable;
-    if unreadable.is_empty() {
+    let findings = check(&ipam.snapshot().await.map_err(failed)?);
+    if !findings.is_blind() {
         return Ok(());
     }
-    let lines = unreadable_lines(&unreadable);
+    let mut lines = unreadable_lines(&findings.unread);
+    findings.unreadable.iter().for_each(|fault| lines += &format!("{fault}\n"));
     Err(Failed(format!("{lines}What these objects hold is not known. Refusing to release")))
 }
 

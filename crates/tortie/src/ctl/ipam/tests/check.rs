@@ -385,6 +385,34 @@ fn a_report_is_refused_while_something_cannot_be_read() {
     }
 }
 
+/// An object that can be read, with an address that cannot.
+#[test]
+fn nothing_is_released_by_a_check_that_could_not_read_an_address() {
+    let shell = leaky();
+    report(&shell, "before.json");
+    let spoilt = shell
+        .store
+        .dump()
+        .into_iter()
+        .find(|(key, _)| key.contains("workloadendpoints") && key.contains("cid1"))
+        .expect("an endpoint");
+    let value = spoilt.1.replace("10.244.7.1/32", "10.244.7.1/3x");
+    assert_ne!(value, spoilt.1);
+    shell.store.put_raw(&spoilt.0, value.as_bytes());
+    let output = shell.run("ipam check -o @/r.json", "");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(
+        output.stderr.contains("10.244.7.1/3x") && output.stderr.ends_with("No report is written.\n"),
+        "{output:?}"
+    );
+    assert!(!shell.folder.path().join("r.json").exists());
+    let before = shell.store.dump();
+    let output = shell.run("ipam release --from-report=@/before.json --force", "");
+    assert_eq!((output.code, output.stdout.as_str()), (1, ""));
+    assert!(output.stderr.ends_with("is not known. Refusing to release\n"), "{output:?}");
+    assert_eq!(shell.store.dump(), before);
+}
+
 #[test]
 fn show_names_what_it_could_not_count() {
     let shell = right();
