@@ -19,6 +19,9 @@ const OTHER_NAMES: [(&str, &str); 3] =
 /// The bits of a mark that rules need at least.
 const MARK_BITS: u32 = 5;
 
+/// The longest interval or time limit, a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The parameters that count for a node, and what is wrong with any.
 pub(crate) struct Parameters<'a> {
     layers: Vec<&'a FelixConfigurationSpec>,
@@ -78,6 +81,8 @@ impl<'a> Parameters<'a> {
             Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
             Err(_) => api::duration::parse(text),
         })
+        // clocks have an end
+        .map(|duration| duration.min(LONGEST))
     }
 
     /// Whether Calico's BPF dataplane is switched on, which would enforce policy without packet rules.

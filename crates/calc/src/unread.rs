@@ -7,7 +7,7 @@ use api::event::Key;
 use api::kind::WorkloadEndpointName;
 use api::resource::{Kind, Resource};
 use ipnet::{IpNet, Ipv4Net};
-use model::name::{IfName, container_interface, pod_interface};
+use model::name::{IfName, WORKLOAD_PREFIX, container_interface, pod_interface};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -40,7 +40,11 @@ pub(crate) fn senseless_field(resource: &Resource) -> Option<Why> {
             ("bgp.ipv4Address", address.filter(|text| interface_address(text).is_none()))
         }
         Resource::WorkloadEndpoint(endpoint) => {
-            ("ipNetworks", endpoint.spec.ip_networks.iter().find(|text| text.parse::<IpNet>().is_err()))
+            let interface = Some(&endpoint.spec.interface_name).filter(|name| !is_workload_interface(name));
+            match interface {
+                Some(interface) => ("interfaceName", Some(interface)),
+                None => ("ipNetworks", endpoint.spec.ip_networks.iter().find(|text| text.parse::<IpNet>().is_err())),
+            }
         }
         Resource::BGPConfiguration(_)
         | Resource::BGPPeer(_)
@@ -51,6 +55,13 @@ pub(crate) fn senseless_field(resource: &Resource) -> Option<Why> {
         | Resource::Tier(_) => return None,
     };
     text.map(|text| Why::Field(format!("spec.{field} {text:?}")))
+}
+
+/// Whether a name may stand in rules, and is of a workload's interface or not said yet: others' interfaces are not to be
+/// set up as workloads', and blanks or wildcards would be read as more than a name.
+fn is_workload_interface(name: &str) -> bool {
+    let harmless = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    name.is_empty() || (name.starts_with(WORKLOAD_PREFIX) && name.len() <= IfName::MAX && harmless)
 }
 
 /// Reads an address with or without prefix length; without, it is its own subnet.

@@ -203,21 +203,26 @@ impl Dataplane {
         let statuses = || desired.workloads.values().flat_map(|workload| &workload.statuses);
         // before anything else: what is said of an endpoint must hold
         round.count("endpoint status", self.statuses.withdraw(statuses()));
-        // without forwarding nothing else is of use
-        round.count("forwarding", links::enable_forwarding());
+        // before anything is opened: what a pod may send, and what it sends to the outside must never leave with the
+        // pod's own address
+        round.count("packet rules", self.rules.apply(desired, &own_addresses(desired, &seen)));
+        // where there never were rules, nothing is forwarded without them
+        if self.rules.have_stood {
+            round.count("forwarding", links::enable_forwarding());
+        }
         // before routes: a pod that is reachable must also find its gateway
         let interfaces = desired.workloads.keys();
         round.add("workload interfaces", self.workload_links.apply(&mut self.netlink, &seen.links, interfaces));
-        // before routes: what a pod sends to the outside must never leave with the pod's own address
-        round.count("packet rules", self.rules.apply(desired, &own_addresses(desired, &seen)));
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();
         let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
-        let through_tunnel = through_tunnel.as_deref().unwrap_or(routes);
         let host_mtu = self.host_mtu.of(&seen.links, &desired.settings);
         self.tunnel.on_host_mtu(host_mtu);
-        let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through_tunnel, now);
-        round.check(IPIP_DEVICE, tunnel);
+        // without a look at the routes that it carries it stays as it is
+        if let Some(through) = through_tunnel.as_deref() {
+            let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through, now);
+            round.check(IPIP_DEVICE, tunnel);
+        }
         round.wake_at(self.tunnel.next_due());
         let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
         let Some(seen) = seen else { return };
@@ -386,6 +391,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 struct PacketRulesInUse {
     driver: Option<(PacketRules, Box<dyn Driver>)>,
     written: Option<Ruleset>,
+    /// Whether this process has ever written them, or found them right.
+    have_stood: bool,
 }
 
 impl PacketRulesInUse {
@@ -406,6 +413,7 @@ impl PacketRulesInUse {
         self.written = None;
         let applied = driver.apply(&ruleset)?;
         self.written = Some(ruleset);
+        self.have_stood = true;
         Ok(applied.writes)
     }
 

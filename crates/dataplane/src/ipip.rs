@@ -274,10 +274,12 @@ impl IpipDevice {
 }
 
 /// Whether the kernel's reverse path filter is strict at a link: of its own setting and all links', the higher counts.
+/// One that cannot be read counts as strict.
 fn is_strict(links: &Links, link: u32) -> bool {
     let of = |name: &str| sysctl::read(&format!("net/ipv4/conf/{name}/rp_filter"));
     let own = links.numbered(link).and_then(|link| of(&link.name.0).ok());
-    [of("all").ok(), own].into_iter().flatten().max().is_some_and(|value| value == "1")
+    let (Some(all), Some(own)) = (of("all").ok(), own) else { return true };
+    all.max(own) == "1"
 }
 
 /// Returns the node that a route reaches through the tunnel.

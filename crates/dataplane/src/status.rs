@@ -37,7 +37,7 @@ impl StatusFiles {
         self.actual = None;
     }
 
-    /// Removes the files of endpoints that are not in `wanted`; returns how many.
+    /// Removes the files of endpoints that are not in `wanted`; returns how many. One that stays does not stop the rest.
     pub(crate) fn withdraw<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a StatusFile>,
@@ -48,26 +48,28 @@ impl StatusFiles {
             (wanted.get(name.as_str()) != Some(&content.as_str())).then(|| name.clone())
         };
         let stale: Vec<String> = actual.iter().filter_map(stale).collect();
+        let mut failed = None;
         for name in &stale {
             let path = self.directory.join(name);
             match fs::remove_file(&path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                    return Err(StatusFileError { action: "remove", path, cause });
+                    failed.get_or_insert(StatusFileError { action: "remove", path, cause });
                 }
                 Ok(()) | Err(_) => drop(actual.remove(name)),
             }
         }
         self.actual = Some(actual);
-        Ok(stale.len())
+        failed.map_or(Ok(stale.len()), Err)
     }
 
-    /// Writes the files that are not there yet, each whole or not at all; returns how many.
+    /// Writes the files that are not there yet, each whole or not at all; returns how many. One that fails does not stop
+    /// the rest.
     pub(crate) fn publish<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a StatusFile>,
     ) -> Result<usize, StatusFileError> {
         let mut actual = self.known()?;
-        let mut writes = 0;
+        let (mut writes, mut failed) = (0, None);
         for file in wanted.filter(|file| !file.name.is_empty()) {
             if actual.get(&file.name) == Some(&file.content) {
                 continue;
@@ -75,12 +77,15 @@ impl StatusFiles {
             let path = self.directory.join(&file.name);
             let draft = self.directory.join(DRAFT);
             let written = fs::write(&draft, &file.content).and_then(|()| fs::rename(&draft, &path));
-            written.map_err(|cause| StatusFileError { action: "write", path, cause })?;
+            if let Err(cause) = written {
+                failed.get_or_insert(StatusFileError { action: "write", path, cause });
+                continue;
+            }
             actual.insert(file.name.clone(), file.content.clone());
             writes += 1;
         }
         self.actual = Some(actual);
-        Ok(writes)
+        failed.map_or(Ok(writes), Err)
     }
 
     /// Takes what is known out, reading it if need be; it is put back when everything has worked.
@@ -148,6 +153,16 @@ mod tests {
         assert_eq!(files.withdraw(changed.iter()).expect("removed"), 2);
         assert!(names().is_empty());
         assert_eq!(files.publish(changed.iter()).expect("written"), 1);
+        // a name that no file can have stops nothing
+        let both = [file(&"x".repeat(300), "{}"), file("k8s default%2Fc eth0", "{3}"), changed[0].clone()];
+        assert!(files.publish(both.iter()).is_err());
+        assert_eq!(names(), ["k8s default%2Fb eth0", "k8s default%2Fc eth0"]);
+        fs::create_dir(folder.join("a folder")).expect("made");
+        files.invalidate();
+        assert!(files.withdraw(changed.iter()).is_err());
+        assert_eq!(names(), ["a folder", "k8s default%2Fb eth0"]);
+        fs::remove_dir(folder.join("a folder")).expect("there");
+        files.invalidate();
         // and what somebody else removes is written again, once it is looked at
         fs::remove_file(folder.join(&changed[0].name)).expect("there");
         files.invalidate();

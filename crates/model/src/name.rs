@@ -28,6 +28,11 @@ impl From<&str> for NodeName {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName(pub String);
 
+impl IfName {
+    /// The most octets of a name (`IFNAMSIZ` less the terminator).
+    pub const MAX: usize = 15;
+}
+
 impl fmt::Display for IfName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

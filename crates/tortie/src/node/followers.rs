@@ -11,7 +11,6 @@ use anyhow::Context;
 use calc::Output;
 use dataplane::{BgpDaemon, Input, Status, TunnelChoice};
 use ipnet::Ipv4Net;
-use model::desired::Learned;
 use model::peering::Peering;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -135,8 +134,9 @@ impl Speaker {
 
     fn start(&self, local: Local, first: Peering, pools: &BTreeSet<Ipv4Net>) -> watch::Sender<Option<Peering>> {
         let retained = dataplane::read_retained(pools).unwrap_or_else(|error| {
-            tracing::warn!("cannot read the routes that an earlier agent left: {error}");
-            Learned::new()
+            // to go on as if there were none would delete them
+            tracing::error!("cannot read the routes that an earlier agent left: {error}");
+            std::process::exit(1);
         });
         let retained = Arc::new(retained);
         tracing::info!(peers = first.peers.len(), retained = retained.len(), "BGP starts");
