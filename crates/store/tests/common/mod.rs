@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -148,6 +149,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// A free port below those that the kernel gives out by itself, and each once: nobody takes it before it is used.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 500).unwrap() * 20;
+    loop {
+        let port = 20_000 + (start + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
