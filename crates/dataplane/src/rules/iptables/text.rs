@@ -74,20 +74,14 @@ fn body(rule: &Rule) -> String {
 
 /// Addresses, links and the protocol come first there, and masks are written out.
 fn saved(rule: &Rule) -> Vec<String> {
-    let head = rule.matches.iter().map(head).max().unwrap_or_default();
-    let mut words: Vec<String> = Vec::new();
-    for place in 0..=head {
-        for condition in rule.matches.iter().filter(|it| self::head(it) == place && place > 0) {
-            words.extend(split(&saved_condition(condition)));
-        }
-    }
+    let (mut first, rest): (Vec<&Match>, Vec<&Match>) = rule.matches.iter().partition(|it| head(it).is_some());
+    first.sort_by_key(|it| head(it));
+    let mut words: Vec<String> = first.into_iter().flat_map(|it| split(&saved_condition(it))).collect();
     for text in &rule.comments {
         words.extend(["-m", "comment", "--comment"].map(str::to_owned));
         words.push(hash::comment(text));
     }
-    for condition in rule.matches.iter().filter(|it| self::head(it) == 0) {
-        words.extend(split(&saved_condition(condition)));
-    }
+    words.extend(rest.into_iter().flat_map(|it| split(&saved_condition(it))));
     words.extend(split(&saved_action(&rule.action)));
     words
 }
@@ -96,21 +90,21 @@ fn split(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-/// The place of a condition among those that `iptables-save` prints before all others; 0 for the rest.
-fn head(condition: &Match) -> usize {
+/// The place of a condition among those that `iptables-save` prints before all others; none for the rest.
+fn head(condition: &Match) -> Option<usize> {
     match condition {
-        Match::Network(End::Source, _) => 1,
-        Match::Network(End::Destination, _) => 2,
-        Match::Link(Direction::In, _) => 3,
-        Match::Link(Direction::Out, _) => 4,
-        Match::Protocol(_) => 5,
+        Match::Network(End::Source, _) => Some(1),
+        Match::Network(End::Destination, _) => Some(2),
+        Match::Link(Direction::In, _) => Some(3),
+        Match::Link(Direction::Out, _) => Some(4),
+        Match::Protocol(_) => Some(5),
         Match::UdpDestination(_)
         | Match::InSet(..)
         | Match::Local(..)
         | Match::Mark(..)
         | Match::Connection(_)
         | Match::DestinationTranslated(_)
-        | Match::ReversePathFails => 0,
+        | Match::ReversePathFails => None,
     }
 }
 
