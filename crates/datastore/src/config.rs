@@ -5,6 +5,7 @@
 
 use crate::tls::{self, Pem};
 use serde::Deserialize;
+use std::fmt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,7 @@ pub struct Config {
     /// User name.
     pub etcd_username: Option<String>,
     /// Password.
-    pub etcd_password: Option<String>,
+    pub etcd_password: Option<Secret>,
     /// TLS material, PEM.
     pub tls: Option<TlsFiles>,
 }
@@ -63,7 +64,17 @@ pub struct TlsFiles {
     /// Our certificate.
     pub certificate: Option<String>,
     /// Its key.
-    pub key: Option<String>,
+    pub key: Option<Secret>,
+}
+
+/// A text that nobody may read in a log; it is not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,7 +89,7 @@ struct File {
 }
 
 /// The settings by their names in the file; the environment's names are derived from [`SETTINGS`].
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Settings {
     datastore_type: String,
@@ -185,7 +196,7 @@ impl Settings {
         Ok(Config {
             etcd_endpoints: endpoints,
             etcd_username: given(self.etcd_username),
-            etcd_password: given(self.etcd_password),
+            etcd_password: given(self.etcd_password).map(Secret),
             tls: (tls != TlsFiles::default()).then_some(tls),
         })
     }
@@ -205,15 +216,15 @@ impl Settings {
             let reason = format!("given beside {file}: certificates and key are all files, or all inline");
             return Err(ConfigError::Setting { setting: (*text).to_owned(), reason });
         }
-        let mut material = Vec::new();
-        for (file, inline) in files.into_iter().zip(inline) {
-            material.push(match (given(&file), given(&inline)) {
+        let read = |place: usize| -> Result<Option<Pem>, ConfigError> {
+            let (file, inline) = (files[place], inline[place]);
+            Ok(match (given(&file), given(&inline)) {
                 (true, _) => Some(Pem::read(file.0, file.1)?),
                 (_, true) => Some(Pem::inline(inline.0, inline.1)),
                 (false, false) => None,
-            });
-        }
-        let [ca, certificate, key] = <[Option<Pem>; 3]>::try_from(material).expect("three settings");
+            })
+        };
+        let (ca, certificate, key) = (read(0)?, read(1)?, read(2)?);
         if let Some(alone) = certificate.as_ref().xor(key.as_ref()) {
             return Err(alone.error("certificate and key must be given together"));
         }
@@ -224,13 +235,27 @@ impl Settings {
             tls::check_identity(certificate, key)?;
         }
         let text = |pem: Option<Pem>| pem.map(|pem| pem.text);
-        Ok(TlsFiles { ca: text(ca), certificate: text(certificate), key: text(key) })
+        Ok(TlsFiles { ca: text(ca), certificate: text(certificate), key: text(key).map(Secret) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = env(&[
+            ("ETCD_ENDPOINTS", "http://a:1"),
+            ("ETCD_USERNAME", "root"),
+            ("ETCD_PASSWORD", "a very secret word"),
+        ])
+        .expect("a configuration");
+        assert_eq!(config.etcd_password, Some(Secret("a very secret word".to_owned())));
+        let tls = TlsFiles { key: Some(Secret("a very secret key".to_owned())), ..TlsFiles::default() };
+        let shown = format!("{:?}", Config { tls: Some(tls), ..config });
+        assert!(shown.contains("root") && !shown.contains("very secret"), "{shown}");
+    }
 
     fn env(pairs: &[(&str, &str)]) -> Result<Config, String> {
         let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

@@ -9,7 +9,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 
 /// PEM text, and where it is from.
-#[derive(Debug)]
 pub(crate) struct Pem {
     setting: &'static str,
     file: Option<String>,

@@ -112,7 +112,7 @@ impl Endpoints {
     pub(super) fn new(config: &Config) -> Result<Endpoints, Error> {
         let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
         if let (Some(user), Some(password)) = (&config.etcd_username, &config.etcd_password) {
-            options = options.with_user(user, password);
+            options = options.with_user(user, &password.0);
         }
         let mut all = Vec::new();
         for name in &config.etcd_endpoints {
@@ -302,7 +302,7 @@ fn endpoint(name: &str, config: &Config) -> Result<Endpoint, tonic::transport::E
         None => options.with_native_roots(),
     };
     endpoint.tls_config(match (&files.certificate, &files.key) {
-        (Some(certificate), Some(key)) => options.identity(Identity::from_pem(certificate, key)),
+        (Some(certificate), Some(key)) => options.identity(Identity::from_pem(certificate, &key.0)),
         _ => options,
     })
 }

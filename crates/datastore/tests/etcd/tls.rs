@@ -1,7 +1,7 @@
 //! TLS: what is wrong with files is told before anybody connects, what is wrong with the other end by the endpoint.
 
 use crate::process::{Etcd, free};
-use datastore::config::Config;
+use datastore::config::{Config, Secret};
 use datastore::{Scope, Store};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -211,7 +211,7 @@ fn what_is_wrong_inline() {
     let [ca, certificate, key, other] =
         ["ca.crt", "client.crt", "client.key", "other.key"].map(|name| files.read(name));
     let tls = with(&[("etcdCACert", &ca), ("etcdCert", &certificate), ("etcdKey", &key)]).expect("all is well").tls;
-    assert_eq!(tls.and_then(|tls| tls.key).as_deref(), Some(key.as_str()));
+    assert_eq!(tls.and_then(|tls| tls.key), Some(Secret(key.clone())));
     for (settings, expect) in [
         (
             vec![("etcdCert", &certificate), ("etcdKey", &other)],
