@@ -1,7 +1,7 @@
 //! Interface addresses.
 
 use super::message::{Message, Unread, address, attributes, head};
-use super::{Cause, Error, Link, Netlink};
+use super::{Cause, Error, Link, Listing, Netlink};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -48,7 +48,12 @@ impl Address {
 impl Netlink {
     /// Lists the addresses of the namespace, both families.
     pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
-        self.list_addresses(AddressMessage::default()).map_err(|cause| cause.during("list addresses"))
+        self.list_addresses().map(|listing| listing.objects)
+    }
+
+    /// Lists the addresses of the namespace, both families, and tells whether all could be read.
+    pub fn list_addresses(&mut self) -> Result<Listing<Address>, Error> {
+        self.dump_addresses(AddressMessage::default()).map_err(|cause| cause.during("list addresses"))
     }
 
     /// Lists a link's IPv4 addresses, whatever other links have.
@@ -56,11 +61,12 @@ impl Netlink {
         let mut filter = AddressMessage::default();
         filter.header.family = AddressFamily::Inet;
         filter.header.index = link.index;
-        self.list_addresses(filter).map_err(|cause| cause.during(format!("list addresses of {}", link.name)))
+        let listing = self.dump_addresses(filter);
+        listing.map(|listing| listing.objects).map_err(|cause| cause.during(format!("list addresses of {}", link.name)))
     }
 
-    fn list_addresses(&mut self, filter: AddressMessage) -> Result<Vec<Address>, Cause> {
-        self.list(RouteNetlinkMessage::GetAddress(filter), Address::read).map(|listing| listing.objects)
+    fn dump_addresses(&mut self, filter: AddressMessage) -> Result<Listing<Address>, Cause> {
+        self.list(RouteNetlinkMessage::GetAddress(filter), Address::read)
     }
 
     /// Adds an address to a link.
@@ -87,4 +93,28 @@ fn message(link: u32, net: IpNet) -> AddressMessage {
     message.attributes.push(AddressAttribute::Local(net.addr()));
     message.attributes.push(AddressAttribute::Address(net.addr()));
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::tests::{attribute, raw};
+    use super::super::socket::tests::{answer, with_kernel};
+
+    /// `struct ifaddrmsg` of an IPv4 address of link 2, and its attributes.
+    fn address(attributes: &[u8]) -> Vec<u8> {
+        [&[2, 24, 0x80, 0, 2, 0, 0, 0], attributes].concat()
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_not_absent() {
+        let (mut netlink, kernel) = with_kernel(0);
+        let local = |octets: [u8; 4]| attribute(libc::IFA_LOCAL, &octets);
+        let mut datagram = raw(libc::RTM_NEWADDR, 2, 1, 0, &address(&local([192, 0, 2, 7])));
+        datagram.extend(raw(libc::RTM_NEWADDR, 2, 1, 0, &address(&[])));
+        datagram.extend(raw(3, 2, 1, 0, &[0; 4]));
+        answer(&kernel, &datagram);
+        let listing = netlink.list_addresses().expect("listed");
+        assert_eq!(listing.objects.iter().map(|it| it.net.to_string()).collect::<Vec<_>>(), ["192.0.2.7/24"]);
+        assert!(!listing.complete);
+    }
 }

@@ -4,7 +4,7 @@
 //! How an address is found among the host's is [`super::detect`]'s; what follows from another one is the graph's, which
 //! sees the node's resource change like any other.
 
-use super::detect::{DetectError, Interface, detect, interfaces, is_excluded};
+use super::detect::{DetectError, Interface, Interfaces, detect, interfaces, is_excluded};
 use super::options::{Options, truthy};
 use crate::client::Client;
 use anyhow::{Context, bail};
@@ -53,7 +53,10 @@ pub(crate) async fn settle(client: &Client, node: &mut Typed<NodeSpec>, options:
         node.spec.bgp.get_or_insert_default().ipv4_address = wanted;
     }
     if !["", "autodetect", "none"].contains(&options.ip.as_str()) {
-        node.spec.interfaces = described(&seen);
+        let known = &mut node.spec.interfaces;
+        if seen.complete || known.is_empty() {
+            *known = described(&seen.all);
+        }
     }
     Ok(warning)
 }
@@ -63,18 +66,24 @@ enum Wanted {
     Address(Ipv4Net),
     /// The one that is, or none where none is.
     Registered,
-    /// The one that is, since no other was found.
-    RegisteredFor(DetectError),
+    /// The one that is, since no other was found, or not for certain.
+    RegisteredFor(String),
 }
 
-fn wanted(options: &Options, before: &NodeBgpSpec, seen: &[Interface]) -> anyhow::Result<Wanted> {
+/// A list of interfaces that is not complete never changes what is registered; where nothing is, it has to do.
+fn wanted(options: &Options, before: &NodeBgpSpec, seen: &Interfaces) -> anyhow::Result<Wanted> {
+    let registered = before.ipv4_address.as_str();
     match options.ip.as_str() {
         "none" => Ok(Wanted::Registered),
-        "" if !before.ipv4_address.is_empty() => Ok(Wanted::Registered),
-        "" | "autodetect" => match detect(&options.ip_autodetection_method, seen) {
+        "" if !registered.is_empty() => Ok(Wanted::Registered),
+        "" | "autodetect" => match detect(&options.ip_autodetection_method, &seen.all) {
+            Ok(address) if !seen.complete && !registered.is_empty() && address.to_string() != registered => {
+                let reason = "not all that the kernel lists of links and addresses can be read";
+                Ok(Wanted::RegisteredFor(format!("{reason}, and the rest speaks for {address}")))
+            }
             Ok(address) => Ok(Wanted::Address(address)),
-            Err(error @ DetectError::Nothing { .. }) if !before.ipv4_address.is_empty() => {
-                Ok(Wanted::RegisteredFor(error))
+            Err(error @ DetectError::Nothing { .. }) if !registered.is_empty() => {
+                Ok(Wanted::RegisteredFor(error.to_string()))
             }
             Err(error) => Err(error.into()),
         },
@@ -85,10 +94,12 @@ fn wanted(options: &Options, before: &NodeBgpSpec, seen: &[Interface]) -> anyhow
             let Ok(address) = text.parse::<Ipv4Addr>() else {
                 bail!("IP {text:?}: neither autodetect, none, nor an IPv4 address with or without prefix length");
             };
-            let held = seen.iter().flat_map(|interface| &interface.addresses).find(|held| held.addr() == address);
+            let mut addresses = seen.all.iter().flat_map(|interface| &interface.addresses).copied();
+            let held = addresses.find(|held| held.addr() == address);
             // an interface that is away for a moment does not change the subnet
-            let known = before.ipv4_address.parse::<Ipv4Net>().ok().filter(|known| known.addr() == address);
-            Ok(Wanted::Address(held.copied().or(known).unwrap_or_else(|| Ipv4Net::from(address))))
+            let known = registered.parse::<Ipv4Net>().ok().filter(|known| known.addr() == address);
+            let network = if seen.complete { held.or(known) } else { known.or(held) };
+            Ok(Wanted::Address(network.unwrap_or_else(|| Ipv4Net::from(address))))
         }
     }
 }
@@ -187,4 +198,50 @@ async fn look(client: &Client, name: &str, options: &Options) -> anyhow::Result<
         tracing::warn!(node = name, from, to, "this node's address has changed");
     }
     Ok(warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const ADDRESSES: [(&str, &str); 2] = [("eth0", "192.168.10.10/24"), ("eth1", "10.1.2.3/16")];
+
+    /// What is registered at last, and the warning.
+    fn settled(ip: &str, registered: &str, complete: bool) -> (String, Option<String>) {
+        let interface = |(name, address): (&str, &str)| Interface {
+            name: name.to_owned(),
+            addresses: vec![address.parse().expect("a literal address")],
+        };
+        let options = Options::parse_from(["tortie node", "--ip", ip]);
+        let before = NodeBgpSpec { ipv4_address: registered.to_owned(), ..NodeBgpSpec::default() };
+        let seen = Interfaces { all: ADDRESSES.map(interface).into(), complete };
+        match wanted(&options, &before, &seen).expect("an address") {
+            Wanted::Address(address) => (address.to_string(), None),
+            Wanted::Registered => (registered.to_owned(), None),
+            Wanted::RegisteredFor(reason) => (registered.to_owned(), Some(reason)),
+        }
+    }
+
+    #[test]
+    fn a_list_of_which_a_part_cannot_be_read_changes_no_address() {
+        let doubt =
+            "not all that the kernel lists of links and addresses can be read, and the rest speaks for 10.1.2.3/16";
+        for (ip, registered, complete, expect, warning) in [
+            ("autodetect", "192.0.2.7/24", true, "10.1.2.3/16", None),
+            ("autodetect", "192.0.2.7/24", false, "192.0.2.7/24", Some(doubt)),
+            ("autodetect", "10.1.2.3/16", false, "10.1.2.3/16", None),
+            // there is nothing better to go by
+            ("autodetect", "", false, "10.1.2.3/16", None),
+            ("", "", false, "10.1.2.3/16", None),
+            // an operator's word counts; only the subnet is looked up
+            ("10.1.2.3", "192.0.2.7/24", false, "10.1.2.3/16", None),
+            ("10.1.2.3", "10.1.2.3/24", false, "10.1.2.3/24", None),
+            ("10.1.2.3", "10.1.2.3/24", true, "10.1.2.3/16", None),
+            ("192.0.2.9/30", "192.0.2.7/24", false, "192.0.2.9/30", None),
+        ] {
+            let expect = (expect.to_owned(), warning.map(str::to_owned));
+            assert_eq!(settled(ip, registered, complete), expect, "{ip:?} {registered:?} {complete}");
+        }
+    }
 }

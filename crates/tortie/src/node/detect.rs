@@ -1,6 +1,6 @@
 //! Finds the node's address and subnet among its interfaces (control reference §4.3).
 
-use dataplane::netlink::{self, Netlink};
+use dataplane::netlink::{self, Link, Netlink};
 use ipnet::{IpNet, Ipv4Net};
 use regex::Regex;
 use std::net::Ipv4Addr;
@@ -35,6 +35,14 @@ pub(crate) struct Interface {
     pub(crate) addresses: Vec<Ipv4Net>,
 }
 
+/// This host's interfaces, in the kernel's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interfaces {
+    pub(crate) all: Vec<Interface>,
+    /// Whether they are all, with all their addresses: the kernel listed nothing that could not be read.
+    pub(crate) complete: bool,
+}
+
 /// Why no address was found.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum DetectError {
@@ -49,19 +57,21 @@ pub(crate) enum DetectError {
 }
 
 /// Lists this namespace's interfaces in the kernel's order, also those without an IPv4 address.
-pub(crate) fn interfaces() -> Result<Vec<Interface>, netlink::Error> {
+pub(crate) fn interfaces() -> Result<Interfaces, netlink::Error> {
     let mut netlink = Netlink::open()?;
-    let links = netlink.links()?;
-    let addresses = netlink.addresses()?;
+    let links = netlink.list_links()?;
+    let addresses = netlink.list_addresses()?;
     let of = |index: u32| {
-        let held = addresses.iter().filter(move |address| address.link == index);
+        let held = addresses.objects.iter().filter(move |address| address.link == index);
         held.filter_map(|address| match address.net {
             IpNet::V4(address) => Some(address),
             IpNet::V6(_) => None,
         })
     };
     // an address may have a label of its own, such as eth0:1; what counts is its link's name
-    Ok(links.into_iter().map(|link| Interface { addresses: of(link.index).collect(), name: link.name.0 }).collect())
+    let complete = links.complete && addresses.complete;
+    let interface = |link: Link| Interface { addresses: of(link.index).collect(), name: link.name.0 };
+    Ok(Interfaces { all: links.objects.into_iter().map(interface).collect(), complete })
 }
 
 /// Picks an address by `method`: `first-found`, `interface=REGEX,…`, `skip-interface=REGEX,…` or `cidr=CIDR,…`.

@@ -92,7 +92,14 @@ async fn ensure_default_pool(client: &Client, options: &Options) -> anyhow::Resu
         tracing::warn!(key, reason, "a pool cannot be read and may be an IPv4 pool; no default pool is created");
         return Ok(());
     }
-    let cidr = if options.ipv4pool_cidr.is_empty() { free_range()? } else { options.ipv4pool_cidr.clone() };
+    let cidr = if options.ipv4pool_cidr.is_empty() { free_range()? } else { Some(options.ipv4pool_cidr.clone()) };
+    let Some(cidr) = cidr else {
+        tracing::warn!(
+            "not all of this host's addresses can be read, and a pool's range must have none of them; no default pool is \
+             created without CALICO_IPV4POOL_CIDR"
+        );
+        return Ok(());
+    };
     let ipip_mode = match options.ipv4pool_ipip.to_lowercase().as_str() {
         "" | "off" | "never" => "Never",
         "always" => "Always",
@@ -109,12 +116,16 @@ async fn ensure_default_pool(client: &Client, options: &Options) -> anyhow::Resu
     create_if_absent(client, Typed::new(ObjectMeta::named("default-ipv4-ippool"), spec).into()).await
 }
 
-/// 192.168.0.0/16, or when the host is inside it the first free of 172.16.0.0/16 to 172.31.0.0/16.
-fn free_range() -> anyhow::Result<String> {
+/// 192.168.0.0/16, or when the host is inside it the first free of 172.16.0.0/16 to 172.31.0.0/16; none while not all of
+/// the host's addresses can be read.
+fn free_range() -> anyhow::Result<Option<String>> {
     let seen = interfaces().context("list this host's addresses")?;
-    let held: Vec<Ipv4Addr> = seen.iter().flat_map(|interface| &interface.addresses).map(Ipv4Net::addr).collect();
+    if !seen.complete {
+        return Ok(None);
+    }
+    let held: Vec<Ipv4Addr> = seen.all.iter().flat_map(|interface| &interface.addresses).map(Ipv4Net::addr).collect();
     let free = |range: &Ipv4Net| !held.iter().any(|address| range.contains(address));
     let first = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16);
     let others = (16..32).map(|octet| Ipv4Net::new_assert(Ipv4Addr::new(172, octet, 0, 0), 16));
-    Ok(std::iter::once(first).chain(others).find(free).unwrap_or(first).to_string())
+    Ok(Some(std::iter::once(first).chain(others).find(free).unwrap_or(first).to_string()))
 }
