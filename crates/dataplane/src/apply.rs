@@ -61,6 +61,19 @@ pub struct Failure {
     pub step: &'static str,
     /// What failed, with the object's name and the kernel's reason.
     pub message: String,
+    /// Which workloads' interfaces, or their routes and rules, are not as they should be for it.
+    pub affected: Affected,
+}
+
+/// The workloads' interfaces that a failure is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Affected {
+    /// None of them.
+    None,
+    /// One; the name may be of a link that is no workload's.
+    Link(IfName),
+    /// All, or nobody can say which.
+    All,
 }
 
 /// What an [`apply`](Dataplane::apply) did.
@@ -182,7 +195,7 @@ impl Dataplane {
         set_patience(desired.settings.netlink_timeout);
         let mut round = Round { writes_before: self.netlink.writes(), ..Round::default() };
         self.resync(&desired, now);
-        if let Some(seen) = round.check("links", self.look()) {
+        if let Some(seen) = round.check("links", Affected::All, self.look()) {
             let routes = desired.routes(self.learned.as_deref().unwrap_or(&Learned::new()));
             self.steps(&desired, seen, &routes, now, &mut round);
         }
@@ -202,29 +215,30 @@ impl Dataplane {
     ) {
         let statuses = || desired.workloads.values().flat_map(|workload| &workload.statuses);
         // before anything else: what is said of an endpoint must hold
-        round.count("endpoint status", self.statuses.withdraw(statuses()));
+        round.count("endpoint status", Affected::None, self.statuses.withdraw(statuses()));
         // before anything is opened: what a pod may send, and what it sends to the outside must never leave with the
         // pod's own address
-        round.count("packet rules", self.rules.apply(desired, &own_addresses(desired, &seen)));
+        round.count("packet rules", Affected::All, self.rules.apply(desired, &own_addresses(desired, &seen)));
         // where there never were rules, nothing is forwarded without them
         if self.rules.have_stood {
-            round.count("forwarding", links::enable_forwarding());
+            round.count("forwarding", Affected::All, links::enable_forwarding());
         }
         // before routes: a pod that is reachable must also find its gateway
-        let interfaces = desired.workloads.keys();
-        round.add("workload interfaces", self.workload_links.apply(&mut self.netlink, &seen.links, interfaces));
+        let interfaces = self.workload_links.apply(&mut self.netlink, &seen.links, desired.workloads.keys());
+        round.add("workload interfaces", interfaces);
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();
-        let through_tunnel = round.check("retained routes", self.with_retained(desired, routes));
+        let through_tunnel = round.check("retained routes", Affected::None, self.with_retained(desired, routes));
         let host_mtu = self.host_mtu.of(&seen.links, &desired.settings);
         self.tunnel.on_host_mtu(host_mtu);
         // without a look at the routes that it carries it stays as it is
         if let Some(through) = through_tunnel.as_deref() {
             let tunnel = self.tunnel.apply(&mut self.netlink, &seen.links, &seen.addresses, desired, through, now);
-            round.check(IPIP_DEVICE, tunnel);
+            round.check(IPIP_DEVICE, Affected::None, tunnel);
         }
         round.wake_at(self.tunnel.next_due());
-        let seen = if self.netlink.writes() == writes { Some(seen) } else { round.check("links", self.look()) };
+        let unchanged = self.netlink.writes() == writes;
+        let seen = if unchanged { Some(seen) } else { round.check("links", Affected::All, self.look()) };
         let Some(seen) = seen else { return };
         // last: routes carry traffic; new ones before old ones go
         if !desired.settings.route_sync_disabled {
@@ -241,16 +255,14 @@ impl Dataplane {
             round.wake_at(remaining.next);
         }
         // last of all: the CNI plugin waits for it
-        if !round.has_failed("packet rules") {
-            let stands = |name: &IfName| seen.links.named(name).is_some_and(Link::is_up) && !round.names(name);
-            let ready = desired.workloads.iter().filter(|(name, _)| stands(name)).flat_map(|(_, it)| &it.statuses);
-            let published = self.statuses.publish(ready);
-            round.count("endpoint status", published);
-        }
+        let stands = |name: &IfName| seen.links.named(name).is_some_and(Link::is_up) && !round.affects(name);
+        let ready = desired.workloads.iter().filter(|(name, _)| stands(name)).flat_map(|(_, it)| &it.statuses);
+        let published = self.statuses.publish(ready);
+        round.count("endpoint status", Affected::None, published);
         // for pods to come
         if let Some(host) = host_mtu {
             let published = mtu::publish(&self.config.state_directory, desired.pods_mtu(host));
-            round.count("mtu file", published.map(usize::from));
+            round.count("mtu file", Affected::None, published.map(usize::from));
         }
         self.seen = Some(seen);
     }
@@ -345,26 +357,31 @@ struct Round {
 }
 
 impl Round {
-    fn check<T, E: std::error::Error>(&mut self, step: &'static str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.failures.push(Failure { step, message: chain(&error) })).ok()
+    fn check<T, E: std::error::Error>(
+        &mut self,
+        step: &'static str,
+        affected: Affected,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        result.map_err(|error| self.failures.push(Failure { step, message: chain(&error), affected })).ok()
     }
 
-    fn count<E: std::error::Error>(&mut self, step: &'static str, result: Result<usize, E>) {
-        self.writes += self.check(step, result).unwrap_or_default() as u64;
+    fn count<E: std::error::Error>(&mut self, step: &'static str, affected: Affected, result: Result<usize, E>) {
+        self.writes += self.check(step, affected, result).unwrap_or_default() as u64;
     }
 
-    fn add(&mut self, step: &'static str, (writes, failures): (usize, Vec<String>)) {
+    fn add(&mut self, step: &'static str, (writes, failures): (usize, Vec<(Affected, String)>)) {
         self.writes += writes as u64;
-        self.failures.extend(failures.into_iter().map(|message| Failure { step, message }));
-    }
-
-    fn has_failed(&self, step: &str) -> bool {
-        self.failures.iter().any(|failure| failure.step == step)
+        self.failures.extend(failures.into_iter().map(|(affected, message)| Failure { step, message, affected }));
     }
 
     /// Whether a failure is about this link.
-    fn names(&self, link: &IfName) -> bool {
-        self.failures.iter().any(|failure| failure.message.contains(&link.0))
+    fn affects(&self, link: &IfName) -> bool {
+        self.failures.iter().any(|failure| match &failure.affected {
+            Affected::None => false,
+            Affected::Link(name) => name == link,
+            Affected::All => true,
+        })
     }
 
     fn wake_at(&mut self, at: Option<Instant>) {
@@ -478,5 +495,20 @@ mod tests {
         assert_eq!(clock.next(minute), Some(start + 2 * minute));
         assert!(!clock.strikes(Duration::ZERO, start + 100 * minute));
         assert_eq!(clock.next(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_failure_is_about_the_link_that_it_carries() {
+        let (one, twelve) = (IfName::from("cali1"), IfName::from("cali12"));
+        for (affected, expect) in [
+            (Affected::None, (false, false)),
+            (Affected::Link(twelve.clone()), (false, true)),
+            (Affected::Link(IfName::from("eth0")), (false, false)),
+            (Affected::All, (true, true)),
+        ] {
+            let mut round = Round::default();
+            round.add("routes", (0, vec![(affected.clone(), "add route 172.16.1.1 dev cali12: refused".to_owned())]));
+            assert_eq!((round.affects(&one), round.affects(&twelve)), expect, "{affected:?}");
+        }
     }
 }

@@ -27,7 +27,7 @@ mod status;
 pub mod sysctl;
 pub mod tunnel;
 
-pub use apply::{BgpDaemon, Config, Dataplane, Failure, Outcome, read_retained};
+pub use apply::{Affected, BgpDaemon, Config, Dataplane, Failure, Outcome, read_retained};
 pub use children::give_children_open_files;
 pub use ipip::{TunnelChoice, TunnelForm, TunnelStatus};
 pub use mailbox::{Input, Mailbox, Sender, mailbox};

@@ -3,6 +3,7 @@
 //! The CNI plugin sets most of them when it makes an interface; here they are kept, and given to interfaces that
 //! something else made. Nothing is deleted but permanent neighbours: with one, the node never asks for the pod.
 
+use crate::apply::Affected;
 use crate::netlink::{Error, Link, Netlink};
 use crate::sysctl::{self, SysctlError, Written};
 use model::name::{IfName, WORKLOAD_PREFIX};
@@ -125,7 +126,7 @@ impl WorkloadLinks {
         netlink: &mut Netlink,
         links: &Links,
         workloads: impl Iterator<Item = &'a IfName>,
-    ) -> (usize, Vec<String>) {
+    ) -> (usize, Vec<(Affected, String)>) {
         let up = workloads.filter_map(|name| links.named(name)).filter(|link| link.is_up());
         let (done, new): (Vec<&Link>, Vec<&Link>) = up.partition(|link| self.configured.contains(&link.index));
         self.configured = done.iter().map(|link| link.index).collect();
@@ -138,13 +139,13 @@ impl WorkloadLinks {
                 }
                 // it went away while we looked; its end will be announced
                 Err(error) if error.is_missing() => {}
-                Err(error) => failures.push(error.to_string()),
+                Err(error) => failures.push((Affected::Link(link.name.clone()), error.to_string())),
             }
         }
         if !new.is_empty()
             && let Err(error) = forget_permanent_neighbours(netlink, &new.iter().map(|link| link.index).collect())
         {
-            failures.push(error.to_string());
+            failures.push((Affected::All, error.to_string()));
         }
         (writes, failures)
     }

@@ -14,6 +14,7 @@
 //!   endpoint reaches the agent;
 //! - a route whose link or gateway is not there yet keeps its predecessor.
 
+use crate::apply::Affected;
 use crate::delta::{Delta, Pending, beside};
 use crate::ipip;
 use crate::links::Links;
@@ -63,8 +64,8 @@ pub struct Wanted<'a> {
 /// What an [`apply`](Routes::apply) left to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
-    /// What failed, and why.
-    pub failures: Vec<String>,
+    /// What failed, and why, with the workloads' interfaces whose routes it leaves undone.
+    pub failures: Vec<(Affected, String)>,
     /// When the next grace period ends.
     pub next: Option<Instant>,
 }
@@ -126,7 +127,7 @@ impl Routes {
                 }
                 Err(error) => {
                     self.invalidate();
-                    remaining.failures.push(error.to_string());
+                    remaining.failures.push((Affected::All, error.to_string()));
                     return remaining;
                 }
             }
@@ -196,7 +197,8 @@ impl Routes {
                 }
                 Err(complaint) => {
                     waiting.insert(prefix);
-                    remaining.failures.extend(complaint.map(|complaint| format!("add route {prefix}: {complaint}")));
+                    let told = complaint.map(|complaint| format!("add route {prefix}: {complaint}"));
+                    remaining.failures.extend(told.map(|told| (Affected::None, told)));
                 }
             }
         }
@@ -298,7 +300,8 @@ impl Routes {
     ) -> Result<Surprise, Error> {
         let is_daemons = |other: &RouteEntry| bgp == Bgp::Elsewhere && other.protocol == RouteProtocol::BIRD;
         let in_the_way = |route: &RouteEntry, other: &RouteEntry| {
-            format!("add route {}: another's is in the way: {}", words(route, links), words(other, links))
+            let told = format!("add route {}: another's is in the way: {}", words(route, links), words(other, links));
+            (affected(route, links), told)
         };
         let (mut routes, mut requests) = (Vec::new(), Vec::new());
         for change in self.delta.pending() {
@@ -334,7 +337,8 @@ impl Routes {
                 Err(cause) => {
                     let in_the_way = cause.errno() == Some(Errno::EEXIST);
                     surprise = surprise.max(if in_the_way { Surprise::RouteInTheWay } else { Surprise::Refusal });
-                    remaining.failures.push(cause.during(format!("add route {}", words(&route, links))).to_string());
+                    let error = cause.during(format!("add route {}", words(&route, links)));
+                    remaining.failures.push((affected(&route, links), error.to_string()));
                 }
             }
         }
@@ -399,7 +403,8 @@ impl Routes {
             match outcome {
                 Err(cause) if cause.errno() != Some(Errno::ESRCH) => {
                     surprise = Surprise::Refusal;
-                    remaining.failures.push(cause.during(format!("delete route {}", words(&route, links))).to_string());
+                    let error = cause.during(format!("delete route {}", words(&route, links)));
+                    remaining.failures.push((affected(&route, links), error.to_string()));
                 }
                 Ok(()) | Err(_) => {
                     if self.delta.actual().get(&route.key) == Some(&route) {
@@ -452,6 +457,14 @@ pub(crate) fn is_from_kernel(route: &RouteEntry) -> bool {
     route.protocol == KERNEL
 }
 
+/// The workload's interface that a route leaves by.
+fn affected(route: &RouteEntry, links: &Links) -> Affected {
+    match route.next_hop.link().and_then(|link| links.numbered(link)) {
+        Some(link) => Affected::Link(link.name.clone()),
+        None => Affected::None,
+    }
+}
+
 fn words(route: &RouteEntry, links: &Links) -> String {
     route.describe(|index| links.name_of(index))
 }
@@ -482,4 +495,27 @@ struct Others {
     foreign: BTreeMap<RouteKey, RouteEntry>,
     /// Ours too, but one too many of their key.
     doubled: Vec<RouteEntry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_listed_is_a_failure_of_every_link() {
+        let (mut netlink, kernel) = crate::netlink::with_kernel(0);
+        // the answer to the listing, the request after the one with number 0: EPERM
+        crate::netlink::answer_refused(&kernel, 1, libc::EPERM);
+        let nothing = BTreeMap::new();
+        let wanted = Wanted {
+            routes: &nothing,
+            pools: &BTreeSet::new(),
+            bgp: Bgp::Spoken,
+            unread: &BTreeSet::new(),
+            narrow: &BTreeMap::new(),
+        };
+        let remaining = Routes::default().apply(&mut netlink, &Links::default(), wanted, Instant::now());
+        let told = "list routes of table main: Operation not permitted (os error 1)".to_owned();
+        assert_eq!(remaining.failures, [(Affected::All, told)]);
+    }
 }

@@ -216,13 +216,6 @@ fn drift_heals_at_the_refresh_interval() {
 #[test]
 fn what_is_said_of_an_endpoint_holds() {
     let mut node = Node::new();
-    let said = |node: &Node| {
-        let entries = fs::read_dir(node.state.path().join("endpoint-status")).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    };
     let (one, two) = ("k8s default%2Fpod1 eth0", "k8s default%2Fpod2 eth0");
     node.namespace.ip("link set cali2 down");
     node.apply();
@@ -458,4 +451,28 @@ fn the_thread_hears_of_everything_and_stops_when_told() {
     assert!(statuses.iter().all(|status| status.in_sync && status.tunnel.is_none()));
     assert_eq!(statuses.last().unwrap().failures, []);
     assert!(node.namespace.routes().contains(&"172.16.158.0/24 via 192.168.10.101 dev eth0 proto bird".to_owned()));
+}
+
+/// The status files that are there.
+fn said(node: &Node) -> Vec<String> {
+    let entries = fs::read_dir(node.state.path().join("endpoint-status")).expect("the folder is there");
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("listed").file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_route_that_is_refused_leaves_other_endpoints_standing() {
+    let mut node = Node::new();
+    node.namespace.join("cali12", &node.wire, "cali12x");
+    let mut twelve = node.desired.workloads[&IfName::from("cali2")].clone();
+    twelve.addresses = BTreeSet::from([ip("172.16.116.12")]);
+    twelve.statuses[0].name = "k8s default%2Fpod12 eth0".to_owned();
+    node.desired.workloads.insert(IfName::from("cali12"), twelve);
+    node.namespace.ip("route add 172.16.116.12 dev eth0 proto static");
+    node.dataplane.on_desired(Arc::new(node.desired.clone()));
+    let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
+    assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);
+    assert_eq!(said(&node), ["k8s default%2Fpod1 eth0", "k8s default%2Fpod2 eth0"]);
 }

@@ -9,6 +9,7 @@
 mod common;
 
 use common::{Namespace, eventually};
+use dataplane::Affected;
 use dataplane::links::Links;
 use dataplane::netlink::Netlink;
 use dataplane::routes::{Bgp, GRACE, Remaining, Routes, Wanted, read_retained};
@@ -37,6 +38,14 @@ struct Node {
     bgp: Bgp,
     unread: BTreeSet<IfName>,
     narrow: BTreeMap<Ipv4Addr, Mtu>,
+}
+
+/// What an apply left to do, and whom it leaves without.
+#[derive(Debug, Default, PartialEq)]
+struct Left {
+    failures: Vec<String>,
+    affected: Vec<Affected>,
+    next: Option<Instant>,
 }
 
 impl Node {
@@ -72,7 +81,7 @@ impl Node {
         self.wanted.insert(prefix(destination), route);
     }
 
-    fn apply_at(&mut self, now: Instant) -> Remaining {
+    fn apply_at(&mut self, now: Instant) -> Left {
         let links = Links::read(&mut self.netlink).expect("links can be listed");
         let wanted = Wanted {
             routes: &self.wanted,
@@ -81,7 +90,9 @@ impl Node {
             unread: &self.unread,
             narrow: &self.narrow,
         };
-        self.routes.apply(&mut self.netlink, &links, wanted, now)
+        let Remaining { failures, next } = self.routes.apply(&mut self.netlink, &links, wanted, now);
+        let (affected, failures) = failures.into_iter().unzip();
+        Left { failures, affected, next }
     }
 
     /// Applies without failures, after a look at the kernel.
@@ -354,23 +365,23 @@ fn the_plugins_route_waits_for_its_endpoint() {
     node.namespace.ip("route add 172.16.116.1/32 dev cali1");
     let start = Instant::now();
     let remaining = node.apply_at(start);
-    assert_eq!(remaining, Remaining { failures: vec![], next: Some(start + GRACE) });
+    assert_eq!((remaining.failures.len(), remaining.next), (0, Some(start + GRACE)));
     node.apply_at(start + GRACE - Duration::from_millis(1));
     node.has(&["172.16.116.1 dev cali1 scope link"]);
     // the endpoint arrives in time
     node.want("172.16.116.1/32", link("cali1"), 3);
-    assert_eq!(node.apply_at(start + GRACE), Remaining::default());
+    assert_eq!(node.apply_at(start + GRACE), Left::default());
     assert_eq!(node.netlink.writes(), 0);
     // and goes: no grace for what was known
     node.wanted.clear();
-    assert_eq!(node.apply_at(start + GRACE), Remaining::default());
+    assert_eq!(node.apply_at(start + GRACE), Left::default());
     node.has(&[]);
     // one whose endpoint never arrives
     node.namespace.ip("route add 172.16.116.3/32 dev cali2 proto bird");
     node.routes.invalidate();
     node.apply_at(start + 2 * GRACE);
     node.has(&["172.16.116.3 dev cali2 proto bird scope link"]);
-    assert_eq!(node.apply_at(start + 3 * GRACE), Remaining::default());
+    assert_eq!(node.apply_at(start + 3 * GRACE), Left::default());
     node.has(&[]);
 }
 
@@ -597,10 +608,21 @@ fn a_workload_that_cannot_be_read_keeps_its_route() {
     node.unread = [IfName::from("cali1")].into();
     let start = Instant::now();
     node.apply_at(start);
-    assert_eq!(node.apply_at(start + 2 * GRACE), Remaining::default());
+    assert_eq!(node.apply_at(start + 2 * GRACE), Left::default());
     node.has(&["172.16.116.1 dev cali1 scope link"]);
     node.unread.clear();
     node.apply_at(start + 3 * GRACE);
     node.apply_at(start + 4 * GRACE);
     node.has(&[]);
+}
+
+#[test]
+fn a_refused_route_is_told_of_its_own_link() {
+    let mut node = Node::new();
+    node.namespace.join("cali12", &node.wire, "cali12x");
+    node.namespace.ip("route add 172.16.116.12 dev eth0 proto static");
+    node.want("172.16.116.1/32", link("cali1"), 3);
+    node.want("172.16.116.12/32", link("cali12"), 3);
+    let left = node.apply_at(Instant::now());
+    assert_eq!(left.affected, [Affected::Link(IfName::from("cali12"))], "{left:?}");
 }

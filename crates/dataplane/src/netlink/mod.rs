@@ -28,3 +28,6 @@ pub(crate) use patience::Patience;
 pub use patience::set_patience;
 pub use route::{NextHop, RouteEntry, RouteKey, RouteKind};
 pub use socket::{Cause, Error, Listing, Netlink};
+
+#[cfg(test)]
+pub(crate) use socket::tests::{answer_refused, with_kernel};

@@ -341,7 +341,7 @@ pub(super) mod tests {
     use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
     /// A client whose kernel is the test: what it answers is written beforehand.
-    pub(in super::super) fn with_kernel(sequence: u32) -> (Netlink, OwnedFd) {
+    pub(crate) fn with_kernel(sequence: u32) -> (Netlink, OwnedFd) {
         let kind = SockType::Datagram;
         let (client, kernel) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).expect("a pair");
         // SAFETY: the descriptor is a socket, and nobody else's any more
@@ -351,6 +351,11 @@ pub(super) mod tests {
 
     pub(in super::super) fn answer(kernel: &OwnedFd, datagram: &[u8]) {
         send(kernel.as_raw_fd(), datagram, MsgFlags::empty()).expect("sent");
+    }
+
+    /// Answers a request with an error: `struct nlmsgerr`, with the head of the request.
+    pub(crate) fn answer_refused(kernel: &OwnedFd, request: u32, errno: i32) {
+        answer(kernel, &raw(2, 0, request, 0, &[&(-errno).to_ne_bytes()[..], &[0; 16]].concat()));
     }
 
     /// `struct ifinfomsg` of an Ethernet device that is up and running, and its attributes.
