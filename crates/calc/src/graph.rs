@@ -9,7 +9,7 @@ use crate::unread::interface_address;
 use api::Event;
 use api::resource::Typed;
 use ipnet::Ipv4Net;
-use model::desired::{Desired, Encapsulation, Ipip, Pool, Workload};
+use model::desired::{Desired, Encapsulation, Ipip, Ipv6, Pool, Workload};
 use model::name::{IfName, NodeName};
 use model::peering::Peering;
 use std::collections::{BTreeMap, HashMap};
@@ -163,6 +163,9 @@ impl Graph {
             }
             let workload = workloads.entry(interface.clone()).or_default();
             workload.statuses.push(endpoint.status.clone());
+            if endpoint.ipv6 == Ipv6::Present {
+                workload.ipv6 = Ipv6::Present;
+            }
             for address in endpoint.networks.iter().map(Ipv4Net::addr) {
                 let holder = *holders.entry(address).or_insert(interface);
                 if holder == interface {

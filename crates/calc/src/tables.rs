@@ -11,7 +11,7 @@ use api::kind::{
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Spec, Typed};
 use ipnet::{IpNet, Ipv4Net};
-use model::desired::StatusFile;
+use model::desired::{Ipv6, StatusFile};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,8 @@ pub(crate) struct LocalEndpoint {
     pub(crate) interface: IfName,
     /// The pod's IPv4 addresses, with their prefix length.
     pub(crate) networks: Vec<Ipv4Net>,
+    /// Whether it has IPv6 addresses too.
+    pub(crate) ipv6: Ipv6,
     /// What is said of it once its routes and rules stand.
     pub(crate) status: StatusFile,
 }
@@ -67,9 +69,11 @@ impl LocalEndpoint {
             Ok(IpNet::V4(network)) => Some(network),
             Ok(IpNet::V6(_)) | Err(_) => None,
         });
+        let has_ipv6 = spec.ip_networks.iter().any(|network| network.contains(':'));
         LocalEndpoint {
             interface: IfName(spec.interface_name.clone()),
             networks: networks.collect(),
+            ipv6: if has_ipv6 { Ipv6::Present } else { Ipv6::Absent },
             status: status::file(namespace, spec),
         }
     }

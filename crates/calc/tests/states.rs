@@ -10,7 +10,7 @@ use calc::{Graph, Output};
 use content::{State, block, endpoint, entry, node, pool, resource, snapshot, untyped, with};
 use ipnet::Ipv4Net;
 use model::Asn;
-use model::desired::{AllowAction, Encapsulation, EndpointToHost, Learned, Route, RuleSettings, Target};
+use model::desired::{AllowAction, Encapsulation, EndpointToHost, Ipv6, Learned, Route, RuleSettings, Target};
 use model::name::{IfName, NodeName};
 use model::peering::PeerSource;
 use model::{RouteProtocol, desired::PacketRules};
@@ -459,7 +459,10 @@ fn what_is_said_of_endpoints_is_said_in_calicos_form() {
             "ipNetworks": networks,
         });
         let desired = outcome(&with(cluster(), [resource(Kind::WorkloadEndpoint, pod, spec)])).desired;
-        let status = &desired.workloads[&IfName::from(interface)].statuses[0];
+        let workload = &desired.workloads[&IfName::from(interface)];
+        let ipv6 = if content.contains("ipv6Nets") { Ipv6::Present } else { Ipv6::Absent };
+        assert_eq!(workload.ipv6, ipv6, "{interface}");
+        let status = &workload.statuses[0];
         assert_eq!(status.name, format!("k8s default%2F{pod} eth0"));
         assert_eq!(status.content, content);
     }

@@ -224,7 +224,8 @@ impl Dataplane {
             round.count("forwarding", Affected::All, links::enable_forwarding());
         }
         // before routes: a pod that is reachable must also find its gateway
-        let interfaces = self.workload_links.apply(&mut self.netlink, &seen.links, desired.workloads.keys());
+        let workloads = desired.workloads.iter().map(|(name, workload)| (name, workload.ipv6));
+        let interfaces = self.workload_links.apply(&mut self.netlink, &seen.links, workloads);
         round.add("workload interfaces", interfaces);
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();

@@ -2,10 +2,14 @@
 //!
 //! The CNI plugin sets most of them when it makes an interface; here they are kept, and given to interfaces that
 //! something else made. Nothing is deleted but permanent neighbours: with one, the node never asks for the pod.
+//!
+//! The rules are for IPv4 alone, so the interface of a workload without IPv6 addresses has no IPv6 either: else the pod
+//! would reach its node over link-local addresses, and, where the node has a way, send IPv6 packets of any source out.
 
 use crate::apply::Affected;
 use crate::netlink::{Error, Link, Netlink};
 use crate::sysctl::{self, SysctlError, Written};
+use model::desired::Ipv6;
 use model::name::{IfName, WORKLOAD_PREFIX};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -64,13 +68,16 @@ impl Links {
     }
 }
 
-/// What a workload's interface needs; `{}` is its name. In this order: no router may be learned before forwarding.
-const WORKLOAD_SYSCTLS: [(&str, &str); 7] = [
+/// What closes a workload's interface; `{}` is its name. Before what opens it: no router may be learned before forwarding.
+const CLOSING: (&str, &str) = ("net/ipv6/conf/{}/accept_ra", "0");
+/// No IPv6 packet comes in or goes out by an interface that has it set.
+const DISABLE_IPV6: &str = "net/ipv6/conf/{}/disable_ipv6";
+/// What lets packets through a workload's interface.
+const OPENING: [(&str, &str); 6] = [
     ("net/ipv4/conf/{}/route_localnet", "1"),
     ("net/ipv4/neigh/{}/proxy_delay", "0"),
     ("net/ipv4/conf/{}/proxy_arp", "1"),
     ("net/ipv4/conf/{}/forwarding", "1"),
-    ("net/ipv6/conf/{}/accept_ra", "0"),
     ("net/ipv6/conf/{}/proxy_ndp", "1"),
     ("net/ipv6/conf/{}/forwarding", "1"),
 ];
@@ -104,9 +111,8 @@ pub fn disable_forwarding() -> Result<usize, SysctlError> {
 /// Keeps workloads' interfaces as they should be.
 #[derive(Debug, Default)]
 pub struct WorkloadLinks {
-    /// Links done, by number: one made anew has another. What is set hangs on the link alone; a parameter that hangs on
-    /// its workload has to be compared here too.
-    configured: BTreeSet<u32>,
+    /// Links done, by number, since one made anew has another; each with whether it was to have IPv6.
+    configured: BTreeMap<u32, Ipv6>,
 }
 
 impl WorkloadLinks {
@@ -125,17 +131,18 @@ impl WorkloadLinks {
         &mut self,
         netlink: &mut Netlink,
         links: &Links,
-        workloads: impl Iterator<Item = &'a IfName>,
+        workloads: impl Iterator<Item = (&'a IfName, Ipv6)>,
     ) -> (usize, Vec<(Affected, String)>) {
-        let up = workloads.filter_map(|name| links.named(name)).filter(|link| link.is_up());
-        let (done, new): (Vec<&Link>, Vec<&Link>) = up.partition(|link| self.configured.contains(&link.index));
-        self.configured = done.iter().map(|link| link.index).collect();
+        let links = workloads.filter_map(|(name, ipv6)| Some((links.named(name)?, ipv6)));
+        let up = links.filter(|(link, _)| link.is_up());
+        let (done, new): (Vec<_>, Vec<_>) = up.partition(|(link, by)| self.configured.get(&link.index) == Some(by));
+        self.configured = done.iter().map(|(link, by)| (link.index, *by)).collect();
         let (mut writes, mut failures) = (0, Vec::new());
-        for link in &new {
-            match configure(&link.name) {
+        for (link, by) in &new {
+            match configure(&link.name, *by) {
                 Ok(count) => {
                     writes += count;
-                    self.configured.insert(link.index);
+                    self.configured.insert(link.index, *by);
                 }
                 // it went away while we looked; its end will be announced
                 Err(error) if error.is_missing() => {}
@@ -143,7 +150,7 @@ impl WorkloadLinks {
             }
         }
         if !new.is_empty()
-            && let Err(error) = forget_permanent_neighbours(netlink, &new.iter().map(|link| link.index).collect())
+            && let Err(error) = forget_permanent_neighbours(netlink, &new.iter().map(|(link, _)| link.index).collect())
         {
             failures.push((Affected::All, error.to_string()));
         }
@@ -151,10 +158,19 @@ impl WorkloadLinks {
     }
 }
 
-fn configure(name: &IfName) -> Result<usize, SysctlError> {
+fn configure(name: &IfName, ipv6: Ipv6) -> Result<usize, SysctlError> {
     let mut writes = 0;
-    for (key, value) in WORKLOAD_SYSCTLS {
-        writes += write_if_supported(&key.replace("{}", &name.0), value)?;
+    let mut write =
+        |key: &str, value: &str| write_if_supported(&key.replace("{}", &name.0), value).map(|count| writes += count);
+    if ipv6 == Ipv6::Absent {
+        write(DISABLE_IPV6, "1")?;
+    }
+    write(CLOSING.0, CLOSING.1)?;
+    if ipv6 == Ipv6::Present {
+        write(DISABLE_IPV6, "0")?;
+    }
+    for (key, value) in OPENING {
+        write(key, value)?;
     }
     // a link may be stricter than the namespace's default, and pods' packets would be lost
     let default = sysctl::read("net/ipv4/conf/default/rp_filter")?;

@@ -234,8 +234,13 @@ impl PodNetwork<'_> {
                 sysctl::write(&format!("net/ipv6/conf/{link}/{parameter}"), value)?;
             }
         }
+        let has_ipv6 = sysctl::exists(&format!("net/ipv6/conf/{link}"));
+        // packet rules are for IPv4 alone: its node's link-local address, and what lies behind, is not for this pod
+        if has_ipv6 && !self.has_v6() {
+            sysctl::write(&format!("net/ipv6/conf/{link}/disable_ipv6"), "1")?;
+        }
         // a pod must not become its host's router, whatever families it uses itself
-        if sysctl::exists(&format!("net/ipv6/conf/{link}")) {
+        if has_ipv6 {
             warn_of(sysctl::write(&format!("net/ipv6/conf/{link}/accept_ra"), "0"));
         }
         Ok(())

@@ -14,7 +14,7 @@ use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
 use model::Mtu;
-use model::desired::{Desired, Encapsulation, Ipip, TunnelMtu};
+use model::desired::{Desired, Encapsulation, Ipip, Ipv6, TunnelMtu};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -475,4 +475,48 @@ fn a_route_that_is_refused_leaves_other_endpoints_standing() {
     let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
     assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);
     assert_eq!(said(&node), ["k8s default%2Fpod1 eth0", "k8s default%2Fpod2 eth0"]);
+}
+
+#[test]
+fn ipv6_is_for_workloads_that_have_such_addresses() {
+    let mut node = Node::new();
+    node.desired.workloads.get_mut(&IfName::from("cali2")).expect("wanted").ipv6 = Ipv6::Present;
+    let parameter = |node: &Node, link: &str| node.namespace.sysctl(&format!("ipv6/conf/{link}/disable_ipv6"));
+    let link_local = |node: &Node, link: &str| {
+        eventually(Duration::from_secs(5), || {
+            let shown = node.namespace.ip(&format!("-6 -o addr show dev {link} scope link -tentative"));
+            shown.split_whitespace().nth(3).and_then(|net| Some(net.split_once('/')?.0.to_owned())).ok_or("no address")
+        })
+    };
+    let answers = |node: &Node, address: &str, link: &str| {
+        node.wire.exec("ping", &["-6", "-c1", "-W1", &format!("{address}%{link}x")])
+    };
+    // as Calico's plugin leaves them
+    let (one, two) = (link_local(&node, "cali1"), link_local(&node, "cali2"));
+    link_local_of_wire(&node);
+    assert!(answers(&node, &one, "cali1") && answers(&node, &two, "cali2"), "before there is an agent");
+    node.apply();
+    assert_eq!((parameter(&node, "cali1"), parameter(&node, "cali2")), ("1".to_owned(), "0".to_owned()));
+    assert!(!answers(&node, &one, "cali1"), "a link-local address of the node");
+    assert!(answers(&node, &two, "cali2"));
+    // by hand, and by what is wanted
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv6.conf.cali1.disable_ipv6=0"]));
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv6.conf.cali2.disable_ipv6=1"]));
+    node.dataplane.on_kernel(&Change::Overrun);
+    node.apply();
+    assert_eq!((parameter(&node, "cali1"), parameter(&node, "cali2")), ("1".to_owned(), "0".to_owned()));
+    node.desired.workloads.get_mut(&IfName::from("cali1")).expect("wanted").ipv6 = Ipv6::Present;
+    node.desired.workloads.get_mut(&IfName::from("cali2")).expect("wanted").ipv6 = Ipv6::Absent;
+    node.apply();
+    assert_eq!((parameter(&node, "cali1"), parameter(&node, "cali2")), ("0".to_owned(), "1".to_owned()));
+}
+
+/// Waits until the pods' ends have addresses to ask from.
+fn link_local_of_wire(node: &Node) {
+    for link in ["cali1x", "cali2x"] {
+        eventually(Duration::from_secs(5), || {
+            let shown = node.wire.ip(&format!("-6 -o addr show dev {link} scope link -tentative"));
+            if shown.is_empty() { Err("no address") } else { Ok(()) }
+        });
+    }
 }

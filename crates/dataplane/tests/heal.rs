@@ -181,6 +181,18 @@ fn lost_announcements_are_made_up_for() {
 }
 
 #[test]
+fn ipv6_that_is_turned_on_by_hand_is_turned_off_again() {
+    let node = Node::start(PacketRules::Nftables, |_| {});
+    assert_eq!(node.namespace.sysctl("ipv6/conf/cali1/disable_ipv6"), "1");
+    node.sh("sysctl -qw net.ipv6.conf.cali1.disable_ipv6=0", "");
+    eventually(SOON, || match node.namespace.sysctl("ipv6/conf/cali1/disable_ipv6") {
+        value if value == "1" => Ok(()),
+        value => Err(format!("disable_ipv6 {value}")),
+    });
+    node.settles();
+}
+
+#[test]
 fn what_others_write_and_what_it_wrote_itself_calls_for_nothing() {
     for rules in DRIVERS {
         let mut node = Node::start(rules, |_| {});

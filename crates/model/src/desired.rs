@@ -38,8 +38,20 @@ pub struct Desired {
 pub struct Workload {
     /// The workload's addresses; each gets a /32 route to its interface.
     pub addresses: BTreeSet<Ipv4Addr>,
+    /// Whether it has IPv6 addresses too.
+    pub ipv6: Ipv6,
     /// What is said of each endpoint behind the interface once its routes and rules stand.
     pub statuses: Vec<StatusFile>,
+}
+
+/// Whether a workload has IPv6 addresses. Of one that has none, no IPv6 packet is wanted: the rules are for IPv4 alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// It has none.
+    #[default]
+    Absent,
+    /// It has some.
+    Present,
 }
 
 /// A file by which the CNI plugin learns that an endpoint's routes and rules stand.

@@ -2,7 +2,8 @@
 //!
 //! A hint, never the truth: the kernel drops notifications when nobody reads them in time, does not announce IPv4
 //! routes that vanish with their link, and says of a parameter only that one of its link's has changed, and only of
-//! some (`forwarding`, `proxy_arp`, `proxy_ndp`, `rp_filter`). Whoever listens lists the objects again.
+//! some (`forwarding`, `proxy_arp`, `proxy_ndp`, `rp_filter`; that IPv6 has been turned on for a link, but not off).
+//! Whoever listens lists the objects again.
 
 use super::listener::{Heard, Listener, Protocol};
 use super::message::Message;
@@ -11,10 +12,12 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_TC`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_RULE`,
-/// `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`.
-const GROUPS: [u32; 7] = [1, 4, 5, 7, 8, 24, 25];
+/// `RTNLGRP_IPV6_IFINFO`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`.
+const GROUPS: [u32; 8] = [1, 4, 5, 7, 8, 12, 24, 25];
 /// `NETCONFA_IFINDEX`, behind the address family and its padding.
 const PARAMETER_LINK: u16 = 1;
+/// `AF_INET6`, the family of what is said of a link's IPv6.
+const IPV6: u8 = 10;
 
 /// Something that changed in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +73,9 @@ impl AsFd for Monitor {
 fn change(announcement: &Message<'_>, own_port: u32) -> Option<Change> {
     let others = announcement.port != own_port;
     match announcement.kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK if announcement.body.first() == Some(&IPV6) => {
+            ipv6_link(announcement.body).map(|link| Change::Parameter(Some(link)))
+        }
         libc::RTM_NEWLINK | libc::RTM_DELLINK => Some(Change::Link),
         libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Change::Address),
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_NEWRULE | libc::RTM_DELRULE => {
@@ -81,6 +87,11 @@ fn change(announcement: &Message<'_>, own_port: u32) -> Option<Change> {
         libc::RTM_NEWNETCONF => Some(Change::Parameter(parameter_link(announcement.body))),
         _ => None,
     }
+}
+
+/// Finds whose IPv6 a message is about: `struct ifinfomsg` has the index behind family, padding and type.
+fn ipv6_link(body: &[u8]) -> Option<u32> {
+    body.get(4..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 /// Finds whose parameters a message is about; a negative index stands for all links, or for those to come.
@@ -119,12 +130,15 @@ mod tests {
         datagram.extend(message(libc::RTM_NEWROUTE, 8, &[0; 12]));
         datagram.extend(message(libc::RTM_NEWNETCONF, 0, &parameters_of(5)));
         datagram.extend(message(libc::RTM_NEWNETCONF, 0, &parameters_of(-1)));
+        datagram.extend(message(libc::RTM_NEWLINK, 0, &[10, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        datagram.extend(message(libc::RTM_NEWLINK, 0, &[0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         datagram.extend(message(libc::RTM_DELTFILTER, 7, &[]));
         datagram.extend(message(libc::RTM_NEWNEIGH, 0, &[]));
         datagram.extend([9, 0, 0, 0]);
         let changes: Vec<Change> = messages(&datagram).filter_map(|one| change(&one, 8)).collect();
         let parameter = Change::Parameter;
-        assert_eq!(changes, [Change::Route, parameter(Some(5)), parameter(None), Change::Filter]);
+        let of_links = [parameter(Some(5)), parameter(None), parameter(Some(6)), Change::Link];
+        assert_eq!(changes, [&[Change::Route][..], &of_links, &[Change::Filter]].concat());
     }
 
     #[test]

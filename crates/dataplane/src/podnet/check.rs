@@ -1,7 +1,8 @@
 //! Whether a pod's network is still what [`PodNetwork::setup`] made.
 //!
 //! Only what was made is looked at: addresses, routes and parameters that others added are theirs. The pod's own
-//! forwarding is left out, since a later plugin of a chain may set it.
+//! forwarding is left out, since a later plugin of a chain may set it; so is whether the host's end of a pod without IPv6
+//! has IPv6, since Calico's plugin leaves it on and the agent turns it off.
 
 use super::{GATEWAY, PodNetwork, PodNetworkError, host_net};
 use crate::netlink::{Link, MacAddress, Netlink, NextHop, RouteEntry};

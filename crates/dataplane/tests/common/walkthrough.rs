@@ -40,7 +40,7 @@ pub(crate) fn desired() -> Desired {
             name: format!("k8s default%2F{pod} eth0"),
             content: format!(r#"{{"ipv4Nets":["{address}/32"]}}"#),
         };
-        Workload { addresses: BTreeSet::from([ip(address)]), statuses: vec![status] }
+        Workload { addresses: BTreeSet::from([ip(address)]), statuses: vec![status], ..Workload::default() }
     };
     let pool = Pool { ipip: Encapsulation::Always, nat_outgoing: true, ..Pool::default() };
     Desired {

@@ -24,7 +24,8 @@ const DEVICE: &str = "ip -br addr show dev tunl0; ip -o link show dev tunl0 | gr
 const FILTERS: &str =
     "for link in eth0 tunl0p; do tc filter show dev $link ingress | grep -o 'tortie-[a-z]*'; done; true";
 const PARAMETERS: &str = "cd /proc/sys/net && cat ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/cali1/proxy_arp \
-    ipv4/conf/cali1/forwarding ipv4/conf/cali1/rp_filter ipv6/conf/cali1/proxy_ndp ipv6/conf/cali1/forwarding";
+    ipv4/conf/cali1/forwarding ipv4/conf/cali1/rp_filter ipv6/conf/cali1/proxy_ndp ipv6/conf/cali1/forwarding \
+    ipv6/conf/cali1/disable_ipv6";
 const SILENT_PARAMETERS: &str = "cd /proc/sys/net && cat ipv4/conf/cali1/route_localnet \
     ipv4/neigh/cali1/proxy_delay ipv6/conf/cali1/accept_ra; ip neigh show nud permanent dev cali1";
 const IPTABLES: &str = "iptables-save -t nat | grep -v '^#' | sed 's/\\[[0-9:]*\\]//'";
@@ -59,6 +60,7 @@ const COMMON: &[Break] = breaks! {
         "sysctl -w net.ipv4.conf.cali1.forwarding=0",
         "sysctl -w net.ipv4.conf.cali1.rp_filter=1",
         "sysctl -w net.ipv4.ip_forward=0",
+        "sysctl -w net.ipv6.conf.cali1.disable_ipv6=0",
         "sysctl -w net.ipv6.conf.cali1.proxy_ndp=0",
         "sysctl -w net.ipv6.conf.cali1.forwarding=0",
         "sysctl -w net.ipv6.conf.all.forwarding=0";

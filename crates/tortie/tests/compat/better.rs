@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 use regex::{Captures, Regex};
+use std::collections::BTreeSet;
 
 /// One rule.
 pub(crate) struct Rule {
@@ -19,6 +20,9 @@ pub(crate) const SERVED: &str = "a version that VERSION offers is listed and ser
 
 /// A command that fails leaves what was stored as it was.
 pub(crate) const REFUSED: &str = "what is refused changes nothing";
+
+/// What no rule guards is closed.
+pub(crate) const NO_IPV6: &str = "the host's end of a pod without IPv6 addresses has no IPv6";
 
 /// All rules about texts.
 pub(crate) const RULES: &[Rule] = &[
@@ -62,6 +66,26 @@ fn places(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
     let stderr = place.replace_all(&ours.stderr, "").into_owned();
     let same = Printed { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() };
     (stderr != ours.stderr).then(|| (same, Printed { stdout: ours.stdout.clone(), stderr }))
+}
+
+/// The host's kernel state as it should have been recorded: `disable_ipv6` is set on pods' interfaces over which there is
+/// no route to an IPv6 address. Returns also those interfaces.
+pub(crate) fn without_ipv6(recorded: &[String], ours: &[String]) -> (Vec<String>, BTreeSet<String>) {
+    let parameter = Regex::new(r"^sysctl v6 (cali\S+) disable_ipv6 0$").expect("a valid expression");
+    let routed = |link: &str| {
+        let over = format!(" dev {link} ");
+        ours.iter().any(|fact| fact.starts_with("-6 route ") && format!("{fact} ").contains(&over))
+    };
+    let mut closed = BTreeSet::new();
+    let mut close = |fact: &String| match parameter.captures(fact) {
+        Some(captures) if !routed(&captures[1]) => {
+            closed.insert(captures[1].to_owned());
+            format!("sysctl v6 {} disable_ipv6 1", &captures[1])
+        }
+        _ => fact.clone(),
+    };
+    let facts = recorded.iter().map(&mut close).collect();
+    (facts, closed)
 }
 
 /// Lines that warn of fields without effect.

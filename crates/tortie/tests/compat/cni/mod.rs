@@ -57,6 +57,8 @@ struct Story<'a> {
     content: Content,
     /// How the host's kernel state differs since earlier cases.
     known: BTreeSet<String>,
+    /// Pods' interfaces that earlier cases left without IPv6, and Calico with it.
+    closed: BTreeSet<String>,
     /// Containers that only calico-ipam knows.
     only_assigned: BTreeSet<String>,
 }
@@ -74,6 +76,7 @@ impl<'a> Story<'a> {
             comparison: Comparison::default(),
             content: Content::new(),
             known: BTreeSet::new(),
+            closed: BTreeSet::new(),
             only_assigned: BTreeSet::new(),
         })
     }
@@ -190,7 +193,12 @@ impl<'a> Story<'a> {
         if let Some(text) = &call.host {
             let recorded = State::parse(text);
             let ours = recorded.again(None)?.facts();
-            self.comparison.facts("host", &recorded.facts(), &ours, &mut self.known);
+            let (facts, closed) = better::without_ipv6(&recorded.facts(), &ours);
+            if !closed.is_subset(&self.closed) {
+                self.comparison.findings.better.insert(better::NO_IPV6);
+            }
+            self.closed = closed;
+            self.comparison.facts("host", &facts, &ours, &mut self.known);
         }
         Ok(())
     }
