@@ -9,7 +9,7 @@ use crate::links::{self, Links, WorkloadLinks};
 use crate::mtu::{self, HostMtu};
 use crate::netlink::{Address, Change, Error, Link, Netlink, set_patience};
 use crate::routes::{self, Bgp, Routes, Wanted};
-use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset};
+use crate::rules::{self, Driver, Family, Invalidate, Knowledge, Ruleset, Standing};
 use crate::status::StatusFiles;
 use crate::tunnel::{Heard, Tunnel};
 use ipnet::Ipv4Net;
@@ -219,13 +219,15 @@ impl Dataplane {
         // before anything is opened: what a pod may send, and what it sends to the outside must never leave with the
         // pod's own address
         round.count("packet rules", Affected::All, self.rules.apply(desired, &own_addresses(desired, &seen)));
-        // where there never were rules, nothing is forwarded without them
-        if self.rules.have_stood {
+        // where there never were rules, nothing is opened without them, and nothing taken away: forwarding may have been
+        // on already
+        let rules = self.rules.standing();
+        if rules == Standing::Complete {
             round.count("forwarding", Affected::All, links::enable_forwarding());
         }
         // before routes: a pod that is reachable must also find its gateway
         let workloads = desired.workloads.iter().map(|(name, workload)| (name, workload.ipv6));
-        let interfaces = self.workload_links.apply(&mut self.netlink, &seen.links, workloads);
+        let interfaces = self.workload_links.apply(&mut self.netlink, &seen.links, workloads, rules);
         round.add("workload interfaces", interfaces);
         // before routes: they lead into the tunnel, which must know by then which node is meant
         let writes = self.netlink.writes();
@@ -250,7 +252,7 @@ impl Dataplane {
                 (BgpDaemon::Agent, None) => Bgp::Silent,
             };
             let unread = &desired.unread_workloads;
-            let wanted = Wanted { routes, pools: &pools, bgp, unread, narrow: self.tunnel.narrow() };
+            let wanted = Wanted { routes, pools: &pools, bgp, unread, narrow: self.tunnel.narrow(), rules };
             let remaining = self.routes.apply(&mut self.netlink, &seen.links, wanted, now);
             round.add("routes", (0, remaining.failures));
             round.wake_at(remaining.next);
@@ -411,6 +413,8 @@ struct PacketRulesInUse {
     written: Option<Ruleset>,
     /// Whether this process has ever written them, or found them right.
     have_stood: bool,
+    /// Until then: whether those of an earlier process stand, as last looked at.
+    inherited: Option<Standing>,
 }
 
 impl PacketRulesInUse {
@@ -429,10 +433,19 @@ impl PacketRulesInUse {
             return Ok(0);
         }
         self.written = None;
+        // before the first write, which may stop half-way; what did not stand then does not count later
+        if !self.have_stood && self.inherited != Some(Standing::Missing) {
+            self.inherited = Some(rules::standing(&ruleset));
+        }
         let applied = driver.apply(&ruleset)?;
         self.written = Some(ruleset);
         self.have_stood = true;
         Ok(applied.writes)
+    }
+
+    /// Whether rules stand: this process's, or those of one before it.
+    fn standing(&self) -> Standing {
+        if self.have_stood { Standing::Complete } else { self.inherited.unwrap_or(Standing::Missing) }
     }
 
     fn on_change(&mut self, change: rules::Change) -> bool {

@@ -8,6 +8,7 @@
 
 use crate::apply::Affected;
 use crate::netlink::{Error, Link, Netlink};
+use crate::rules::Standing;
 use crate::sysctl::{self, SysctlError, Written};
 use model::desired::Ipv6;
 use model::name::{IfName, WORKLOAD_PREFIX};
@@ -111,8 +112,8 @@ pub fn disable_forwarding() -> Result<usize, SysctlError> {
 /// Keeps workloads' interfaces as they should be.
 #[derive(Debug, Default)]
 pub struct WorkloadLinks {
-    /// Links done, by number, since one made anew has another; each with whether it was to have IPv6.
-    configured: BTreeMap<u32, Ipv6>,
+    /// Links done, by number, since one made anew has another; each with what its parameters were chosen by.
+    configured: BTreeMap<u32, (Ipv6, Standing)>,
 }
 
 impl WorkloadLinks {
@@ -127,13 +128,16 @@ impl WorkloadLinks {
     }
 
     /// Configures each interface that came up since; returns how much was written, and what failed.
+    ///
+    /// While no packet rules stand, only what closes an interface is written.
     pub fn apply<'a>(
         &mut self,
         netlink: &mut Netlink,
         links: &Links,
         workloads: impl Iterator<Item = (&'a IfName, Ipv6)>,
+        rules: Standing,
     ) -> (usize, Vec<(Affected, String)>) {
-        let links = workloads.filter_map(|(name, ipv6)| Some((links.named(name)?, ipv6)));
+        let links = workloads.filter_map(|(name, ipv6)| Some((links.named(name)?, (ipv6, rules))));
         let up = links.filter(|(link, _)| link.is_up());
         let (done, new): (Vec<_>, Vec<_>) = up.partition(|(link, by)| self.configured.get(&link.index) == Some(by));
         self.configured = done.iter().map(|(link, by)| (link.index, *by)).collect();
@@ -158,7 +162,7 @@ impl WorkloadLinks {
     }
 }
 
-fn configure(name: &IfName, ipv6: Ipv6) -> Result<usize, SysctlError> {
+fn configure(name: &IfName, (ipv6, rules): (Ipv6, Standing)) -> Result<usize, SysctlError> {
     let mut writes = 0;
     let mut write =
         |key: &str, value: &str| write_if_supported(&key.replace("{}", &name.0), value).map(|count| writes += count);
@@ -166,6 +170,9 @@ fn configure(name: &IfName, ipv6: Ipv6) -> Result<usize, SysctlError> {
         write(DISABLE_IPV6, "1")?;
     }
     write(CLOSING.0, CLOSING.1)?;
+    if rules == Standing::Missing {
+        return Ok(writes);
+    }
     if ipv6 == Ipv6::Present {
         write(DISABLE_IPV6, "0")?;
     }

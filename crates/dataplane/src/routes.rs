@@ -8,11 +8,12 @@
 //! Of a workload whose object cannot be read the routes stay as they are.
 //!
 //! Destination and metric identify a route to the kernel, so a route that Calico left with metric 1024 is one too
-//! many, and goes when its successor with the wanted metric is in place. Three things wait:
+//! many, and goes when its successor with the wanted metric is in place. Four things wait:
 //! - routes that BGP taught stay as they are until BGP has spoken in this process;
 //! - a route on a workload's interface that nobody asks for has [`GRACE`]: the CNI plugin adds it before the
 //!   endpoint reaches the agent;
-//! - a route whose link or gateway is not there yet keeps its predecessor.
+//! - a route whose link or gateway is not there yet keeps its predecessor;
+//! - a workload's route that is not there yet waits for packet rules, where none stand.
 
 use crate::apply::Affected;
 use crate::delta::{Delta, Pending, beside};
@@ -20,6 +21,7 @@ use crate::ipip;
 use crate::links::Links;
 use crate::netlink::{Cause, Error, Netlink, NextHop, RouteEntry, RouteKey, RouteKind};
 use crate::podnet::GATEWAY;
+use crate::rules::Standing;
 use ipnet::{IpNet, Ipv4Net};
 use model::desired::{Hop, Learned, Route, Target};
 use model::name::{IPIP_DEVICE, IfName};
@@ -59,6 +61,8 @@ pub struct Wanted<'a> {
     pub unread: &'a BTreeSet<IfName>,
     /// Nodes whose path is narrower than the tunnel's device: the MTU of routes through the tunnel to them.
     pub narrow: &'a BTreeMap<Ipv4Addr, Mtu>,
+    /// Whether packet rules stand; while none do, a workload gets no route that it has not.
+    pub rules: Standing,
 }
 
 /// What an [`apply`](Routes::apply) left to do.
@@ -152,7 +156,8 @@ impl Routes {
         }
         let (desired, waiting) = self.resolve(netlink, links, wanted, remaining);
         self.delta.set_desired(desired);
-        let others = self.sort_out(links, wanted.bgp);
+        let mut others = self.sort_out(links, wanted.bgp);
+        others.doubled.retain(|route| !waiting.contains(&route.key.prefix));
         let surprise = self.write(netlink, links, &others.foreign, wanted.bgp, remaining)?;
         let spare = self.spare(links, wanted, &waiting, now, remaining).into_iter().chain(others.doubled).collect();
         let surprise = surprise.max(self.sweep(netlink, links, spare, remaining)?);
@@ -193,7 +198,13 @@ impl Routes {
                     let key = RouteKey { prefix, metric: route.metric };
                     let protocol = route.protocol;
                     let mtu = ipip::tunnel_peer(&route.target).and_then(|node| wanted.narrow.get(&node).copied());
-                    desired.push((key, RouteEntry { key, protocol, kind, next_hop, source: None, mtu }));
+                    let entry = RouteEntry { key, protocol, kind, next_hop, source: None, mtu };
+                    let opens = wanted.rules == Standing::Missing && matches!(route.target, Target::Link(_));
+                    if opens && !self.is_listed(&entry) {
+                        waiting.insert(prefix);
+                    } else {
+                        desired.push((key, entry));
+                    }
                 }
                 Err(complaint) => {
                     waiting.insert(prefix);
@@ -209,6 +220,11 @@ impl Routes {
             None => {}
         }
         (desired.into_iter().collect(), waiting)
+    }
+
+    /// Tells whether the kernel has just this route.
+    fn is_listed(&self, route: &RouteEntry) -> bool {
+        self.table.as_ref().and_then(|table| table.get(&route.key)).is_some_and(|listed| listed.contains(route))
     }
 
     /// Finds the gateway and link by which the kernel reaches a next hop, itself if it is on a link.
@@ -513,6 +529,7 @@ mod tests {
             bgp: Bgp::Spoken,
             unread: &BTreeSet::new(),
             narrow: &BTreeMap::new(),
+            rules: Standing::Complete,
         };
         let remaining = Routes::default().apply(&mut netlink, &Links::default(), wanted, Instant::now());
         let told = "list routes of table main: Operation not permitted (os error 1)".to_owned();

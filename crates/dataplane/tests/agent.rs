@@ -14,7 +14,7 @@ use dataplane::podnet::{Forwarding, PodNetwork, default_routes};
 use dataplane::tunnel::{Tunnel, TunnelError, TunnelSpec};
 use dataplane::{Config, Dataplane, Input, Status, TunnelChoice, TunnelForm, mailbox, run};
 use model::Mtu;
-use model::desired::{Desired, Encapsulation, Ipip, Ipv6, TunnelMtu};
+use model::desired::{Desired, Encapsulation, Ipip, Ipv6, PacketRules, TunnelMtu};
 use model::name::IfName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -475,6 +475,77 @@ fn a_route_that_is_refused_leaves_other_endpoints_standing() {
     let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
     assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);
     assert_eq!(said(&node), ["k8s default%2Fpod1 eth0", "k8s default%2Fpod2 eth0"]);
+}
+
+/// What keeps iptables from writing its table filter: a chain of one of its names, elsewhere in the packets' path.
+const OBSTACLE: &str = "add table ip filter; add chain ip filter FORWARD { type filter hook prerouting priority 5; }";
+
+/// Applies while the packet rules cannot be written.
+fn apply_without_rules(node: &mut Node) {
+    node.dataplane.on_desired(Arc::new(node.desired.clone()));
+    node.dataplane.on_kernel(&Change::Overrun);
+    let outcome = node.namespace.run(|| node.dataplane.apply(Instant::now()));
+    let steps: Vec<&str> = outcome.failures.iter().map(|failure| failure.step).collect();
+    assert_eq!(steps, ["packet rules"], "{:?}", outcome.failures);
+}
+
+#[test]
+fn nothing_is_opened_where_no_rules_stand_and_nothing_taken_away() {
+    let mut node = Node::new();
+    node.desired.settings.packet_rules = PacketRules::Iptables;
+    node.dataplane.on_learned(learned());
+    // somebody else's daemon has turned it on
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.cali2.forwarding=0"]));
+    // what the CNI plugin made
+    node.namespace.ip("route add 172.16.116.1 dev cali1");
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv4.conf.cali1.proxy_arp=1"]));
+    assert!(node.namespace.exec("nft", &[OBSTACLE]));
+    let of_pods = |node: &Node| -> Vec<String> {
+        node.namespace.routes().into_iter().filter(|line| line.contains("dev cali")).collect()
+    };
+    let open = |node: &Node, link: &str| {
+        ["proxy_arp", "route_localnet", "forwarding"].map(|it| node.namespace.sysctl(&format!("ipv4/conf/{link}/{it}")))
+    };
+    // the second time, some tables may have been written
+    for _ in 0..2 {
+        apply_without_rules(&mut node);
+        assert_eq!(of_pods(&node), ["172.16.116.1 dev cali1 scope link"]);
+        assert_eq!(open(&node, "cali1"), ["1", "0", "1"]);
+        assert_eq!(open(&node, "cali2"), ["0", "0", "0"]);
+        assert_eq!(node.namespace.sysctl("ipv6/conf/cali2/disable_ipv6"), "1");
+        assert_eq!(node.namespace.sysctl("ipv4/ip_forward"), "1");
+        assert_eq!(said(&node), [""; 0]);
+    }
+    assert!(node.namespace.exec("nft", &["delete table ip filter"]));
+    node.apply();
+    let both = ["172.16.116.1 dev cali1 scope link", "172.16.116.2 dev cali2 scope link"];
+    assert_eq!(of_pods(&node), both);
+    assert_eq!(open(&node, "cali2"), ["1", "1", "1"]);
+    assert_eq!(said(&node).len(), 2);
+}
+
+#[test]
+fn behind_an_earlier_process_rules_all_is_healed() {
+    let mut node = Node::new();
+    node.desired.settings.packet_rules = PacketRules::Nftables;
+    node.dataplane.on_learned(learned());
+    node.apply();
+    let routes = node.namespace.routes();
+    node.restart();
+    node.dataplane.on_learned(learned());
+    node.desired.settings.packet_rules = PacketRules::Iptables;
+    assert!(node.namespace.exec("nft", &[OBSTACLE]));
+    node.namespace.ip("route del 172.16.116.2");
+    assert!(node.namespace.exec("sysctl", &["-qw", "net.ipv4.conf.cali2.proxy_arp=0", "net.ipv4.ip_forward=0"]));
+    apply_without_rules(&mut node);
+    assert_eq!(node.namespace.routes(), routes);
+    assert_eq!(node.namespace.sysctl("ipv4/conf/cali2/proxy_arp"), "1");
+    assert_eq!(node.namespace.sysctl("ipv4/ip_forward"), "1");
+    // and when they have gone too, there is nothing to rely on
+    assert!(node.namespace.exec("nft", &["flush table ip calico"]));
+    node.namespace.ip("route del 172.16.116.2");
+    apply_without_rules(&mut node);
+    assert!(!node.namespace.routes().contains(&"172.16.116.2 dev cali2 scope link".to_owned()));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use dataplane::Affected;
 use dataplane::links::Links;
 use dataplane::netlink::Netlink;
 use dataplane::routes::{Bgp, GRACE, Remaining, Routes, Wanted, read_retained};
+use dataplane::rules::Standing;
 use ipnet::Ipv4Net;
 use model::desired::{Hop, Route, Target};
 use model::name::IfName;
@@ -38,6 +39,7 @@ struct Node {
     bgp: Bgp,
     unread: BTreeSet<IfName>,
     narrow: BTreeMap<Ipv4Addr, Mtu>,
+    rules: Standing,
 }
 
 /// What an apply left to do, and whom it leaves without.
@@ -73,6 +75,7 @@ impl Node {
             bgp: Bgp::Spoken,
             unread: BTreeSet::new(),
             narrow: BTreeMap::new(),
+            rules: Standing::Complete,
         }
     }
 
@@ -89,6 +92,7 @@ impl Node {
             bgp: self.bgp,
             unread: &self.unread,
             narrow: &self.narrow,
+            rules: self.rules,
         };
         let Remaining { failures, next } = self.routes.apply(&mut self.netlink, &links, wanted, now);
         let (affected, failures) = failures.into_iter().unzip();
@@ -625,4 +629,32 @@ fn a_refused_route_is_told_of_its_own_link() {
     node.want("172.16.116.12/32", link("cali12"), 3);
     let left = node.apply_at(Instant::now());
     assert_eq!(left.affected, [Affected::Link(IfName::from("cali12"))], "{left:?}");
+}
+
+#[test]
+fn without_packet_rules_no_workload_gets_a_route_and_none_loses_one() {
+    let mut node = Node::new();
+    node.rules = Standing::Missing;
+    walkthrough(&mut node);
+    // what an earlier agent or the CNI plugin left, also as it is not wanted any more
+    node.namespace.ip("route add 172.16.116.1 dev cali1");
+    node.namespace.ip("route add 172.16.116.2 dev cali2 metric 1024");
+    let others = [
+        "172.16.158.0/24 via 192.168.10.101 dev tunl0 proto bird onlink",
+        "172.16.34.0/24 via 192.168.20.100 dev tunl0 proto bird onlink",
+        "blackhole 172.16.116.0/24 proto 80",
+    ];
+    let first = ["172.16.116.1 dev cali1 scope link"];
+    let start = Instant::now();
+    for now in [start, start + 2 * GRACE] {
+        node.routes.invalidate();
+        assert_eq!(node.apply_at(now).failures, [""; 0]);
+        node.has(&[&others[..], &first, &["172.16.116.2 dev cali2 scope link metric 1024"]].concat());
+    }
+    node.namespace.ip("route del 172.16.116.2 metric 1024");
+    node.resync();
+    node.has(&[&others[..], &first].concat());
+    node.rules = Standing::Complete;
+    node.resync();
+    node.has(&[&others[..], &first, &["172.16.116.2 dev cali2 scope link"]].concat());
 }

@@ -19,6 +19,7 @@ mod nft;
 mod policy;
 mod pools;
 mod rule;
+mod standing;
 mod tool;
 
 pub use compose::compose;
@@ -29,6 +30,7 @@ pub use nft::{Change, Monitor};
 pub use policy::closing_chains;
 pub use pools::known_pools;
 pub use rule::{Action, Bits, Connection, Direction, End, Links, Match, Rule, Scope, Sense};
+pub use standing::{Standing, standing};
 
 use ::model::desired::PacketRules;
 

@@ -7,5 +7,6 @@ mod guards;
 mod iptables;
 mod nftables;
 mod policy;
+mod standing;
 mod support;
 mod traffic;

@@ -4,6 +4,7 @@
 //! of the two kernel interfaces are left to the programs that own them.
 
 mod backend;
+mod hooked;
 mod plan;
 mod policy;
 mod saved;
@@ -11,6 +12,7 @@ mod text;
 mod tree;
 
 pub(super) use backend::Backend;
+pub(super) use hooked::hooked;
 pub(super) use policy::closing_chains;
 pub(super) use saved::is_our_chain;
 

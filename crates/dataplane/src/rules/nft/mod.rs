@@ -8,6 +8,7 @@ mod abi;
 mod actual;
 mod compile;
 mod expression;
+pub(super) mod hooked;
 mod monitor;
 mod plan;
 pub(super) mod policy;
