@@ -20,14 +20,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-/// What the outer header takes.
-const OVERHEAD: u32 = 20;
 /// The kinds of device that the two forms are to the kernel.
 pub(crate) const IPIP_KIND: &str = "ipip";
 pub(crate) const VETH_KIND: &str = "veth";
 
 /// The MTU that the kernel's own device is born with: Ethernet's, less the outer header.
-pub(crate) const KERNEL_MTU: Mtu = Mtu(1500 - OVERHEAD);
+pub(crate) const KERNEL_MTU: Mtu = Mtu(1500 - Ipip::OVERHEAD);
 
 /// Which form the device shall have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ pub mod bpf;
 mod children;
 pub mod cleanup;
 pub mod delta;
+mod draft;
 pub mod ipip;
 pub mod links;
 mod mailbox;

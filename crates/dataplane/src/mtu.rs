@@ -1,6 +1,7 @@
 //! The host's MTU, of which the tunnels' and the pods' follow, and the file in which the CNI plugin is told the pods', as
 //! Calico's agent does (dataplane reference §3.6).
 
+use crate::draft::write_whole;
 use crate::links::Links;
 use model::Mtu;
 use model::desired::Settings;
@@ -61,7 +62,13 @@ pub(crate) fn withdraw(directory: &Path) -> Result<bool, MtuFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(cause) => Err(MtuFileError { action: "remove", path: path.to_owned(), cause }),
     };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+    let unread = |cause| MtuFileError { action: "read", path: directory.to_owned(), cause };
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(unread)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(unread)?;
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT)) {
             remove(&entry.path())?;
         }
@@ -77,8 +84,7 @@ fn write(directory: &Path, path: &Path, text: &str) -> io::Result<bool> {
         Err(error) => return Err(error),
     }
     let draft = directory.join(format!("{DRAFT}{}", process::id()));
-    fs::write(&draft, text)?;
-    fs::rename(&draft, path)?;
+    write_whole(&draft, path, text)?;
     Ok(true)
 }
 

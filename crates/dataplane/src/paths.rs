@@ -13,13 +13,12 @@ use crate::links::Links;
 use crate::netlink::{Address, Error, Link, Netlink, Path};
 use ipnet::IpNet;
 use model::Mtu;
+use model::desired::Ipip;
 use model::name::IPIP_DEVICE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// What the outer header takes.
-const OVERHEAD: u32 = 20;
 /// What every IPv4 link carries (RFC 791 §3.2).
 const FLOOR: u32 = 68;
 /// The kernel's clock is read in hundredths of a second: look when the time is over for sure.
@@ -177,7 +176,7 @@ fn alone(links: &Links, addresses: &[Address], own: Ipv4Addr) -> Option<Mtu> {
 
 /// Returns what a path leaves to the inner packet, if the device alone would let larger ones through.
 fn inside(path: Mtu, device: Mtu) -> Option<Mtu> {
-    let mtu = Mtu(path.0.saturating_sub(OVERHEAD).max(FLOOR));
+    let mtu = Mtu(path.0.saturating_sub(Ipip::OVERHEAD).max(FLOOR));
     (mtu < device).then_some(mtu)
 }
 

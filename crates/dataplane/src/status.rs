@@ -2,6 +2,7 @@
 //!
 //! The folder is ours, all of it: a fresh process reads what is there, and removes what it does not want.
 
+use crate::draft::write_whole;
 use model::desired::StatusFile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,8 +77,7 @@ impl StatusFiles {
             }
             let path = self.directory.join(&file.name);
             let draft = self.directory.join(DRAFT);
-            let written = fs::write(&draft, &file.content).and_then(|()| fs::rename(&draft, &path));
-            if let Err(cause) = written {
+            if let Err(cause) = write_whole(&draft, &path, &file.content) {
                 failed.get_or_insert(StatusFileError { action: "write", path, cause });
                 continue;
             }

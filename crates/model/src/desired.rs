@@ -301,8 +301,8 @@ pub enum Target {
 }
 
 impl Ipip {
-    /// What the outer header takes.
-    const OVERHEAD: u32 = 20;
+    /// What the outer header takes, in octets.
+    pub const OVERHEAD: u32 = 20;
 
     /// The device's MTU, given the host's.
     pub fn device_mtu(&self, host: Mtu) -> Mtu {

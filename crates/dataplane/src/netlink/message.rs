@@ -60,7 +60,7 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 }
 
 /// Takes attributes apart: each one's kind and value, or that one runs over the end.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Unread>> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Unread>> {
     std::iter::from_fn(move || {
         let [a, b, c, d, ..] = *bytes else { return None };
         let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]) & !FORM);

@@ -21,6 +21,7 @@ pub use address::Address;
 pub use link::{Link, MacAddress, Veth};
 pub use listener::MONITOR_BUFFER;
 pub(crate) use listener::{Heard, Listener, Protocol};
+pub(crate) use message::attributes;
 pub use monitor::{Change, Monitor};
 pub use neighbour::Neighbour;
 pub use path::Path;

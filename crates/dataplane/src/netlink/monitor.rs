@@ -6,7 +6,7 @@
 //! Whoever listens lists the objects again.
 
 use super::listener::{Heard, Listener, Protocol};
-use super::message::Message;
+use super::message::{Message, attributes, number};
 use super::{Cause, Error};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -96,15 +96,8 @@ fn ipv6_link(body: &[u8]) -> Option<u32> {
 
 /// Finds whose parameters a message is about; a negative index stands for all links, or for those to come.
 fn parameter_link(body: &[u8]) -> Option<u32> {
-    let mut attributes = body.get(4..)?;
-    while let [a, b, c, d, rest @ ..] = attributes {
-        let length = usize::from(u16::from_ne_bytes([*a, *b]));
-        if u16::from_ne_bytes([*c, *d]) == PARAMETER_LINK {
-            return i32::from_ne_bytes(*rest.first_chunk()?).try_into().ok();
-        }
-        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
-    }
-    None
+    let (_, value) = attributes(body.get(4..)?).map_while(Result::ok).find(|(kind, _)| *kind == PARAMETER_LINK)?;
+    number(PARAMETER_LINK, value).ok()?.cast_signed().try_into().ok()
 }
 
 #[cfg(test)]

@@ -3,15 +3,12 @@
 //! Chains of policy go when the agent starts, each table in one transaction, so that no packet meets half of them. IPv6
 //! and ARP rules stay as they are: the agent keeps none of its own.
 
+use super::policy::{self, Named};
 use tracing::warn;
-
-/// What the names of Calico's chains of policies, profiles and endpoints start with.
-const POLICY: [&str; 8] =
-    ["cali-pi-", "cali-po-", "cali-pri-", "cali-pro-", "cali-fh-", "cali-th-", "cali-fhfw-", "cali-thfw-"];
 
 /// Warns of chains that are about to go, if any of them carries policy.
 pub(super) fn warn_of_policy<'a>(going: impl Iterator<Item = &'a str>) {
-    let count = going.filter(|name| POLICY.iter().any(|prefix| name.starts_with(prefix))).count();
+    let count = going.filter(|name| policy::named(name) != Named::Other).count();
     if count > 0 {
         warn!(
             chains = count,

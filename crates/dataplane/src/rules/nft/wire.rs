@@ -1,11 +1,11 @@
 //! Netlink attributes: written into a buffer, and taken apart without trusting their lengths.
 
+use crate::netlink::attributes;
 use std::collections::BTreeMap;
 
 const HEADER: usize = 4;
 const ALIGN: usize = 4;
 const NESTED: u16 = 0x8000;
-const TYPE_MASK: u16 = 0x3fff;
 
 /// A sequence of attributes being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,15 +51,8 @@ impl Attributes {
 }
 
 /// Iterates over the attributes in `bytes`, in order; stops at the first that does not fit.
-pub(super) fn iterate(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let header = bytes.get(..HEADER)?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & TYPE_MASK;
-        let value = bytes.get(HEADER..length)?;
-        bytes = bytes.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
-        Some((kind, value))
-    })
+pub(super) fn iterate(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    attributes(bytes).map_while(Result::ok)
 }
 
 /// Attributes of which each kind occurs once, by kind.
