@@ -32,7 +32,7 @@ pub enum RulesError {
         /// What it said, on one line.
         message: String,
         /// What may help; starts with a blank, or is empty.
-        hint: &'static str,
+        hint: String,
     },
     /// The kernel refused a netlink request.
     #[error("{operation}: {source}{hint}")]

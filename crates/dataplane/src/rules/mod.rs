@@ -13,6 +13,7 @@ mod error;
 mod hash;
 mod ipset;
 mod iptables;
+mod lack;
 mod legacy;
 mod model;
 mod nft;

@@ -3,6 +3,7 @@
 //! A child inherits the network namespace of the calling thread.
 
 use super::RulesError;
+use super::lack::hint;
 use crate::children;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -38,26 +39,10 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
     if message.is_empty() {
         message = output.status.to_string();
     }
-    let hint = hint(program, &message);
+    let hint = hint(program, &message, input);
     Err(RulesError::Tool { command: [&[program], arguments].concat().join(" "), message, hint })
 }
 
 fn package(program: &str) -> &'static str {
     if program == "ipset" { "ipset" } else { "iptables" }
-}
-
-/// Finds what a failure for want of a kernel feature, or of the right to use it, asks for.
-fn hint(program: &str, message: &str) -> &'static str {
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["Operation not permitted", "Permission denied", "you must be root"]) {
-        " (needs CAP_NET_ADMIN)"
-    } else if program == "ipset" && says(&["Cannot open session", "Kernel support protocol", "not supported by kernel"])
-    {
-        " (the kernel lacks ip_set or ip_set_hash_net: load the modules, or set nftablesMode to Enabled)"
-    } else if says(&["missing kernel module", "does not exist", "Can't find", "No such file", "RULE_APPEND failed"]) {
-        " (the kernel may lack xt_set, xt_addrtype, xt_comment, xt_MASQUERADE or the nat table: load the modules, \
-         or set nftablesMode to Enabled)"
-    } else {
-        ""
-    }
 }
