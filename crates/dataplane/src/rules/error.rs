@@ -1,6 +1,7 @@
 //! What can go wrong while packet rules are read or written, with a hint where one is known.
 
 use std::io;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why packet rules could not be read or written.
@@ -33,6 +34,16 @@ pub enum RulesError {
         message: String,
         /// What may help; starts with a blank, or is empty.
         hint: String,
+    },
+    /// A program had not ended when its time was over, and was killed.
+    #[error("{command}: process {pid} had not ended after {limit:?} and was killed")]
+    TimedOut {
+        /// The program and its arguments.
+        command: String,
+        /// Its process id.
+        pid: u32,
+        /// How long it was given.
+        limit: Duration,
     },
     /// The kernel refused a netlink request.
     #[error("{operation}: {source}{hint}")]

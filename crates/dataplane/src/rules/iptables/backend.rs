@@ -64,7 +64,7 @@ impl Backend {
 
     /// Writes tables, each in one transaction, leaving alone what `input` does not name.
     pub(in crate::rules) fn restore(self, input: &str) -> Result<(), RulesError> {
-        tool::run(&self.program("restore"), &["--noflush", "--wait", "10"], input).map(drop)
+        tool::run(&self.program("restore"), &["--noflush", "--wait", tool::LOCK_WAIT], input).map(drop)
     }
 }
 
