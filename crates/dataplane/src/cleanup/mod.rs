@@ -73,7 +73,10 @@ pub fn cleanup(scope: &Scope, tell: &mut dyn FnMut(Step)) -> Result<(), Error> {
         Err(error) => tell(Step::Left(error.to_string())),
     }
     // before the sets, which know the pools
-    let mut pools = rules::known_pools();
+    let (mut pools, unread) = rules::known_pools();
+    for error in unread {
+        tell(Step::Left(format!("which pools there are is not known, name them with --pool: {}", chain(&error))));
+    }
     pools.extend(&scope.pools);
     let links = Links::read(&mut netlink)?;
     note(routes::remove(&mut netlink, &links, scope.pods, &pools, tell), tell);

@@ -55,6 +55,14 @@ pub enum RulesError {
         /// What may help; starts with a blank, or is empty.
         hint: &'static str,
     },
+    /// A file of the kernel's could not be read.
+    #[error("read {path}: {source}")]
+    File {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel answered a netlink request with something that cannot be read.
     #[error("{operation}: answer cannot be read: {reason}")]
     Answer {

@@ -5,7 +5,7 @@
 //! it never see it half full.
 
 use super::model::{Family, Set, SetKind, SetName};
-use super::{RulesError, tool};
+use super::{RulesError, nft, tool};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -159,15 +159,17 @@ pub(super) fn is_our_set(name: &str) -> bool {
     name.starts_with(SetName::prefix(Family::Ipv4)) || name.starts_with(TEMPORARY_PREFIX)
 }
 
-/// Reads the prefixes in the named sets; none without the program, which then has made none.
-pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
-    let saved = tool::run(IPSET, &["save"], "").unwrap_or_default();
-    let sets = parse(&saved).into_iter().filter(|(name, _)| names.contains(name));
+/// Reads the prefixes in the named sets. The program is started only where the kernel has one of them.
+pub(super) fn members(names: &[String]) -> Result<BTreeSet<Ipv4Net>, RulesError> {
+    if !nft::ipset_names()?.iter().any(|name| names.contains(name)) {
+        return Ok(BTreeSet::new());
+    }
+    let sets = parse(&tool::run(IPSET, &["save"], "")?).into_iter().filter(|(name, _)| names.contains(name));
     let prefix = |member: &String| {
         let address = member.split(' ').next()?;
         address.parse().ok().or_else(|| address.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
     };
-    sets.flat_map(|(_, set)| set.members.iter().filter_map(prefix).collect::<Vec<_>>()).collect()
+    Ok(sets.flat_map(|(_, set)| set.members.iter().filter_map(prefix).collect::<Vec<_>>()).collect())
 }
 
 /// Spells a prefix as `ipset save` does. The type has no prefix of length 0: that one becomes its two halves.

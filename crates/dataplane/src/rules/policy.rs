@@ -80,7 +80,7 @@ pub fn closing_chains() -> Result<BTreeSet<String>, RulesError> {
             Err(error) => return Err(error),
         });
     }
-    if legacy::has_tables() {
+    if legacy::has_tables()? {
         found.extend(iptables::closing_chains(Backend::Legacy)?);
     }
     Ok(found)

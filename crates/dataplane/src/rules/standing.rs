@@ -19,7 +19,10 @@ pub enum Standing {
 /// Nothing is written. What is in those chains is not looked at.
 pub fn standing(ruleset: &Ruleset) -> Standing {
     let wanted: BTreeSet<(Table, Hook)> = ruleset.hooks.keys().copied().collect();
-    let legacy = || legacy::has_tables().then(|| iptables::hooked(Backend::Legacy).ok()).flatten();
+    let legacy = || match legacy::has_tables() {
+        Ok(true) => iptables::hooked(Backend::Legacy).ok(),
+        Ok(false) | Err(_) => None,
+    };
     let stand = nft::hooked::in_our_table().is_ok_and(|found| wanted.is_subset(&found))
         || nft::hooked::in_iptables_tables().is_ok_and(|found| wanted.is_subset(&found))
         || legacy().is_some_and(|found| wanted.is_subset(&found));

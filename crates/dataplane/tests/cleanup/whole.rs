@@ -1,5 +1,6 @@
 //! A node after an agent that did its work.
 
+use crate::common::without_programs;
 use crate::node::{BOTH, Node};
 use dataplane::cleanup::{Forwarding, Pods, Scope, Step};
 
@@ -71,6 +72,20 @@ fn pods_and_forwarding_stay_unless_they_are_to_go() {
         node.clean(&node.scope(Pods::Disconnect));
         assert!(!node.namespace.links().iter().any(|link| link.starts_with("cali")));
     }
+}
+
+#[test]
+fn pools_whose_sets_cannot_be_read_are_told_of() {
+    let node = Node::new();
+    node.run_agent(BOTH[0]);
+    node.shell("ip route add 172.16.200.0/26 via 192.168.10.101 proto bird");
+    let steps = without_programs(|| node.clean(&node.scope(Pods::Keep)));
+    let reason = "which pools there are is not known, name them with --pool: \
+                  ipset is not installed: install the package ipset, or set nftablesMode to Enabled";
+    assert_eq!(
+        steps.iter().filter(|step| matches!(step, Step::Left(_))).collect::<Vec<_>>(),
+        [&Step::Left(reason.into())]
+    );
 }
 
 #[test]

@@ -5,10 +5,15 @@
 pub(crate) mod walkthrough;
 
 use dataplane::netns::NetNs;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A named network namespace with its loopback up.
@@ -122,6 +127,23 @@ pub(crate) fn eventually<T, E: std::fmt::Display>(within: Duration, mut probe: i
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
+}
+
+/// Does `work` on a thread that finds no programs: empty folders stand in place of those where they are looked for.
+pub(crate) fn without_programs<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let hidden = || {
+        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("a mount namespace needs root");
+        let nothing: Option<&str> = None;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).expect("mounts become private");
+        let path = env::var_os("PATH").expect("PATH is set");
+        let folders: BTreeSet<PathBuf> =
+            env::split_paths(&path).filter_map(|folder| folder.canonicalize().ok()).collect();
+        for folder in folders {
+            mount(Some("none"), &folder, Some("tmpfs"), MsFlags::empty(), nothing).expect("an empty folder");
+        }
+        work()
+    };
+    thread::scope(|scope| scope.spawn(hidden).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs a program that has to succeed; returns what it printed.

@@ -75,7 +75,9 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
         bail!("routes, links and packet rules are changed: run it as root");
     }
     let lock = NodeLock::take(Path::new(NODE_LOCK)).context("an agent runs on this node: stop it first")?;
-    if let Some(pid) = answering(Path::new(CONTROL_SOCKET)) {
+    let answering =
+        answering(Path::new(CONTROL_SOCKET)).with_context(|| format!("ask who answers on {CONTROL_SOCKET}"))?;
+    if let Some(pid) = answering {
         bail!("process {pid} answers on {CONTROL_SOCKET}, an agent or BIRD: stop it first");
     }
     let scope = Scope {
@@ -117,9 +119,12 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
 }
 
 /// Finds the process that answers on a unix socket; none where nobody does, as behind one that a dead process left.
-fn answering(path: &Path) -> Option<i32> {
-    let stream = UnixStream::connect(path).ok()?;
-    Some(getsockopt(&stream, PeerCredentials).map_or(0, |peer| peer.pid()))
+fn answering(path: &Path) -> io::Result<Option<i32>> {
+    match UnixStream::connect(path) {
+        Ok(stream) => Ok(Some(getsockopt(&stream, PeerCredentials).map_or(0, |peer| peer.pid()))),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a line; a reader that went away does not stop the work.
@@ -135,5 +140,19 @@ mod tests {
     #[test]
     fn arguments_are_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_nobody_is_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bird.ctl");
+        assert_eq!(answering(&path).expect("there is nothing"), None);
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let own = i32::try_from(std::process::id()).expect("a process id");
+        assert_eq!(answering(&path).expect("it answers"), Some(own));
+        drop(listener);
+        assert_eq!(answering(&path).expect("left by a dead process"), None);
+        fs::remove_file(&path).and_then(|()| fs::write(&path, "")).expect("a file in its place");
+        answering(&path.join("below")).expect_err("nobody can tell");
     }
 }

@@ -45,7 +45,7 @@ impl Backend {
         if has_kubernetes(&nft) {
             return Ok(Backend::Nft);
         }
-        let legacy = if legacy::has_tables() {
+        let legacy = if legacy::has_tables()? {
             match Backend::Legacy.save() {
                 Ok(text) => text,
                 Err(RulesError::MissingTool { .. }) => return Ok(Backend::Nft),

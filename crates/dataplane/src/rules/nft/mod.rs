@@ -133,7 +133,8 @@ fn warn_of_policy(actual: &Actual, stays: impl Fn(&str) -> bool) {
     calico::warn_of_policy(going.filter_map(|name| name.strip_prefix("filter-")));
 }
 
-/// Names the tables of other families than ours that hold rules of Calico's; none where the kernel cannot be asked.
+/// Names the tables of other families than ours that hold rules of Calico's, for a warning; none where the kernel cannot
+/// be asked.
 pub(super) fn leftovers() -> Vec<String> {
     let Ok(mut socket) = Socket::open() else { return Vec::new() };
     let mut tables = Vec::new();
@@ -170,22 +171,25 @@ pub(super) fn comments(ruleset: &Ruleset) -> BTreeMap<String, Vec<String>> {
 
 /// Deletes the table, for the other driver; a kernel without nftables has none.
 pub(super) fn remove_table() -> Result<usize, RulesError> {
-    let mut nftables = Nftables::default();
-    let is_there = Socket::open().and_then(|mut socket| {
-        let presence = actual::presence(&mut socket)?;
-        nftables.socket = Some(socket);
-        Ok(presence != Presence::Absent)
-    });
-    if is_there.unwrap_or(false) { nftables.remove_all().map(|applied| applied.writes) } else { Ok(0) }
+    let Some(mut socket) = socket_if_supported()? else { return Ok(0) };
+    match actual::presence(&mut socket).map_err(failed("read nftables table calico"))? {
+        Presence::Absent => Ok(0),
+        Presence::Present | Presence::Unusable => {
+            let mut nftables = Nftables { socket: Some(socket), ..Nftables::default() };
+            Ok(nftables.remove_all()?.writes)
+        }
+    }
+}
+
+/// Names ipset's sets, without its program; a kernel without ipset has none.
+pub(super) fn ipset_names() -> Result<Vec<String>, RulesError> {
+    socket_if_supported()?.map_or(Ok(Vec::new()), |mut socket| sweep::set_names(&mut socket))
 }
 
 /// Reads the prefixes in the named sets of our table; none where the kernel has no such table.
-pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
-    let Ok(actual) =
-        Socket::open().map_err(failed("open an nfnetlink socket")).and_then(|mut it| actual::read(&mut it))
-    else {
-        return BTreeSet::new();
-    };
+pub(super) fn members(names: &[String]) -> Result<BTreeSet<Ipv4Net>, RulesError> {
+    let Some(mut socket) = socket_if_supported()? else { return Ok(BTreeSet::new()) };
+    let actual = actual::read(&mut socket)?;
     let mut prefixes = BTreeSet::new();
     for (_, set) in actual.sets.into_iter().filter(|(name, _)| names.contains(name)) {
         let ActualSet::Known(SetContent::Intervals(intervals)) = set else { continue };
@@ -195,7 +199,27 @@ pub(super) fn members(names: &[String]) -> BTreeSet<Ipv4Net> {
             prefixes.extend(Ipv4Subnets::new(address(interval.start).into(), last.into(), 0));
         }
     }
-    prefixes
+    Ok(prefixes)
+}
+
+/// Opens a socket to ask for what is there; none where the kernel has no nftables, and so nothing in them.
+fn socket_if_supported() -> Result<Option<Socket>, RulesError> {
+    let mut socket = match Socket::open() {
+        Err(error) if is_unsupported(&error) => return Ok(None),
+        socket => socket.map_err(failed("open an nfnetlink socket"))?,
+    };
+    match actual::read_generation(&mut socket) {
+        Ok(_) => Ok(Some(socket)),
+        Err(RulesError::Netlink { source, .. }) if is_unsupported(&source) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an answer says that the kernel has no such thing, or not this part of nfnetlink. Any other failure leaves it
+/// open what there is.
+fn is_unsupported(error: &io::Error) -> bool {
+    let unsupported = [Errno::EPROTONOSUPPORT, Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ENOENT];
+    error.raw_os_error().is_some_and(|number| unsupported.contains(&Errno::from_raw(number)))
 }
 
 /// Wraps the kernel's answer with what was asked for, and with what may help.

@@ -3,11 +3,10 @@
 use super::actual::{chains, rules};
 use super::expression::Expression;
 use super::socket::{Family, Socket};
-use super::{TABLE, failed};
+use super::{TABLE, failed, is_unsupported};
 use crate::rules::RulesError;
 use crate::rules::model::Table;
 use crate::rules::policy::{Effect, Named, Step, lets_through, named};
-use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -54,13 +53,7 @@ pub(in crate::rules) fn suspects() -> Result<BTreeSet<String>, RulesError> {
 fn known(ask: impl FnOnce(&mut Socket) -> io::Result<BTreeSet<String>>) -> Result<BTreeSet<String>, RulesError> {
     match Socket::open().and_then(|mut socket| ask(&mut socket)) {
         Ok(names) => Ok(names),
-        Err(error)
-            if [Errno::EPROTONOSUPPORT, Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ENOENT]
-                .map(|errno| errno as i32)
-                .contains(&error.raw_os_error().unwrap_or_default()) =>
-        {
-            Ok(BTreeSet::new())
-        }
+        Err(error) if is_unsupported(&error) => Ok(BTreeSet::new()),
         Err(error) => Err(failed("read nftables chains")(error)),
     }
 }

@@ -8,7 +8,7 @@ use super::actual::{Presence, presence_of, read_generation};
 use super::socket::{Batch, Family, Refusal, Socket};
 use super::sweep::{sweep_sets, sweep_table};
 use super::wire::Attributes;
-use super::{ROUNDS, TABLE, failed};
+use super::{ROUNDS, TABLE, failed, is_unsupported};
 use crate::rules::ipset::{IPV6_PREFIXES, Release, is_our_set};
 use crate::rules::iptables::{Backend, Tables};
 use crate::rules::model::{Ruleset, Table};
@@ -59,17 +59,22 @@ pub(in crate::rules) fn purge(removed: &mut dyn FnMut(String)) -> Vec<RulesError
     for (backend, is_there) in
         [(Backend::Legacy, legacy::has_tables()), (Backend::LegacyIpv6, legacy::has_ipv6_tables())]
     {
-        match is_there.then(|| Tables::new(backend).apply(&Ruleset::default())) {
-            None | Some(Ok(0)) => {}
-            Some(Ok(_)) => {
+        let apply = |is_there| if is_there { Tables::new(backend).apply(&Ruleset::default()) } else { Ok(0) };
+        match is_there.and_then(apply) {
+            Ok(0) => {}
+            Ok(_) => {
                 removed(format!("our chains and rules of {}", backend.words()));
                 release = Release::Soon;
             }
-            Some(Err(error)) => left.push(error),
+            Err(error) => left.push(error),
         }
     }
     let is_ours = |name: &str| is_our_set(name) || IPV6_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    for (name, outcome) in sweep_sets(&mut socket, release, is_ours) {
+    let swept = sweep_sets(&mut socket, release, is_ours).unwrap_or_else(|error| {
+        left.push(error);
+        Vec::new()
+    });
+    for (name, outcome) in swept {
         match outcome {
             Ok(()) => removed(format!("set {name}")),
             // ipset's own numbers lie above the kernel's: the set is in use
@@ -85,8 +90,10 @@ pub(in crate::rules) fn purge(removed: &mut dyn FnMut(String)) -> Vec<RulesError
 /// Deletes a table with all its content; returns whether it was there.
 fn delete_table(socket: &mut Socket, family: Family, name: &str) -> Result<Presence, RulesError> {
     let words = format!("nftables table {} {name}", family.name());
-    // a kernel without nf_tables has no table
-    let presence = presence_of(socket, family, name).unwrap_or_default();
+    let presence = match presence_of(socket, family, name) {
+        Err(error) if is_unsupported(&error) => Presence::Absent,
+        presence => presence.map_err(failed(format!("read {words}")))?,
+    };
     if presence == Presence::Absent {
         return Ok(presence);
     }

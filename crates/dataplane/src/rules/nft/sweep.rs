@@ -5,10 +5,10 @@
 
 use super::abi::{ipset, subsystem};
 use super::actual::read_generation;
-use super::failed;
 use super::removal::{self, Removal};
 use super::socket::{Family, Message, Refusal, Socket};
 use super::wire::{Attributes, Parsed};
+use super::{failed, is_unsupported};
 use crate::rules::ipset::{Release, is_our_set};
 use crate::rules::iptables::{Backend, Tables};
 use crate::rules::model::{Ruleset, Table};
@@ -39,7 +39,7 @@ impl OtherDriver {
             for table in Table::ALL {
                 writes += sweep_table(socket, Family::Ipv4, table)?.writes;
             }
-            if legacy::has_tables() {
+            if legacy::has_tables()? {
                 match Tables::new(Backend::Legacy).apply(&Ruleset::default()) {
                     Ok(removed) => writes += removed,
                     Err(error @ RulesError::MissingTool { .. }) => warn!(%error, "legacy tables stay as they are"),
@@ -50,7 +50,7 @@ impl OtherDriver {
         if *self != OtherDriver::Gone {
             let release = if writes > 0 { Release::Soon } else { Release::No };
             let mut left = 0;
-            for (set, outcome) in sweep_sets(socket, release, is_our_set) {
+            for (set, outcome) in sweep_sets(socket, release, is_our_set)? {
                 match outcome {
                     Ok(()) => writes += 1,
                     Err(error) => {
@@ -85,24 +85,35 @@ pub(super) fn sweep_table(socket: &mut Socket, family: Family, table: Table) -> 
     Err(RulesError::Unsettled { what: format!("rules of {family_name} iptables table {table}"), rounds: ATTEMPTS })
 }
 
-/// Destroys the sets of the given names and says of each whether it is gone: one that a rule names stays. A kernel
-/// without ipset has none.
+/// Destroys the sets of the given names and says of each whether it is gone: one that a rule names stays.
 pub(super) fn sweep_sets(
     socket: &mut Socket,
     release: Release,
     is_ours: impl Fn(&str) -> bool,
-) -> Vec<(String, io::Result<()>)> {
-    let request =
-        |kind, body: Attributes| Message { subsystem: subsystem::IPSET, family: Family::Ipv4, kind, flags: 0, body };
-    let version = || Attributes::default().raw(ipset::PROTOCOL, &[ipset::PROTOCOL_VERSION]);
-    let names = version().number(ipset::FLAGS, ipset::NAMES_ONLY);
-    let listed = socket.dump(&request(ipset::LIST, names)).unwrap_or_default();
-    let names = listed.iter().filter_map(|bytes| Parsed::new(bytes).text(ipset::SET_NAME));
-    let ours: Vec<String> = names.filter(|name| is_ours(name)).collect();
+) -> Result<Vec<(String, io::Result<()>)>, RulesError> {
+    let ours: Vec<String> = set_names(socket)?.into_iter().filter(|name| is_ours(name)).collect();
     let destroy = |name: String| {
-        let request = request(ipset::DESTROY, version().text(ipset::SET_NAME, &name));
+        let request = about_sets(ipset::DESTROY, version().text(ipset::SET_NAME, &name));
         let outcome = release.wait(|| socket.execute(&request));
         (name, outcome)
     };
-    ours.into_iter().map(destroy).collect()
+    Ok(ours.into_iter().map(destroy).collect())
+}
+
+/// Names the kernel's sets; a kernel without ipset has none.
+pub(super) fn set_names(socket: &mut Socket) -> Result<Vec<String>, RulesError> {
+    let request = about_sets(ipset::LIST, version().number(ipset::FLAGS, ipset::NAMES_ONLY));
+    match socket.dump(&request) {
+        Ok(listed) => Ok(listed.iter().filter_map(|bytes| Parsed::new(bytes).text(ipset::SET_NAME)).collect()),
+        Err(error) if is_unsupported(&error) => Ok(Vec::new()),
+        Err(error) => Err(failed("read the names of ipset's sets")(error)),
+    }
+}
+
+fn version() -> Attributes {
+    Attributes::default().raw(ipset::PROTOCOL, &[ipset::PROTOCOL_VERSION])
+}
+
+fn about_sets(kind: u8, body: Attributes) -> Message {
+    Message { subsystem: subsystem::IPSET, family: Family::Ipv4, kind, flags: 0, body }
 }
