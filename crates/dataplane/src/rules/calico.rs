@@ -4,7 +4,11 @@
 //! and ARP rules stay as they are: the agent keeps none of its own.
 
 use super::policy::{self, Named};
-use tracing::warn;
+use std::collections::BTreeSet;
+use tracing::{info, warn};
+
+/// How many names of chains one line of the log has.
+const NAMES: usize = 10;
 
 /// Warns of chains that are about to go, if any of them carries policy.
 pub(super) fn warn_of_policy<'a>(going: impl Iterator<Item = &'a str>) {
@@ -15,6 +19,19 @@ pub(super) fn warn_of_policy<'a>(going: impl Iterator<Item = &'a str>) {
             "Calico's chains of network policy go: Tortie does not enforce policy, what they forbade is allowed"
         );
     }
+}
+
+/// Tells what has been removed from an iptables interface that is not written to, if anything has: our chains, and
+/// `writes` changes in all.
+pub(super) fn tell_of_sweep(interface: &str, chains: &BTreeSet<String>, writes: usize) {
+    if writes == 0 {
+        return;
+    }
+    let mut names = chains.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if chains.len() > NAMES {
+        names = format!("{names} and {} more", chains.len() - NAMES);
+    }
+    info!(interface, chains = names, changes = writes, "removed what Calico, or an earlier agent, had in iptables");
 }
 
 /// Warns of tables that keep rules of Calico's.

@@ -232,6 +232,73 @@ fn the_legacy_interface_is_used_where_it_holds_more_rules() {
     assert_eq!(sorted(&without_remarks(&run("iptables-legacy-save -t nat"))), sorted(&expect));
 }
 
+/// Calico's chains, as its agent writes them behind one interface: pods that it does not know are dropped. Others' rules
+/// stand beside them, some with names much like ours.
+const CALICOS: &str = "*filter\n:cali-FORWARD - [0:0]\n:cali-from-wl-dispatch - [0:0]\n:cali-pi-np/web/a - [0:0]\n:calm - [0:0]\n\
+    -A FORWARD -m comment --comment \"cali:wUHhoiAYhphO9Mso\" -j cali-FORWARD\n\
+    -A FORWARD -i eth7 -m comment --comment calico -j calm\n\
+    -A FORWARD -m comment --comment \"cali:S93hcgKJrXEqnTfs\" -m mark --mark 0x10000/0x10000 -j ACCEPT\n\
+    -A cali-FORWARD -i cali+ -j cali-from-wl-dispatch\n\
+    -A cali-from-wl-dispatch -m comment --comment \"cali:zTj6P0TIgYvgz-md\" -m comment --comment \"Unknown interface\" -j DROP\n\
+    -A cali-pi-np/web/a -m set --match-set cali40s:3vOSzfhA src -j RETURN\nCOMMIT\n\
+    *nat\n:cali-nat-outgoing - [0:0]\n:mine - [0:0]\n-A POSTROUTING -s 10.9.0.0/24 -j mine\n\
+    -A POSTROUTING -m comment --comment \"cali:O3lYWMrLQYEMJtB5\" -j cali-nat-outgoing\n\
+    -A cali-nat-outgoing -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40all-ipam-pools dst -j MASQUERADE\n\
+    COMMIT\n";
+
+/// What the kubelet leaves behind the interface that it uses.
+const HINT: &str = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n";
+
+fn takes_over_from(theirs: &str, ours: &str) {
+    enter_namespace();
+    let saved = |interface: &str| without_remarks(&run(&format!("iptables-{interface}-save")));
+    let rules =
+        |text: &str| text.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect::<Vec<String>>();
+    run("ipset create cali40masq-ipam-pools hash:net maxelem 65536; ipset add cali40masq-ipam-pools 172.16.0.0/16
+        ipset create cali40all-ipam-pools hash:net; ipset create cali40s:3vOSzfhA hash:ip; ipset create office hash:net");
+    run_with(&format!("iptables-{theirs}-restore --noflush"), CALICOS);
+    run_with(&format!("iptables-{ours}-restore --noflush"), HINT);
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    assert!(saved(ours).contains("-j cali-FORWARD"));
+    let others = ["-A FORWARD -i eth7 -m comment --comment calico -j calm", "-A POSTROUTING -s 10.9.0.0/24 -j mine"];
+    let mut left = rules(&saved(theirs));
+    left.sort();
+    assert_eq!(left, others);
+    let chains = saved(theirs);
+    assert!(!chains.contains("cali-") && chains.contains(":calm ") && chains.contains(":mine "), "{chains}");
+    assert_eq!(members("cali40masq-ipam-pools"), ["172.16.0.0/16"]);
+    assert_eq!(sets().len(), 6, "{:?}", sets());
+    assert!(sets().contains(&"office".to_owned()));
+    assert_eq!(heal(&mut *driver, &ruleset()), 0);
+}
+
+#[test]
+fn chains_of_calicos_in_legacy_tables_go_when_ours_stand_in_the_others() {
+    takes_over_from("legacy", "nft");
+}
+
+#[test]
+fn chains_of_calicos_in_nftables_go_when_ours_stand_in_legacy_tables() {
+    takes_over_from("nft", "legacy");
+}
+
+#[test]
+fn where_neither_interface_has_more_the_one_without_ours_is_swept() {
+    enter_namespace();
+    for interface in ["nft", "legacy"] {
+        run_with(
+            &format!("iptables-{interface}-restore --noflush"),
+            "*filter\n:cali-gone - [0:0]\n-A FORWARD -j cali-gone\nCOMMIT\n",
+        );
+    }
+    let mut driver = iptables();
+    apply(&mut *driver, &ruleset());
+    assert_eq!(all_saved(), TABLES);
+    let both = run("iptables-nft-save; iptables-legacy-save");
+    assert!(!both.contains("cali-gone") && both.matches("-j cali-FORWARD").count() == 1, "{both}");
+}
+
 #[test]
 fn settings_reach_the_kernel() {
     enter_namespace();

@@ -57,6 +57,17 @@ impl Backend {
         Ok(choose(&nft, &legacy))
     }
 
+    /// The other one of the kernel's two interfaces.
+    pub(super) fn other(self) -> Result<Backend, RulesError> {
+        let is_nft = match self {
+            Backend::Nft => true,
+            Backend::Legacy | Backend::LegacyIpv6 => false,
+            // versions that say nothing of it are older than the other interface
+            Backend::Plain => tool::run("iptables", &["--version"], "")?.contains("(nf_tables)"),
+        };
+        Ok(if is_nft { Backend::Legacy } else { Backend::Nft })
+    }
+
     /// Reads all tables.
     pub(in crate::rules) fn save(self) -> Result<String, RulesError> {
         tool::run(&self.program("save"), &[], "")

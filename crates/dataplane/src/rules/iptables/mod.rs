@@ -18,12 +18,12 @@ pub(super) use saved::is_our_chain;
 
 use super::ipset::{IpSets, Release};
 use super::model::{Ruleset, Table};
-use super::{Applied, Change, Driver, Invalidate, Knowledge, RulesError, calico, nft};
+use super::{Applied, Change, Driver, Invalidate, Knowledge, RulesError, calico, legacy, nft};
 use plan::Learned;
-use saved::Saved;
-use std::collections::BTreeMap;
+use saved::{Owner, Saved};
+use std::collections::{BTreeMap, BTreeSet};
 use text::Lines;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How often rules are written in one go before somebody else is suspected of changing them.
 const ROUNDS: usize = 5;
@@ -36,7 +36,7 @@ pub(super) struct Iptables {
     other_driver: OtherDriver,
 }
 
-/// Whether the nftables driver's table has been looked for.
+/// Whether the nftables driver's table, and the rules in the interface that is not written to, have been looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum OtherDriver {
     #[default]
@@ -55,7 +55,12 @@ impl Driver for Iptables {
                 return Err(error);
             }
         };
-        writes += rules + self.sets.sweep(&ruleset.sets, release(rules))?;
+        // rules behind both interfaces name the same sets: those of the other one go before sets do
+        let swept = match self.other_driver {
+            OtherDriver::Unknown => self.sweep_other_interface()?,
+            OtherDriver::Gone => 0,
+        };
+        writes += rules + swept + self.sets.sweep(&ruleset.sets, release(rules + swept))?;
         if self.other_driver == OtherDriver::Unknown {
             writes += nft::remove_table()?;
             calico::warn_of_leftovers(&nft::leftovers());
@@ -110,6 +115,34 @@ impl Iptables {
         }
         Ok(self.tables.as_mut().expect("made above"))
     }
+
+    /// Removes what is ours from the kernel's other iptables interface: its chains see the same packets as ours, and
+    /// drop those of pods that they do not know. Our own rules must stand by then.
+    fn sweep_other_interface(&mut self) -> Result<usize, RulesError> {
+        match self.tables()?.backend.other()? {
+            Backend::Nft => nft::sweep_iptables(),
+            Backend::Legacy | Backend::LegacyIpv6 | Backend::Plain => sweep_legacy(),
+        }
+    }
+}
+
+/// Removes what is ours from the legacy interface; without its programs it stays, with a warning.
+pub(super) fn sweep_legacy() -> Result<usize, RulesError> {
+    if !legacy::has_tables()? {
+        return Ok(0);
+    }
+    let mut tables = Tables::new(Backend::Legacy);
+    let chains = match tables.our_chains() {
+        Ok(chains) => chains,
+        Err(error @ RulesError::MissingTool { .. }) => {
+            warn!(%error, "rules of Calico's in legacy tables, if there are any, stay");
+            return Ok(0);
+        }
+        Err(error) => return Err(error),
+    };
+    let writes = tables.apply(&Ruleset::default())?;
+    calico::tell_of_sweep(Backend::Legacy.words(), &chains, writes);
+    Ok(writes)
 }
 
 /// The tables behind one interface.
@@ -125,6 +158,14 @@ impl Tables {
     /// Looks at nothing yet.
     pub(super) fn new(backend: Backend) -> Tables {
         Tables { backend, saved: None, generation: None, learned: Learned::new() }
+    }
+
+    /// Reads which chains of ours there are.
+    fn our_chains(&mut self) -> Result<BTreeSet<String>, RulesError> {
+        self.generation = nft::generation();
+        let saved = self.saved.insert(saved::parse(&self.backend.save()?));
+        let chains = saved.values().flatten().filter(|(_, chain)| chain.owner == Owner::Ours);
+        Ok(chains.map(|(name, _)| name.clone()).collect())
     }
 
     /// Makes the tables hold `ruleset` and nothing else of ours; returns how many chains were written.

@@ -181,6 +181,11 @@ pub(super) fn remove_table() -> Result<usize, RulesError> {
     }
 }
 
+/// Removes what is ours from the tables of `iptables-nft`, for the other driver; a kernel without nftables has none.
+pub(super) fn sweep_iptables() -> Result<usize, RulesError> {
+    socket_if_supported()?.map_or(Ok(0), |mut socket| sweep::sweep_iptables(&mut socket))
+}
+
 /// Names ipset's sets, without its program; a kernel without ipset has none.
 pub(super) fn ipset_names() -> Result<Vec<String>, RulesError> {
     socket_if_supported()?.map_or(Ok(Vec::new()), |mut socket| sweep::set_names(&mut socket))

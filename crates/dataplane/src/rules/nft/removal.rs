@@ -24,6 +24,8 @@ pub(super) struct Removal {
     pub(super) batch: Batch,
     /// How many rules of others' chains, and chains, are removed or emptied.
     pub(super) writes: usize,
+    /// All chains of ours.
+    pub(super) chains: BTreeSet<String>,
     /// Chains of ours that are only emptied, since others' rules lead to them.
     pub(super) held: BTreeSet<String>,
 }
@@ -36,6 +38,7 @@ pub(super) fn plan(socket: &mut Socket, family: Family, table: &str) -> io::Resu
     let ours: Vec<&str> = chains.iter().map(|(name, _)| name.as_str()).filter(|name| is_our_chain(name)).collect();
     calico::warn_of_policy(ours.iter().copied());
     let mut removal = Removal { batch: Batch::of(family), ..Removal::default() };
+    removal.chains.extend(ours.iter().map(|name| (*name).to_owned()));
     let (mut led_to, mut filled, mut emptied, mut used) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (handle, chain, content) in rules(socket, family, table)? {

@@ -10,9 +10,10 @@ use super::socket::{Family, Message, Refusal, Socket};
 use super::wire::{Attributes, Parsed};
 use super::{failed, is_unsupported};
 use crate::rules::ipset::{Release, is_our_set};
-use crate::rules::iptables::{Backend, Tables};
-use crate::rules::model::{Ruleset, Table};
-use crate::rules::{RulesError, legacy};
+use crate::rules::iptables::{Backend, sweep_legacy};
+use crate::rules::model::Table;
+use crate::rules::{RulesError, calico};
+use std::collections::BTreeSet;
 use std::io;
 use tracing::{debug, warn};
 
@@ -36,16 +37,7 @@ impl OtherDriver {
     pub(super) fn sweep(&mut self, socket: &mut Socket) -> Result<usize, RulesError> {
         let mut writes = 0;
         if *self == OtherDriver::Unknown {
-            for table in Table::ALL {
-                writes += sweep_table(socket, Family::Ipv4, table)?.writes;
-            }
-            if legacy::has_tables()? {
-                match Tables::new(Backend::Legacy).apply(&Ruleset::default()) {
-                    Ok(removed) => writes += removed,
-                    Err(error @ RulesError::MissingTool { .. }) => warn!(%error, "legacy tables stay as they are"),
-                    Err(error) => return Err(error),
-                }
-            }
+            writes += sweep_iptables(socket)? + sweep_legacy()?;
         }
         if *self != OtherDriver::Gone {
             let release = if writes > 0 { Release::Soon } else { Release::No };
@@ -63,6 +55,18 @@ impl OtherDriver {
         }
         Ok(writes)
     }
+}
+
+/// Removes what is ours from the IPv4 tables of `iptables-nft`.
+pub(super) fn sweep_iptables(socket: &mut Socket) -> Result<usize, RulesError> {
+    let (mut chains, mut writes) = (BTreeSet::new(), 0);
+    for table in Table::ALL {
+        let removal = sweep_table(socket, Family::Ipv4, table)?;
+        writes += removal.writes;
+        chains.extend(removal.chains);
+    }
+    calico::tell_of_sweep(Backend::Nft.words(), &chains, writes);
+    Ok(writes)
 }
 
 /// Removes what is ours from a table of `iptables-nft`; returns what was done.
