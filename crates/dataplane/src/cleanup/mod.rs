@@ -10,7 +10,7 @@ mod routes;
 
 use crate::links::{self, Links};
 use crate::netlink::{Error, Netlink};
-use crate::{mtu, rules, status};
+use crate::{BgpDaemon, mtu, rules, status};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub enum Forwarding {
 pub struct Scope {
     /// What becomes of running pods.
     pub pods: Pods,
+    /// Who wrote BGP's routes: those of another daemon than the agent are not ours.
+    pub bgp: BgpDaemon,
     /// What becomes of packet forwarding.
     pub forwarding: Forwarding,
     /// IP pools beside those that the kernel's sets tell of: BGP's routes into them are ours.
@@ -79,7 +81,7 @@ pub fn cleanup(scope: &Scope, tell: &mut dyn FnMut(Step)) -> Result<(), Error> {
     }
     pools.extend(&scope.pools);
     let links = Links::read(&mut netlink)?;
-    note(routes::remove(&mut netlink, &links, scope.pods, &pools, tell), tell);
+    note(routes::remove(&mut netlink, &links, scope, &pools, tell), tell);
     note(devices::remove_tunnel(&mut netlink, tell), tell);
     let left = rules::purge(&mut |what| tell(Step::Removed(what)));
     left.into_iter().for_each(|error| tell(Step::Left(chain(&error))));

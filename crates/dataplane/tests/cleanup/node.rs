@@ -99,6 +99,7 @@ impl Node {
     pub(crate) fn scope(&self, pods: Pods) -> Scope {
         Scope {
             pods,
+            bgp: BgpDaemon::Agent,
             forwarding: Forwarding::Stop,
             pools: BTreeSet::new(),
             state_directory: self.state.path().into(),

@@ -2,6 +2,7 @@
 
 use crate::common::without_programs;
 use crate::node::{BOTH, Node};
+use dataplane::BgpDaemon;
 use dataplane::cleanup::{Forwarding, Pods, Scope, Step};
 
 #[test]
@@ -72,6 +73,20 @@ fn pods_and_forwarding_stay_unless_they_are_to_go() {
         node.clean(&node.scope(Pods::Disconnect));
         assert!(!node.namespace.links().iter().any(|link| link.starts_with("cali")));
     }
+}
+
+#[test]
+fn routes_of_another_bgp_daemon_stay() {
+    let node = Node::new();
+    node.run_agent(BOTH[1]);
+    node.shell("ip route add 172.16.200.0/26 via 192.168.10.101 proto bird");
+    let scope = Scope { bgp: BgpDaemon::Another, ..node.scope(Pods::Keep) };
+    let route = "route 172.16.200.0/26 via 192.168.10.101 dev eth0 proto 12";
+    let reason = "the networking backend is none, so it is another program's: --backend bird removes it";
+    assert!(node.clean(&scope).contains(&Step::Kept(format!("{route}: {reason}"))));
+    assert!(node.namespace.ip("route").contains("172.16.200.0/26 via 192.168.10.101 dev eth0 proto bird"));
+    let scope = Scope { pools: [crate::node::prefix("172.16.0.0/16")].into(), ..node.scope(Pods::Keep) };
+    assert_eq!(node.clean(&scope), [Step::Removed(route.to_owned())]);
 }
 
 #[test]

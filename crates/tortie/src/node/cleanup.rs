@@ -6,6 +6,7 @@ use super::lock::NodeLock;
 use crate::paths::{self, CONTROL_SOCKET, NODE_LOCK, SILENT_CONTROL_SOCKET};
 use anyhow::{Context, bail};
 use clap::Parser;
+use dataplane::BgpDaemon;
 use dataplane::cleanup::{self, Forwarding, Pods, Scope, Step};
 use ipnet::Ipv4Net;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -39,6 +40,10 @@ struct Arguments {
     /// An IP pool, beside those that the packet rules' sets name; may be given more than once
     #[arg(long = "pool", value_name = "CIDR")]
     pools: Vec<Ipv4Net>,
+    /// Who speaks BGP here, as the agent is told: `bird` for the agent, `none` for another program, whose routes stay. If
+    /// not said: none where an agent without BGP left its socket, /var/run/calico/tortie.ctl
+    #[arg(long, env = "CALICO_NETWORKING_BACKEND", default_value = "", hide_default_value = true)]
+    backend: String,
 }
 
 /// What has been done so far.
@@ -82,6 +87,7 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
     }
     let scope = Scope {
         pods: if arguments.pods { Pods::Disconnect } else { Pods::Keep },
+        bgp: bgp_daemon(arguments.backend.trim(), Path::new(SILENT_CONTROL_SOCKET))?,
         forwarding: if arguments.forwarding { Forwarding::Stop } else { Forwarding::Keep },
         pools: arguments.pools.iter().map(Ipv4Net::trunc).collect(),
         state_directory: paths::STATE.into(),
@@ -118,6 +124,19 @@ fn clean(arguments: &Arguments) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// Finds out who wrote the routes of protocol 12: as told, or else by the socket of an agent that speaks no BGP.
+fn bgp_daemon(backend: &str, silent: &Path) -> anyhow::Result<BgpDaemon> {
+    match backend {
+        "bird" => Ok(BgpDaemon::Agent),
+        "none" => Ok(BgpDaemon::Another),
+        "" => match silent.try_exists().with_context(|| format!("look for {}", silent.display()))? {
+            true => Ok(BgpDaemon::Another),
+            false => Ok(BgpDaemon::Agent),
+        },
+        other => bail!("CALICO_NETWORKING_BACKEND {other:?} is not supported yet: use bird or none"),
+    }
+}
+
 /// Finds the process that answers on a unix socket; none where nobody does, as behind one that a dead process left.
 fn answering(path: &Path) -> io::Result<Option<i32>> {
     match UnixStream::connect(path) {
@@ -140,6 +159,21 @@ mod tests {
     #[test]
     fn arguments_are_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_backend_is_as_told_or_that_of_the_last_agent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let silent = folder.path().join("tortie.ctl");
+        let found = |told: &str| bgp_daemon(told, &silent).map_err(|error| error.to_string());
+        assert_eq!(found(""), Ok(BgpDaemon::Agent));
+        assert_eq!(found("none"), Ok(BgpDaemon::Another));
+        fs::write(&silent, "").expect("written");
+        assert_eq!(found(""), Ok(BgpDaemon::Another));
+        assert_eq!(found("bird"), Ok(BgpDaemon::Agent));
+        let refused = "CALICO_NETWORKING_BACKEND \"vxlan\" is not supported yet: use bird or none";
+        assert_eq!(found("vxlan"), Err(refused.to_owned()));
+        assert!(bgp_daemon("", &silent.join("below")).is_err(), "what cannot be looked for is not absent");
     }
 
     #[test]

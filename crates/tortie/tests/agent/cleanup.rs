@@ -90,6 +90,31 @@ fn after_a_killed_agent_kernel_and_files_are_as_before() {
 }
 
 #[test]
+fn after_an_agent_without_bgp_the_routes_of_another_daemon_stay() {
+    let cluster = Cluster::new();
+    let mut host = cluster.host(1);
+    host.set("CALICO_NETWORKING_BACKEND", "none");
+    host.start_agent();
+    host.logs("this node is registered", SOON);
+    eventually(SOON, || match host.files("run/calico") {
+        files if files.contains(&"tortie.ctl".to_owned()) => Ok(()),
+        files => Err(files.join(" ")),
+    });
+    host.namespace.ip("route add 172.16.9.0/26 via 192.168.10.2 proto bird");
+    host.kill_agent();
+    let pool = ["--pool", "172.16.0.0/16"];
+    let (status, said, error) = ended(host.tortie(&[&["node", "cleanup"], &pool[..]].concat()));
+    assert_eq!((status, error.as_str()), (Some(0), ""), "{said}");
+    let kept = "kept route 172.16.9.0/26 via 192.168.10.2 dev eth0 proto 12: the networking backend is none";
+    assert!(said.contains(kept), "{said}");
+    // the socket has gone: who knows says it
+    let (status, _, _) = ended(host.tortie(&[&["node", "cleanup", "--backend", "none"], &pool[..]].concat()));
+    assert!(status == Some(0) && host.namespace.ip("route").contains("172.16.9.0/26"));
+    let (status, _, _) = ended(host.tortie(&[&["node", "cleanup", "--backend", "bird"], &pool[..]].concat()));
+    assert!(status == Some(0) && !host.namespace.ip("route").contains("172.16.9.0/26"));
+}
+
+#[test]
 fn another_programs_socket_is_respected_and_others_files_stay() {
     let cluster = Cluster::new();
     let host = cluster.host(1);
