@@ -17,46 +17,6 @@ pub enum OwnerType {
     Virtual,
 }
 
-/// A kind of resource that is known by its name alone: found and watched, but neither checked, shown nor acted on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum UntypedKind {
-    /// Policy for pods of a namespace; those made of Kubernetes' are called `knp.…`.
-    NetworkPolicy,
-    /// Policy for pods and hosts.
-    GlobalNetworkPolicy,
-    /// A host's own interface, which is closed but for what policy or a profile allows.
-    HostEndpoint,
-}
-
-impl UntypedKind {
-    /// Every kind.
-    pub const ALL: [UntypedKind; 3] =
-        [UntypedKind::NetworkPolicy, UntypedKind::GlobalNetworkPolicy, UntypedKind::HostEndpoint];
-
-    /// The name as in `kind:`.
-    pub fn name(self) -> &'static str {
-        match self {
-            UntypedKind::NetworkPolicy => "NetworkPolicy",
-            UntypedKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
-            UntypedKind::HostEndpoint => "HostEndpoint",
-        }
-    }
-
-    /// The plural, as in datastore keys.
-    pub fn plural(self) -> &'static str {
-        match self {
-            UntypedKind::NetworkPolicy => "networkpolicies",
-            UntypedKind::GlobalNetworkPolicy => "globalnetworkpolicies",
-            UntypedKind::HostEndpoint => "hostendpoints",
-        }
-    }
-
-    /// Whether objects of the kind live in a namespace.
-    pub fn namespaced(self) -> bool {
-        self == UntypedKind::NetworkPolicy
-    }
-}
-
 /// Names one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -67,15 +27,6 @@ pub enum Key {
         /// Its namespace, or empty.
         namespace: String,
         /// Its name.
-        name: String,
-    },
-    /// A resource of a kind that is known by its name alone; `namespace` is empty for kinds without one.
-    Untyped {
-        /// Its kind.
-        kind: UntypedKind,
-        /// Its namespace, or empty.
-        namespace: String,
-        /// Its name in the key, which may have a prefix that users do not see.
         name: String,
     },
     /// An IPAM block.
@@ -120,8 +71,6 @@ impl Key {
 pub enum Object {
     /// See [`Key::Resource`].
     Resource(Resource),
-    /// See [`Key::Untyped`]; null where the stored bytes are no JSON.
-    Untyped(serde_json::Value),
     /// See [`Key::Block`].
     Block(Block),
     /// See [`Key::Affinity`].

@@ -5,16 +5,20 @@
 //! output depend on them. What a user writes is read strictly; what a datastore holds may have fields of newer versions.
 //! Nothing here does IO.
 
+pub mod column;
 pub mod duration;
 pub mod event;
 pub mod initial;
 pub mod invalid;
 pub mod ipam;
 pub mod kind;
+mod lenient;
 pub mod meta;
+pub mod port;
 pub mod resource;
 pub mod selector;
 pub mod validate;
+pub mod word;
 
 pub use event::{Entry, Event, Key, Object, Revision, Unreadable};
 pub use invalid::Invalid;

@@ -1,16 +1,56 @@
 //! A resource of any kind: [`Resource`] is the closed set, [`Typed`] one of it, [`Kind`] its tag.
+//!
+//! A kind is one file, its [`Spec`], and one row of the table in [`crate::kind`]: the file says all there is to say of
+//! the kind, and who works with kinds in general asks [`Kind`] and [`Resource`].
 
+use crate::column::{self, Column, Scene, Shown};
 use crate::invalid::Invalid;
 use crate::kind::*;
+use crate::lenient::Lenient;
 use crate::meta::{API_VERSION, ObjectMeta};
 use crate::validate;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What makes a struct the `spec` of a kind.
-pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + DeserializeOwned {
+/// What a kind is called, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The plural, as in datastore keys.
+    pub plural: &'static str,
+    /// Whether objects of the kind live in a namespace.
+    pub namespaced: bool,
+    /// The lower-case words that `calicoctl` takes for the kind (control reference §5.4).
+    pub words: &'static [&'static str],
+}
+
+/// Something that is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is made.
+    Create,
+    /// It is replaced.
+    Update,
+    /// It is removed.
+    Delete,
+}
+
+/// Why nobody may do something to an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is there, and nobody stores it.
+    Exists,
+    /// The kind does not allow it; the reason may be empty.
+    NotSupported(String),
+}
+
+/// What makes a struct the `spec` of a kind: all that is particular to the kind.
+pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + DeserializeOwned + 'static {
     /// The kind it belongs to.
     const KIND: Kind;
+    /// What it is called.
+    const NAMES: Names;
+    /// The columns of `calicoctl`'s tables, in the order of the wide one.
+    const COLUMNS: &'static [Column<Self>];
     /// The kind's `status`, kept as it is where Tortie does not look into it.
     type Status: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned;
 
@@ -27,6 +67,37 @@ pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + Dese
     fn idle_fields(_object: &Typed<Self>) -> Vec<String> {
         Vec::new()
     }
+
+    /// Names the object itself, where nothing acts on it as a whole in this version.
+    fn idle(_object: &Typed<Self>) -> Option<&'static str> {
+        None
+    }
+
+    /// What lists are sorted by; those that are alike stay in the order of their keys.
+    fn rank(_object: &Typed<Self>) -> f64 {
+        0.0
+    }
+
+    /// The objects that everybody finds and nobody stores.
+    fn built_in() -> Vec<Typed<Self>> {
+        Vec::new()
+    }
+
+    /// Tells why nobody may do this to the object of this name.
+    fn refuses(_operation: Operation, _name: &str) -> Option<Refusal> {
+        None
+    }
+
+    /// The tier that the object is in, which must exist; none for what is in no tier.
+    fn tier(_object: &Typed<Self>) -> Option<&str> {
+        None
+    }
+
+    /// Turns the object, as users know it, into what an etcd datastore holds.
+    fn to_stored(_object: &mut Typed<Self>) {}
+
+    /// Turns what an etcd datastore holds into the object as users know it.
+    fn from_stored(_object: &mut Typed<Self>) {}
 }
 
 /// A resource of one kind, in the order Go writes it: kind, apiVersion, metadata, spec, status.
@@ -63,7 +134,7 @@ impl<S: Spec> Typed<S> {
 }
 
 macro_rules! kinds {
-    ($($variant:ident: $spec:ty, $plural:literal, $namespaced:literal, [$($alias:literal),*];)*) => {
+    ($($variant:ident: $spec:ty;)*) => {
         /// The kinds of resource.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $(#[doc = stringify!($variant)] $variant,)* }
@@ -75,14 +146,24 @@ macro_rules! kinds {
             /// The name as in `kind:`.
             pub fn name(self) -> &'static str { match self { $(Kind::$variant => stringify!($variant),)* } }
 
-            /// The plural, as in datastore keys.
-            pub fn plural(self) -> &'static str { match self { $(Kind::$variant => $plural,)* } }
+            fn names(self) -> Names { match self { $(Kind::$variant => <$spec as Spec>::NAMES,)* } }
 
-            /// Whether objects of the kind live in a namespace.
-            pub fn namespaced(self) -> bool { match self { $(Kind::$variant => $namespaced,)* } }
+            /// The headings of the kind's columns, and where each is shown.
+            pub fn headings(self) -> Vec<(&'static str, Shown)> {
+                match self { $(Kind::$variant => column::headings::<$spec>(),)* }
+            }
 
-            /// The lower-case words that `calicoctl` takes for the kind.
-            pub fn aliases(self) -> &'static [&'static str] { match self { $(Kind::$variant => &[$($alias,)*],)* } }
+            /// The objects that everybody finds and nobody stores.
+            pub fn built_in(self) -> Vec<Resource> {
+                match self {
+                    $(Kind::$variant => <$spec as Spec>::built_in().into_iter().map(Resource::from).collect(),)*
+                }
+            }
+
+            /// Tells why nobody may do this to the object of this name.
+            pub fn refuses(self, operation: Operation, name: &str) -> Option<Refusal> {
+                match self { $(Kind::$variant => <$spec as Spec>::refuses(operation, name),)* }
+            }
         }
 
         /// A resource of any kind.
@@ -109,6 +190,23 @@ macro_rules! kinds {
             pub fn validate(&self) -> Result<(), Invalid> { match self { $(Resource::$variant(object) => object.validate(),)* } }
             fn idle_fields(&self) -> Vec<String> {
                 match self { $(Resource::$variant(object) => Spec::idle_fields(object.as_ref()),)* }
+            }
+            fn idle(&self) -> Option<&'static str> {
+                match self { $(Resource::$variant(object) => Spec::idle(object.as_ref()),)* }
+            }
+            /// What lists are sorted by; those that are alike stay in the order of their keys.
+            pub fn rank(&self) -> f64 { match self { $(Resource::$variant(object) => Spec::rank(object.as_ref()),)* } }
+            /// The tier that the object is in; none for what is in no tier.
+            pub fn tier(&self) -> Option<&str> { match self { $(Resource::$variant(object) => Spec::tier(object.as_ref()),)* } }
+            /// Turns the object, as users know it, into what an etcd datastore holds.
+            pub fn to_stored(&mut self) { match self { $(Resource::$variant(object) => Spec::to_stored(object.as_mut()),)* } }
+            /// Turns what an etcd datastore holds into the object as users know it.
+            pub fn from_stored(&mut self) {
+                match self { $(Resource::$variant(object) => Spec::from_stored(object.as_mut()),)* }
+            }
+            /// The cell of a column; none where the kind has no such column.
+            pub fn cell(&self, heading: &str, scene: &Scene) -> Option<String> {
+                match self { $(Resource::$variant(object) => column::cell(object.as_ref(), heading, scene),)* }
             }
             /// Decodes what a user wrote; an unknown field is an error, which names it.
             pub fn read(kind: Kind, value: serde_json::Value) -> Result<Resource, Unreadable> {
@@ -141,24 +239,16 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
-    BGPConfiguration: BgpConfigurationSpec, "bgpconfigurations", false, ["bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"];
-    BGPPeer: BgpPeerSpec, "bgppeers", false, ["bgppeer", "bgppeers", "bgpp", "bgpps", "bp", "bps"];
-    ClusterInformation: ClusterInformationSpec, "clusterinformations", false, ["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"];
-    FelixConfiguration: FelixConfigurationSpec, "felixconfigurations", false, ["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"];
-    IPPool: IpPoolSpec, "ippools", false, ["ippool", "ippools", "ipp", "ipps", "pool", "pools"];
-    IPReservation: IpReservationSpec, "ipreservations", false, ["ipreservation", "ipreservations", "reservation", "reservations"];
-    Node: NodeSpec, "nodes", false, ["node", "nodes", "no", "nos"];
-    Profile: ProfileSpec, "profiles", false, ["profile", "profiles", "pro", "pros"];
-    Tier: TierSpec, "tiers", false, ["tier", "tiers"];
-    WorkloadEndpoint: WorkloadEndpointSpec, "workloadendpoints", true, ["workloadendpoint", "workloadendpoints", "wep", "weps"];
-}
+crate::kind::table!(kinds);
 
 impl Resource {
     /// Says which fields were accepted but change nothing yet, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let object = format!("{} {}", self.kind().name(), self.metadata().name);
-        self.idle_fields().iter().map(|field| format!("{object}: {field} is accepted but not acted on yet")).collect()
+        let fields = self.idle_fields();
+        let fields = fields.iter().map(|field| format!("{object}: {field} is accepted but not acted on yet"));
+        let whole = self.idle().map(|what| format!("{object}: {what} is accepted but not acted on yet"));
+        whole.into_iter().chain(fields).collect()
     }
 }
 
@@ -195,7 +285,7 @@ fn read_strictly<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Unr
         unknown.get_or_insert_with(|| path.to_string());
     };
     let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let tracked = serde_path_to_error::Deserializer::new(Lenient(value), &mut track);
     match T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note)) {
         Ok(object) => unknown.map_or(Ok(object), |path| {
             Err(Unreadable::UnknownField { field: path.rsplit('.').next().unwrap_or_default().to_owned(), path })
@@ -205,6 +295,21 @@ fn read_strictly<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Unr
 }
 
 impl Kind {
+    /// The plural, as in datastore keys.
+    pub fn plural(self) -> &'static str {
+        self.names().plural
+    }
+
+    /// Whether objects of the kind live in a namespace.
+    pub fn namespaced(self) -> bool {
+        self.names().namespaced
+    }
+
+    /// The lower-case words that `calicoctl` takes for the kind.
+    pub fn aliases(self) -> &'static [&'static str] {
+        self.names().words
+    }
+
     /// Finds a kind by its name as written in `kind:`.
     pub fn by_name(name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.name() == name)
@@ -236,11 +341,19 @@ mod tests {
     #[test]
     fn what_a_user_wrote_is_read_strictly() {
         assert!(read(json!({"cidr": "10.0.0.0/16"})).is_ok());
-        let error = read(json!({"cidr": "10.0.0.0/16", "natoutgoing": true})).expect_err("a misspelt field");
+        let error = read(json!({"cidr": "10.0.0.0/16", "natOutgoings": true})).expect_err("a misspelt field");
         assert_eq!(
             error,
-            Unreadable::UnknownField { field: "natoutgoing".to_owned(), path: "spec.natoutgoing".to_owned() }
+            Unreadable::UnknownField { field: "natOutgoings".to_owned(), path: "spec.natOutgoings".to_owned() }
         );
+        let Ok(Resource::IPPool(pool)) = read(json!({"CIDR": "10.0.0.0/16", "natoutgoing": true})) else {
+            panic!("the letters may be of any case")
+        };
+        assert_eq!((pool.spec.cidr.as_str(), pool.spec.nat_outgoing), ("10.0.0.0/16", Some(true)));
+        let Ok(Resource::IPPool(pool)) = read(json!({"nodeSelector": false, "cidr": 10, "allowedUses": null})) else {
+            panic!("a number is a text where one is expected")
+        };
+        assert_eq!((pool.spec.node_selector.as_str(), pool.spec.cidr.as_str()), ("false", "10"));
         let error = read(json!({"blockSize": "big"})).expect_err("a text for a number");
         assert_eq!(error.to_string(), "spec.blockSize: invalid type: string \"big\", expected u8");
     }

@@ -65,6 +65,34 @@ pub(crate) fn name_is_label(name: &str, invalid: &mut Invalid) {
     }
 }
 
+/// Checks that a name is `default`, which is the only one that some kinds may have.
+pub(crate) fn name_is_default(name: &str, invalid: &mut Invalid) {
+    if name != "default" {
+        invalid.push("Metadata.Name", name, "resource name must be 'default'");
+    }
+}
+
+/// Checks that a name is one DNS label of 63 characters at most, or two with a dot between.
+pub(crate) fn name_is_one_or_two_labels(name: &str, invalid: &mut Invalid) {
+    let labels: Vec<&str> = name.split('.').collect();
+    if is_subdomain(name) && (labels.len() > 2 || labels.iter().any(|label| label.len() > 63)) {
+        invalid.push("Metadata.Name", name, LABEL_NAME_REASON);
+    }
+}
+
+/// Checks networks that policies select by label: CIDRs without host bits, or single addresses.
+pub(crate) fn set_of_networks(metadata: &ObjectMeta, nets: &[String], invalid: &mut Invalid) {
+    for (index, net) in nets.iter().enumerate() {
+        if network(net).is_none_or(|found| found.trunc() != found) {
+            invalid.push_tag(&format!("Nets[{index}]"), net, "net");
+        }
+    }
+    const RESERVED: &str = "projectcalico.org/namespace";
+    if let Some(value) = metadata.labels.get(RESERVED) {
+        invalid.push("Metadata.Labels (label)", value, &format!("{RESERVED} is not a valid label name on a set"));
+    }
+}
+
 /// Checks an optional selector.
 pub(crate) fn selector(field: &str, text: &str, invalid: &mut Invalid) {
     if Selector::parse(text).is_err() {
@@ -234,7 +262,7 @@ mod tests {
     fn problems(metadata_of: Value) -> Vec<String> {
         let mut invalid = Invalid::default();
         metadata(&serde_json::from_value(metadata_of).expect("metadata"), &mut invalid);
-        invalid.problems().iter().map(ToString::to_string).collect()
+        invalid.problems().map(ToString::to_string).collect()
     }
 
     #[test]

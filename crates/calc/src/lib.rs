@@ -16,3 +16,4 @@ mod unread;
 
 pub use graph::{Graph, Output};
 pub use reporting::{Endpoint, Reporting, Totals};
+pub use unenforced::CLOSING_KINDS;

@@ -127,12 +127,9 @@ impl Tables {
         let why = match &object {
             Object::Resource(Resource::WorkloadEndpoint(it)) if it.spec.node != node => None,
             Object::Resource(resource) => senseless_field(resource),
-            Object::Untyped(_)
-            | Object::Block(_)
-            | Object::Affinity(_)
-            | Object::Handle(_)
-            | Object::IpamConfig(_)
-            | Object::Ready(_) => None,
+            Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
+                None
+            }
         };
         let kept = self.is_kept(&key);
         let unread = why.map(|why| Unread { why, kept });
@@ -148,12 +145,10 @@ impl Tables {
         self.put_readable(key, object, node) || changed
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a kind that is not named is none of this node's")]
     fn put_readable(&mut self, key: Key, object: Object, node: &str) -> bool {
         if self.held.insert(key.clone()) && is_endpoint(&key) {
             self.endpoints_held += 1;
-        }
-        if matches!(key, Key::Untyped { .. }) {
-            return false;
         }
         match (&key, object) {
             (Key::Resource { name, .. }, Object::Resource(resource)) => match resource {
@@ -167,10 +162,8 @@ impl Tables {
                 Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name.clone(), it.spec),
                 Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name.clone(), it.spec),
                 Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name.clone(), it.spec),
-                Resource::ClusterInformation(_)
-                | Resource::IPReservation(_)
-                | Resource::Profile(_)
-                | Resource::Tier(_) => false,
+                // of the others it counts whether they close something
+                _ => false,
             },
             (Key::Block(IpNet::V4(cidr)), Object::Block(block)) if !block.deleted => {
                 let named = if is_of(&block, node) { Named::Us } else { Named::NotUs };
@@ -186,6 +179,7 @@ impl Tables {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a kind that is not named is none of this node's")]
     fn remove(&mut self, key: &Key, node: &str) -> bool {
         let is_ours = matches!(key, Key::Affinity { owner, .. } if owner == node);
         let was_unread = self.unread.remove(key).is_some();
@@ -201,7 +195,7 @@ impl Tables {
                 Kind::BGPConfiguration => self.bgp_configurations.remove(name).is_some(),
                 Kind::BGPPeer => self.bgp_peers.remove(name).is_some(),
                 Kind::FelixConfiguration => self.felix_configurations.remove(name).is_some(),
-                Kind::ClusterInformation | Kind::IPReservation | Kind::Profile | Kind::Tier => false,
+                _ => false,
             },
             Key::Block(IpNet::V4(cidr)) => {
                 let removed = self.blocks.remove(cidr);
@@ -210,12 +204,7 @@ impl Tables {
             Key::Affinity { owner_type: OwnerType::Host, block: IpNet::V4(block), .. } if is_ours => {
                 self.affinities.remove(block).is_some()
             }
-            Key::Untyped { .. }
-            | Key::Block(_)
-            | Key::Affinity { .. }
-            | Key::Handle(_)
-            | Key::IpamConfig
-            | Key::Ready => false,
+            Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
         };
         was_closing || was_unread || was_held
     }

@@ -4,59 +4,50 @@
 //! None of it is enforced. So it is not worked out whom a policy selects: each one counts, on every node. Staged ones
 //! enforce nothing in Calico either.
 
-use api::event::{Key, Object, UntypedKind};
+use api::event::{Key, Object};
 use api::initial::DEFAULT_ALLOW;
-use api::kind::{EntityRule, ProfileSpec, Rule};
+use api::kind::{EntityRule, HostEndpointSpec, ProfileSpec, Rule};
 use api::resource::{Kind, Resource, Typed};
-use serde_json::Value;
+
+/// The kinds of objects that may close something.
+pub const CLOSING_KINDS: [Kind; 4] =
+    [Kind::NetworkPolicy, Kind::GlobalNetworkPolicy, Kind::HostEndpoint, Kind::Profile];
 
 /// What is said of a FelixConfiguration that switches the BPF dataplane on.
 pub(crate) const BPF_DATAPLANE: &str = "Calico's BPF dataplane (bpfEnabled)";
 
 /// Names an object by kind and name if it closes something on `node`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds close nothing")]
 pub(crate) fn closes(key: &Key, object: &Object, node: &str) -> Option<String> {
-    match (key, object) {
-        (Key::Untyped { kind, namespace, name }, Object::Untyped(value)) => {
-            let (closes, name) = match kind {
-                UntypedKind::HostEndpoint => (is_closed_here(value, node), name.clone()),
-                UntypedKind::NetworkPolicy | UntypedKind::GlobalNetworkPolicy => (true, policy_name(name, value)),
-            };
-            let slash = if namespace.is_empty() { "" } else { "/" };
-            closes.then(|| format!("{} {namespace}{slash}{name}", kind.name()))
-        }
-        (Key::Resource { name, .. }, Object::Resource(Resource::Profile(profile))) => {
+    let (Key::Resource { kind, namespace, .. }, Object::Resource(resource)) = (key, object) else { return None };
+    let closes = match resource {
+        Resource::NetworkPolicy(_) | Resource::GlobalNetworkPolicy(_) => true,
+        Resource::HostEndpoint(endpoint) => is_closed_here(&endpoint.spec, node),
+        Resource::Profile(profile) => {
             let open = lets_through(&profile.spec.ingress) && lets_through(&profile.spec.egress);
-            (!open && !is_a_networks_own(profile)).then(|| format!("Profile {name}"))
+            !open && !is_a_networks_own(profile)
         }
-        _ => None,
-    }
+        _ => false,
+    };
+    // the name that users know: older versions put the tier before it in the key
+    closes.then(|| named(*kind, namespace, &resource.metadata().name))
 }
 
 /// Names an object that is there and cannot be read, if it may close something.
 pub(crate) fn may_close(key: &Key) -> Option<String> {
-    let Key::Resource { kind: Kind::Profile, name, .. } = key else { return None };
-    Some(format!("Profile {name}"))
+    let Key::Resource { kind, namespace, name } = key else { return None };
+    CLOSING_KINDS.contains(kind).then(|| named(*kind, namespace, name))
 }
 
-/// The name that users know: older versions put the tier before it in the key (control reference §2.2).
-fn policy_name(key: &str, policy: &Value) -> String {
-    let annotation = policy["metadata"]["annotations"]["projectcalico.org/metadata"].as_str();
-    let noted = annotation.and_then(|text| serde_json::from_str::<Value>(text).ok());
-    if let Some(name) = noted.as_ref().and_then(|noted| noted["name"].as_str()) {
-        return name.to_owned();
-    }
-    match policy["spec"]["tier"].as_str() {
-        None | Some("" | "default") => key.strip_prefix("default.").unwrap_or(key).to_owned(),
-        Some(_) => key.to_owned(),
-    }
+fn named(kind: Kind, namespace: &str, name: &str) -> String {
+    let slash = if namespace.is_empty() { "" } else { "/" };
+    format!("{} {namespace}{slash}{name}", kind.name())
 }
 
-/// Whether a host endpoint is this node's, and lets through less than everything by itself; one that cannot be read is.
-fn is_closed_here(endpoint: &Value, node: &str) -> bool {
-    let spec = &endpoint["spec"];
-    let here = spec["node"].as_str().is_none_or(|name| name == node);
-    let first = spec["profiles"].get(0).and_then(Value::as_str);
-    here && first != Some(DEFAULT_ALLOW)
+/// Whether a host endpoint is this node's, and lets through less than everything by itself.
+fn is_closed_here(endpoint: &HostEndpointSpec, node: &str) -> bool {
+    let here = endpoint.node.is_empty() || endpoint.node == node;
+    here && endpoint.profiles.first().is_none_or(|first| first != DEFAULT_ALLOW)
 }
 
 /// Whether rules let everything through, or have no opinion: the first that decides must allow, without a condition.
@@ -66,11 +57,10 @@ fn lets_through(rules: &[Rule]) -> bool {
 }
 
 fn is_unconditional(rule: &Rule) -> bool {
-    let Rule { action: _, ip_version, protocol, icmp, not_protocol, not_icmp, source, destination, http, metadata: _ } =
-        rule;
-    let conditions = [ip_version, protocol, icmp, not_protocol, not_icmp, http];
+    let Rule { action, metadata, source, destination, .. } = rule;
     let anything = EntityRule::default();
-    conditions.into_iter().all(Option::is_none)
+    let no_more = Rule { action: action.clone(), metadata: metadata.clone(), ..Rule::default() };
+    Rule { source: None, destination: None, ..rule.clone() } == no_more
         && [source, destination].into_iter().flatten().all(|end| *end == anything)
 }
 
@@ -78,9 +68,9 @@ fn is_unconditional(rule: &Rule) -> bool {
 /// leave, and those enter that have it. It does not tell whether anybody enforced it; the kernel's chains do.
 fn is_a_networks_own(profile: &Typed<ProfileSpec>) -> bool {
     let (name, spec) = (&profile.metadata.name, &profile.spec);
-    let selector = Value::from(format!("has({name})"));
+    let selector = format!("has({name})");
     let own = |rule: &Rule| {
-        let members = EntityRule { selector: Some(selector.clone()), ..EntityRule::default() };
+        let members = EntityRule { selector: selector.clone(), ..EntityRule::default() };
         let others = Rule { source: None, ..rule.clone() };
         rule.action == "Allow" && rule.source.as_ref() == Some(&members) && is_unconditional(&others)
     };
@@ -92,36 +82,32 @@ fn is_a_networks_own(profile: &Typed<ProfileSpec>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn untyped(kind: UntypedKind, namespace: &str, name: &str, value: Value) -> Option<String> {
-        let key = Key::Untyped { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        closes(&key, &Object::Untyped(value), "n1")
+    fn found(kind: Kind, namespace: &str, name: &str, spec: Value) -> Option<String> {
+        let metadata = json!({"name": name, "namespace": namespace});
+        let stored =
+            json!({"kind": kind.name(), "apiVersion": "projectcalico.org/v3", "metadata": metadata, "spec": spec});
+        let resource = Resource::decode(kind, stored).expect("an object");
+        closes(&Key::namespaced(kind, namespace, name), &Object::Resource(resource), "n1")
     }
 
     fn profile(name: &str, spec: Value) -> Option<String> {
-        let stored =
-            json!({"kind": "Profile", "apiVersion": "projectcalico.org/v3", "metadata": {"name": name}, "spec": spec});
-        let resource = Resource::decode(Kind::Profile, stored).expect("a profile");
-        closes(&Key::global(Kind::Profile, name), &Object::Resource(resource), "n1")
+        found(Kind::Profile, "", name, spec)
     }
 
     #[test]
-    fn policies_by_the_names_that_users_know() {
-        let noted = json!({"metadata": {"annotations": {"projectcalico.org/metadata": r#"{"name":"default.deny"}"#}}});
-        let np = UntypedKind::NetworkPolicy;
-        for (key, value, expect) in [
-            ("deny", json!({}), "NetworkPolicy web/deny"),
-            ("default.deny", json!({"spec": {"tier": "default"}}), "NetworkPolicy web/deny"),
-            ("default.deny", noted, "NetworkPolicy web/default.deny"),
-            ("sec.deny", json!({"spec": {"tier": "sec"}}), "NetworkPolicy web/sec.deny"),
-            ("knp.default.allow-dns", json!({"spec": {}}), "NetworkPolicy web/knp.default.allow-dns"),
-            ("unreadable", Value::Null, "NetworkPolicy web/unreadable"),
-        ] {
-            assert_eq!(untyped(np, "web", key, value), Some(expect.to_owned()));
-        }
-        let global = untyped(UntypedKind::GlobalNetworkPolicy, "", "default.deny", json!({"spec": {"tier": ""}}));
+    fn policies_close_and_staged_ones_do_not() {
+        let np = found(Kind::NetworkPolicy, "web", "knp.default.allow-dns", json!({}));
+        assert_eq!(np, Some("NetworkPolicy web/knp.default.allow-dns".to_owned()));
+        let global = found(Kind::GlobalNetworkPolicy, "", "deny", json!({"tier": ""}));
         assert_eq!(global, Some("GlobalNetworkPolicy deny".to_owned()));
+        assert_eq!(found(Kind::StagedNetworkPolicy, "web", "deny", json!({})), None);
+        for (kind, expect) in
+            [(Kind::NetworkPolicy, Some("NetworkPolicy web/x".to_owned())), (Kind::StagedNetworkPolicy, None)]
+        {
+            assert_eq!(may_close(&Key::namespaced(kind, "web", "x")), expect);
+        }
     }
 
     #[test]
@@ -133,10 +119,10 @@ mod tests {
             (json!({"node": "n1", "interfaceName": "*", "profiles": ["mine", "projectcalico-default-allow"]}), true),
             (json!({"interfaceName": "eth0"}), true),
         ] {
-            let found = untyped(UntypedKind::HostEndpoint, "", "n1-eth0", json!({"spec": spec.clone()}));
+            let found = found(Kind::HostEndpoint, "", "n1-eth0", spec.clone());
             assert_eq!(found, expect.then(|| "HostEndpoint n1-eth0".to_owned()), "{spec}");
         }
-        assert!(untyped(UntypedKind::HostEndpoint, "", "unreadable", Value::Null).is_some());
+        assert!(may_close(&Key::global(Kind::HostEndpoint, "unreadable")).is_some());
     }
 
     #[test]

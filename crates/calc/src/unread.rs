@@ -29,6 +29,7 @@ pub(crate) enum Why {
 }
 
 /// The field of a resource that makes no sense, with its text.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing is read of the other kinds that could make no sense")]
 pub(crate) fn senseless_field(resource: &Resource) -> Option<Why> {
     let (field, text) = match resource {
         Resource::IPPool(pool) => {
@@ -46,13 +47,7 @@ pub(crate) fn senseless_field(resource: &Resource) -> Option<Why> {
                 None => ("ipNetworks", endpoint.spec.ip_networks.iter().find(|text| text.parse::<IpNet>().is_err())),
             }
         }
-        Resource::BGPConfiguration(_)
-        | Resource::BGPPeer(_)
-        | Resource::ClusterInformation(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::IPReservation(_)
-        | Resource::Profile(_)
-        | Resource::Tier(_) => return None,
+        _ => return None,
     };
     text.map(|text| Why::Field(format!("spec.{field} {text:?}")))
 }
@@ -107,13 +102,7 @@ impl Tables {
             Key::Resource { .. } => true,
             Key::Block(IpNet::V4(cidr)) => self.is_local_block(cidr),
             Key::Affinity { owner, block: IpNet::V4(_), .. } => owner == node,
-            // an untyped one is there, whatever it says
-            Key::Untyped { .. }
-            | Key::Block(_)
-            | Key::Affinity { .. }
-            | Key::Handle(_)
-            | Key::IpamConfig
-            | Key::Ready => false,
+            Key::Block(_) | Key::Affinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => false,
         }
     }
 }
@@ -138,6 +127,6 @@ fn named(key: &Key) -> String {
         }
         Key::Block(cidr) => format!("block {cidr}"),
         Key::Affinity { owner, block, .. } => format!("affinity of {owner} for block {block}"),
-        Key::Untyped { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => format!("{key:?}"),
+        Key::Handle(_) | Key::IpamConfig | Key::Ready => format!("{key:?}"),
     }
 }

@@ -3,11 +3,11 @@
 
 mod content;
 
-use api::event::{Event, Key, Object, Unreadable, UntypedKind};
+use api::event::{Event, Key, Object, Unreadable};
 use api::ipam::{Affinity, AffinityState};
 use api::resource::Kind;
 use calc::{Graph, Output};
-use content::{State, block, endpoint, entry, node, pool, resource, snapshot, untyped, with};
+use content::{State, block, endpoint, entry, node, pool, resource, snapshot, with};
 use ipnet::Ipv4Net;
 use model::Asn;
 use model::desired::{AllowAction, Encapsulation, EndpointToHost, Ipv6, Learned, Route, RuleSettings, Target};
@@ -53,8 +53,8 @@ fn outcome(state: &State) -> Output {
 
 fn policies() -> [(Key, Object); 3] {
     [
-        untyped(UntypedKind::NetworkPolicy, "web", "default.deny", json!({})),
-        untyped(UntypedKind::HostEndpoint, "", "n1-eth0", json!({"node": "n1", "interfaceName": "eth0"})),
+        resource(Kind::NetworkPolicy, "deny", json!({})),
+        resource(Kind::HostEndpoint, "n1-eth0", json!({"node": "n1", "interfaceName": "eth0"})),
         resource(Kind::Profile, "closed", json!({"ingress": [{"action": "Deny"}]})),
     ]
 }
@@ -113,7 +113,7 @@ fn only_the_content_counts() {
 fn what_is_not_enforced_is_named() {
     let unenforced = |state: State| outcome(&state).unenforced;
     assert_eq!(unenforced(cluster()), Vec::<String>::new());
-    let expect = ["Profile closed", "NetworkPolicy web/deny", "HostEndpoint n1-eth0"];
+    let expect = ["HostEndpoint n1-eth0", "NetworkPolicy default/deny", "Profile closed"];
     assert_eq!(unenforced(with(cluster(), policies())), expect);
     let felix = |name: &str, value| resource(Kind::FelixConfiguration, name, json!({"bpfEnabled": value}));
     let bpf = vec!["Calico's BPF dataplane (bpfEnabled)".to_owned()];

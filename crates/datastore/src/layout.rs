@@ -1,7 +1,7 @@
 //! Calico's etcd v3 layout: keys as paths, objects as bytes (control reference §2.2, §2.3).
 
 use crate::Scope;
-use api::event::{Key, Object, OwnerType, Revision, UntypedKind};
+use api::event::{Key, Object, OwnerType, Revision};
 use api::ipam::Block;
 use api::resource::{Kind, Resource};
 use ipnet::IpNet;
@@ -19,10 +19,6 @@ pub fn path(key: &Key) -> String {
             format!("{RESOURCES}{}/{namespace}/{name}", kind.plural())
         }
         Key::Resource { kind, name, .. } => format!("{RESOURCES}{}/{name}", kind.plural()),
-        Key::Untyped { kind, namespace, name } if kind.namespaced() => {
-            format!("{RESOURCES}{}/{namespace}/{name}", kind.plural())
-        }
-        Key::Untyped { kind, name, .. } => format!("{RESOURCES}{}/{name}", kind.plural()),
         Key::Block(cidr) => format!("{BLOCKS}{}/block/{}", family(cidr), dashed(cidr)),
         Key::Affinity { owner_type, owner, block } => {
             format!("{}{}/{}/block/{}", affinities(*owner_type), escape(owner), family(block), dashed(block))
@@ -37,12 +33,6 @@ pub fn path(key: &Key) -> String {
 pub fn parse(path: &str) -> Option<Key> {
     if let Some(rest) = path.strip_prefix(RESOURCES) {
         let (plural, rest) = rest.split_once('/')?;
-        let untyped = UntypedKind::ALL.into_iter().find(|kind| kind.plural() == plural);
-        if let Some(kind) = untyped {
-            let (namespace, name) = if kind.namespaced() { rest.split_once('/')? } else { ("", rest) };
-            let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            return (!name.contains('/')).then_some(Key::Untyped { kind, namespace, name });
-        }
         let kind = Kind::by_plural(plural)?;
         if !kind.namespaced() {
             return (!rest.contains('/')).then(|| Key::global(kind, rest));
@@ -76,7 +66,6 @@ pub fn prefixes(scope: &Scope) -> Vec<String> {
     match scope {
         Scope::Kind(kind) => vec![format!("{RESOURCES}{}/", kind.plural())],
         Scope::Namespace(kind, namespace) => vec![format!("{RESOURCES}{}/{namespace}/", kind.plural())],
-        Scope::Untyped(kind) => vec![format!("{RESOURCES}{}/", kind.plural())],
         Scope::Blocks => vec![BLOCKS.to_owned()],
         Scope::AffinitiesOf(owner_type, owner) => vec![format!("{}{}/", affinities(*owner_type), escape(owner))],
         Scope::Affinities => [OwnerType::Host, OwnerType::Virtual].map(|t| affinities(t).to_owned()).to_vec(),
@@ -91,16 +80,28 @@ pub fn encode(object: &Object) -> Vec<u8> {
             let mut stored: Resource = resource.clone();
             stored.metadata_mut().resource_version.clear();
             stored.metadata_mut().self_link.clear();
-            serde_json::to_vec(&stored)
+            stored.to_stored();
+            return escaped(serde_json::to_string(&stored).expect(FITS)).into_bytes();
         }
-        Object::Untyped(value) => serde_json::to_vec(value),
         Object::Block(block) => serde_json::to_vec(block),
         Object::Affinity(affinity) => serde_json::to_vec(affinity),
         Object::Handle(handle) => serde_json::to_vec(handle),
         Object::IpamConfig(config) => serde_json::to_vec(config),
         Object::Ready(ready) => serde_json::to_vec(ready),
     };
-    encoded.expect("resources have string keys and finite numbers, which JSON can hold")
+    encoded.expect(FITS)
+}
+
+const FITS: &str = "resources have string keys and finite numbers, which JSON can hold";
+
+/// JSON as Go writes it: these five are escaped, which can only stand within strings.
+fn escaped(json: String) -> String {
+    const SPECIAL: [(char, &str); 5] =
+        [('&', "\\u0026"), ('<', "\\u003c"), ('>', "\\u003e"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    if !json.contains(SPECIAL.map(|(c, _)| c)) {
+        return json;
+    }
+    SPECIAL.iter().fold(json, |json, (c, escape)| json.replace(*c, escape))
 }
 
 /// Decodes a stored object, or says what is wrong with it; a resource gets `revision` as its resourceVersion.
@@ -110,10 +111,9 @@ pub fn decode(key: &Key, bytes: &[u8], revision: &Revision) -> Result<Object, St
         Key::Resource { kind, .. } => {
             let mut resource = Resource::decode_slice(*kind, bytes).map_err(corrupt)?;
             resource.metadata_mut().resource_version.clone_from(&revision.0);
+            resource.from_stored();
             Object::Resource(resource)
         }
-        // that it is there counts, whatever it says
-        Key::Untyped { .. } => Object::Untyped(serde_json::from_slice(bytes).unwrap_or_default()),
         Key::Block(cidr) => {
             let block: Block = serde_json::from_slice(bytes).map_err(corrupt)?;
             block.agree(cidr)?;
@@ -132,8 +132,6 @@ pub fn describe(key: &Key) -> String {
     match key {
         Key::Resource { kind, namespace, name } if namespace.is_empty() => format!("{}({name})", kind.name()),
         Key::Resource { kind, namespace, name } => format!("{}({namespace}/{name})", kind.name()),
-        Key::Untyped { kind, namespace, name } if namespace.is_empty() => format!("{}({name})", kind.name()),
-        Key::Untyped { kind, namespace, name } => format!("{}({namespace}/{name})", kind.name()),
         Key::Block(cidr) => format!("BlockKey(cidr={cidr})"),
         Key::Affinity { owner, block, .. } => format!("BlockAffinityKey(cidr={block}, host={owner})"),
         Key::Handle(id) => format!("IPAMHandleKey(id={id})"),
@@ -181,11 +179,6 @@ mod tests {
     fn paths_are_calicos_and_read_back() {
         let block: IpNet = "10.65.3.64/26".parse().expect("a CIDR");
         let block6: IpNet = "fd00:1::40/122".parse().expect("a CIDR");
-        let untyped = |kind, namespace: &str, name: &str| Key::Untyped {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        };
         let host = |owner: &str, block| Key::Affinity { owner_type: OwnerType::Host, owner: owner.to_owned(), block };
         for (key, expect) in [
             (Key::global(Kind::IPPool, "p4"), "/calico/resources/v3/projectcalico.org/ippools/p4"),
@@ -194,15 +187,15 @@ mod tests {
                 "/calico/resources/v3/projectcalico.org/workloadendpoints/default/node1-cni-cid1-eth0",
             ),
             (
-                untyped(UntypedKind::NetworkPolicy, "web", "knp.default.allow-dns"),
+                Key::namespaced(Kind::NetworkPolicy, "web", "knp.default.allow-dns"),
                 "/calico/resources/v3/projectcalico.org/networkpolicies/web/knp.default.allow-dns",
             ),
             (
-                untyped(UntypedKind::GlobalNetworkPolicy, "", "default.deny"),
+                Key::global(Kind::GlobalNetworkPolicy, "default.deny"),
                 "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/default.deny",
             ),
             (
-                untyped(UntypedKind::HostEndpoint, "", "node1-eth0"),
+                Key::global(Kind::HostEndpoint, "node1-eth0"),
                 "/calico/resources/v3/projectcalico.org/hostendpoints/node1-eth0",
             ),
             (Key::Block(block), "/calico/ipam/v2/assignment/ipv4/block/10.65.3.64-26"),
@@ -220,15 +213,39 @@ mod tests {
     }
 
     #[test]
-    fn an_untyped_object_is_there_also_when_it_cannot_be_read() {
-        let key = parse("/calico/resources/v3/projectcalico.org/networkpolicies/web/deny").expect("a policy");
-        for (bytes, expect) in
-            [(&b"{\"spec\":{}}"[..], serde_json::json!({"spec": {}})), (b"{", serde_json::Value::Null)]
-        {
-            assert_eq!(decode(&key, bytes, &Revision::default()).expect("an object"), Object::Untyped(expect));
+    fn policies_have_the_names_that_users_know() {
+        let stored = |name: &str, annotations: &str, spec: &str| {
+            format!(
+                r#"{{"kind":"NetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{{"name":"{name}","namespace":"web"{annotations}}},"spec":{spec}}}"#
+            )
+        };
+        let noted =
+            |name: &str| format!(r#","annotations":{{"projectcalico.org/metadata":"{{\"name\":\"{name}\"}}"}}"#);
+        for (name, annotations, spec, expect) in [
+            ("deny", String::new(), "{}", "deny"),
+            ("default.deny", String::new(), r#"{"tier":"default"}"#, "deny"),
+            ("default.deny", noted("default.deny"), r#"{"tier":"default"}"#, "default.deny"),
+            ("sec.deny", String::new(), r#"{"tier":"sec"}"#, "sec.deny"),
+            ("knp.default.allow-dns", String::new(), "{}", "knp.default.allow-dns"),
+        ] {
+            let key = Key::namespaced(Kind::NetworkPolicy, "web", name);
+            let object = decode(&key, stored(name, &annotations, spec).as_bytes(), &Revision::default());
+            let Ok(Object::Resource(policy)) = object else { panic!("{object:?}") };
+            assert_eq!(policy.metadata().name, expect, "{name}{annotations}");
+            assert!(policy.metadata().annotations.is_empty());
+            // and back, with the name noted
+            let back = String::from_utf8(encode(&Object::Resource(policy))).expect("text");
+            assert!(back.contains(&noted(expect)[1..]), "{back}");
         }
-        let staged = "/calico/resources/v3/projectcalico.org/stagednetworkpolicies/web/deny";
-        assert_eq!(parse(staged), None, "staged policies enforce nothing");
+    }
+
+    #[test]
+    fn texts_are_escaped_as_go_does() {
+        let node_selector = "a == '<&>' && b == '\u{2028}'".to_owned();
+        let spec = api::kind::IpPoolSpec { node_selector, ..Default::default() };
+        let pool = api::Typed::new(api::ObjectMeta::named("p"), spec);
+        let stored = String::from_utf8(encode(&Object::Resource(pool.into()))).expect("text");
+        assert!(stored.contains(r#""a == '\u003c\u0026\u003e' \u0026\u0026 b == '\u2028'""#), "{stored}");
     }
 
     #[test]

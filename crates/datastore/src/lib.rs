@@ -74,8 +74,6 @@ pub enum Scope {
     Kind(api::Kind),
     /// All resources of a namespaced kind in one namespace.
     Namespace(api::Kind, String),
-    /// All resources of a kind that is known by its name alone.
-    Untyped(api::event::UntypedKind),
     /// All IPAM blocks.
     Blocks,
     /// All affinities of one owner.

@@ -31,7 +31,7 @@ impl<T> Partial<T> {
 pub(crate) fn block_of(key: &Key) -> Option<IpNet> {
     match key {
         Key::Block(block) | Key::Affinity { block, .. } => Some(*block),
-        Key::Resource { .. } | Key::Untyped { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => None,
+        Key::Resource { .. } | Key::Handle(_) | Key::IpamConfig | Key::Ready => None,
     }
 }
 

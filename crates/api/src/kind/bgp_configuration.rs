@@ -1,8 +1,9 @@
 //! BGPConfiguration: cluster-wide (`default`) and per-node (`node.NAME`) BGP settings.
 
 use super::BgpPassword;
+use crate::column::{Column, or_dash};
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +73,19 @@ pub struct BgpConfigurationSpec {
 
 impl Spec for BgpConfigurationSpec {
     const KIND: Kind = Kind::BGPConfiguration;
+    const NAMES: Names = Names {
+        plural: "bgpconfigurations",
+        namespaced: false,
+        words: &["bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"],
+    };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::name(),
+        Column::new("LOGSEVERITY", |it, _| or_dash(it.spec.log_severity_screen.clone())),
+        Column::new("MESHENABLED", |it, _| {
+            or_dash(it.spec.node_to_node_mesh_enabled.map(|enabled| enabled.to_string()))
+        }),
+        Column::new("ASNUMBER", |it, _| or_dash(it.spec.as_number.map(|number| number.to_string()))),
+    ];
     type Status = Value;
 
     fn apply_defaults(configuration: &mut Typed<Self>) {

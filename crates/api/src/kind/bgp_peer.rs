@@ -1,7 +1,8 @@
 //! BGPPeer: a BGP session beyond the mesh.
 
+use crate::column::Column;
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -96,6 +97,17 @@ pub struct SecretKeyRef {
 
 impl Spec for BgpPeerSpec {
     const KIND: Kind = Kind::BGPPeer;
+    const NAMES: Names =
+        Names { plural: "bgppeers", namespaced: false, words: &["bgppeer", "bgppeers", "bgpp", "bgpps", "bp", "bps"] };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::name(),
+        Column::new("PEERIP", |it, _| it.spec.peer_ip.clone()),
+        Column::new("NODE", |it, _| {
+            let named = [&it.spec.node, &it.spec.node_selector].into_iter().find(|text| !text.is_empty());
+            named.cloned().unwrap_or_else(|| "(global)".to_owned())
+        }),
+        Column::new("ASN", |it, _| it.spec.as_number.unwrap_or_default().to_string()),
+    ];
     type Status = Value;
 
     fn apply_defaults(peer: &mut Typed<Self>) {
@@ -179,7 +191,7 @@ impl BgpPeerSpec {
             (workload && self.as_number.is_none(), "asNumber is required when localWorkloadSelector is set"),
         ] {
             if conflict {
-                invalid.push_bare("spec", reason);
+                invalid.schema("spec", reason);
             }
         }
     }

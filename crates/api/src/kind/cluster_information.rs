@@ -1,6 +1,7 @@
 //! ClusterInformation: the cluster's identity and whether its datastore is open for use.
 
-use crate::resource::{Kind, Spec};
+use crate::column::Column;
+use crate::resource::{Kind, Names, Spec};
 use serde::{Deserialize, Serialize};
 
 /// `spec` of the ClusterInformation named `default`.
@@ -26,5 +27,19 @@ pub struct ClusterInformationSpec {
 
 impl Spec for ClusterInformationSpec {
     const KIND: Kind = Kind::ClusterInformation;
+    const NAMES: Names = Names {
+        plural: "clusterinformations",
+        namespaced: false,
+        words: &["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"],
+    };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::name(),
+        Column::new("CLUSTERGUID", |it, _| it.spec.cluster_guid.clone()),
+        Column::new("CLUSTERTYPE", |it, _| it.spec.cluster_type.clone()),
+        Column::new("CALICOVERSION", |it, _| it.spec.calico_version.clone()),
+        Column::new("DATASTOREREADY", |it, _| {
+            it.spec.datastore_ready.map(|ready| ready.to_string()).unwrap_or_default()
+        }),
+    ];
     type Status = serde_json::Value;
 }

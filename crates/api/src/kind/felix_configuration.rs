@@ -4,8 +4,9 @@ mod parameter;
 
 pub use parameter::{PARAMETERS, Parameter, ParameterType};
 
+use crate::column::Column;
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -56,6 +57,12 @@ impl Serialize for Ordered<'_> {
 
 impl Spec for FelixConfigurationSpec {
     const KIND: Kind = Kind::FelixConfiguration;
+    const NAMES: Names = Names {
+        plural: "felixconfigurations",
+        namespaced: false,
+        words: &["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"],
+    };
+    const COLUMNS: &'static [Column<Self>] = &[Column::name()];
     type Status = Value;
 
     fn apply_defaults(configuration: &mut Typed<Self>) {

@@ -1,7 +1,8 @@
 //! IPPool: a range that pods get addresses from, and how its traffic travels.
 
+use crate::column::Column;
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::selector::Selector;
 use crate::validate;
 use ipnet::{IpNet, Ipv4Net};
@@ -51,6 +52,19 @@ pub struct IpPoolSpec {
 
 impl Spec for IpPoolSpec {
     const KIND: Kind = Kind::IPPool;
+    const NAMES: Names =
+        Names { plural: "ippools", namespaced: false, words: &["ippool", "ippools", "ipp", "ipps", "pool", "pools"] };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::name(),
+        Column::new("CIDR", |it, _| it.spec.cidr.clone()),
+        Column::wide("NAT", |it, _| it.spec.nat_outgoing.unwrap_or(false).to_string()),
+        Column::wide("IPIPMODE", |it, _| it.spec.ipip_mode.clone()),
+        Column::wide("VXLANMODE", |it, _| it.spec.vxlan_mode.clone()),
+        Column::wide("DISABLED", |it, _| it.spec.disabled.to_string()),
+        Column::wide("DISABLEBGPEXPORT", |it, _| it.spec.disable_bgp_export.to_string()),
+        Column::new("SELECTOR", |it, _| it.spec.node_selector.clone()),
+        Column::wide("ASSIGNMENTMODE", |it, _| it.spec.assignment_mode.clone()),
+    ];
     type Status = serde_json::Value;
 
     fn apply_defaults(pool: &mut Typed<Self>) {

@@ -1,7 +1,8 @@
 //! IPReservation: addresses that IPAM gives to nobody by itself.
 
+use crate::column::{Column, joined};
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +30,13 @@ fn range(text: &str) -> Option<IpNet> {
 
 impl Spec for IpReservationSpec {
     const KIND: Kind = Kind::IPReservation;
+    const NAMES: Names = Names {
+        plural: "ipreservations",
+        namespaced: false,
+        words: &["ipreservation", "ipreservations", "reservation", "reservations"],
+    };
+    const COLUMNS: &'static [Column<Self>] =
+        &[Column::name(), Column::wide("CIDRS", |it, _| joined(&it.spec.reserved_cidrs))];
     type Status = Value;
 
     fn check(reservation: &Typed<Self>, invalid: &mut Invalid) {

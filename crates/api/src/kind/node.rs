@@ -1,7 +1,8 @@
 //! Node: a machine, its BGP addresses and its tunnel addresses.
 
+use crate::column::Column;
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -125,6 +126,17 @@ pub struct NodeStatus {
 
 impl Spec for NodeSpec {
     const KIND: Kind = Kind::Node;
+    const NAMES: Names = Names { plural: "nodes", namespaced: false, words: &["node", "nodes", "no", "nos"] };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::name(),
+        Column::wide("ASN", |it, scene| match it.spec.bgp.as_ref().map(|bgp| bgp.as_number) {
+            None => String::new(),
+            Some(Some(own)) => own.to_string(),
+            Some(None) => scene.cluster_as.map_or_else(|| "(unknown)".to_owned(), |number| format!("({number})")),
+        }),
+        Column::wide("IPV4", |it, _| it.spec.bgp.as_ref().map(|bgp| bgp.ipv4_address.clone()).unwrap_or_default()),
+        Column::wide("IPV6", |it, _| it.spec.bgp.as_ref().map(|bgp| bgp.ipv6_address.clone()).unwrap_or_default()),
+    ];
     type Status = NodeStatus;
 
     fn apply_defaults(node: &mut Typed<Self>) {

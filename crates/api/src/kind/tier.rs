@@ -1,11 +1,15 @@
 //! Tier: an ordered group of policies.
 
+use crate::column::{self, Column};
 use crate::initial::TIERS;
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Operation, Refusal, Spec, Typed};
 use crate::validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
+
+/// The order of a tier that has none.
+const DEFAULT_ORDER: f64 = 1_000_000.0;
 
 /// `spec` of a Tier.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +25,25 @@ pub struct TierSpec {
 
 impl Spec for TierSpec {
     const KIND: Kind = Kind::Tier;
+    const NAMES: Names = Names { plural: "tiers", namespaced: false, words: &["tier", "tiers"] };
+    const COLUMNS: &'static [Column<Self>] =
+        &[Column::name(), Column::new("ORDER", |it, _| column::order(it.spec.order.as_ref()))];
     type Status = Value;
 
     fn apply_defaults(tier: &mut Typed<Self>) {
-        tier.spec.order.get_or_insert_with(|| 1_000_000.into());
+        tier.spec.order.get_or_insert_with(|| (DEFAULT_ORDER as u64).into());
         tier.spec.default_action.get_or_insert_with(|| "Deny".to_owned());
         tier.status.get_or_insert_with(|| json!({}));
+    }
+
+    fn rank(tier: &Typed<Self>) -> f64 {
+        tier.spec.order.as_ref().and_then(Number::as_f64).unwrap_or(DEFAULT_ORDER)
+    }
+
+    fn refuses(operation: Operation, name: &str) -> Option<Refusal> {
+        let built_in = TIERS.iter().any(|(tier, ..)| *tier == name);
+        (operation == Operation::Delete && built_in)
+            .then(|| Refusal::NotSupported(format!("Cannot delete {name} tier")))
     }
 
     fn check(tier: &Typed<Self>, invalid: &mut Invalid) {

@@ -4,8 +4,9 @@ mod name;
 
 pub use name::WorkloadEndpointName;
 
+use crate::column::{Column, Shown, joined};
 use crate::invalid::Invalid;
-use crate::resource::{Kind, Spec, Typed};
+use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,26 @@ pub struct EndpointPort {
 
 impl Spec for WorkloadEndpointSpec {
     const KIND: Kind = Kind::WorkloadEndpoint;
+    const NAMES: Names = Names {
+        plural: "workloadendpoints",
+        namespaced: true,
+        words: &["workloadendpoint", "workloadendpoints", "wep", "weps"],
+    };
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::wide("NAME", |it, _| it.metadata.name.clone()),
+        Column::new("WORKLOAD", |it, _| {
+            let workload = [&it.spec.workload, &it.spec.pod].into_iter().find(|name| !name.is_empty());
+            workload.cloned().unwrap_or_default()
+        }),
+        Column::new("NODE", |it, _| it.spec.node.clone()),
+        Column::new("NETWORKS", |it, _| joined(&it.spec.ip_networks)),
+        Column::new("INTERFACE", |it, _| it.spec.interface_name.clone()),
+        Column::wide("PROFILES", |it, _| joined(&it.spec.profiles)),
+        Column::wide("NATS", |it, _| {
+            joined(it.spec.ip_nats.iter().map(|nat| format!("{}:{}", nat.external_ip, nat.internal_ip)))
+        }),
+        Column { heading: "ORCHESTRATOR", shown: Shown::Asked, cell: |it, _| it.spec.orchestrator.clone() },
+    ];
     type Status = Value;
 
     fn apply_defaults(endpoint: &mut Typed<Self>) {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use api::event::{Entry, Event, Key, Object, OwnerType, Revision, UntypedKind};
+use api::event::{Entry, Event, Key, Object, OwnerType, Revision};
 use api::ipam::{Affinity, Block};
 use api::resource::{Kind, Resource};
 use ipnet::IpNet;
@@ -20,11 +20,6 @@ pub(crate) fn resource(kind: Kind, name: &str, spec: Value) -> (Key, Object) {
     });
     let resource = Resource::decode(kind, body).expect("a resource");
     (Key::namespaced(kind, namespace, name), Object::Resource(resource))
-}
-
-pub(crate) fn untyped(kind: UntypedKind, namespace: &str, name: &str, spec: Value) -> (Key, Object) {
-    let key = Key::Untyped { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-    (key, Object::Untyped(json!({"metadata": {"name": name}, "spec": spec})))
 }
 
 pub(crate) fn node(name: &str, address: &str) -> (Key, Object) {

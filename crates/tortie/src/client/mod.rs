@@ -9,9 +9,8 @@ mod split;
 mod tests;
 
 use api::event::{Key, Object, Unreadable};
-use api::kind::{ProfileSpec, Rule};
 use api::meta::ObjectMeta;
-use api::resource::{Kind, Resource, Typed};
+use api::resource::{Kind, Operation, Refusal, Resource};
 use datastore::{Scope, Store};
 use std::sync::Arc;
 
@@ -124,8 +123,8 @@ impl Client {
 
     /// Reads one object; `namespace` is empty for kinds without one.
     pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Resource, ClientError> {
-        if kind == Kind::Profile && name == api::initial::DEFAULT_ALLOW {
-            return Ok(default_allow_profile());
+        if let Some(built_in) = kind.built_in().into_iter().find(|it| it.metadata().name == name) {
+            return Ok(built_in);
         }
         let entry = self.store.get(&Key::namespaced(kind, namespace, name)).await?;
         resource(entry.object)
@@ -148,13 +147,12 @@ impl Client {
         let (listing, revision) = self.store.list(&scope).await?;
         let entries = listing.entries.into_iter();
         let mut resources: Vec<Resource> = entries.map(|e| resource(e.object)).collect::<Result<_, _>>()?;
-        if kind == Kind::Profile {
-            resources.push(default_allow_profile());
+        let built_in = kind.built_in();
+        if !built_in.is_empty() {
+            resources.extend(built_in);
             resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
         }
-        if kind == Kind::Tier {
-            resources.sort_by(|a, b| tier_order(a).total_cmp(&tier_order(b)));
-        }
+        resources.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
         Ok(Listed { resources, unreadable: listing.unreadable, revision: revision.0 })
     }
 
@@ -162,14 +160,14 @@ impl Client {
     ///
     /// A pool may not overlap another, nor existing blocks of another size.
     pub async fn create(&self, mut resource: Resource) -> Result<Resource, ClientError> {
-        self.refuse_built_in("Create", &resource)?;
+        refuse(Operation::Create, resource.kind(), &resource.metadata().namespace, &resource.metadata().name)?;
         if !resource.metadata().resource_version.is_empty() {
             let version = &resource.metadata().resource_version;
             return Err(ClientError::Invalid(format!(
                 "error with field Metadata.ResourceVersion = '{version}' (field must not be set for a Create request)"
             )));
         }
-        check_filters(&resource)?;
+        self.check_references(&resource).await?;
         prepare(&mut resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_new_pool(pool).await?;
@@ -182,7 +180,7 @@ impl Client {
 
     /// Replaces an object that the caller has read: its resourceVersion, uid and creation time must be there.
     pub async fn update(&self, mut resource: Resource) -> Result<Resource, ClientError> {
-        self.refuse_built_in("Update", &resource)?;
+        refuse(Operation::Update, resource.kind(), &resource.metadata().namespace, &resource.metadata().name)?;
         let metadata = resource.metadata();
         let created = metadata.creation_timestamp.clone().unwrap_or_default();
         for (field, value) in
@@ -194,7 +192,7 @@ impl Client {
                 )));
             }
         }
-        check_filters(&resource)?;
+        self.check_references(&resource).await?;
         prepare(&mut resource)?;
         if let Resource::IPPool(pool) = &resource {
             self.check_changed_pool(pool).await?;
@@ -216,11 +214,11 @@ impl Client {
         let mut attempt = 1;
         loop {
             let present = self.get(kind, namespace, name).await?;
-            self.refuse_built_in("Delete", &present)?;
+            refuse(Operation::Delete, kind, namespace, name)?;
             if !revision.is_empty() && present.metadata().resource_version != revision {
                 return Err(ClientError::Conflict(datastore::layout::describe(&Key::of(&present))));
             }
-            match self.delete_as_seen(&present).await {
+            match self.delete_as_seen(&Key::namespaced(kind, namespace, name), &present).await {
                 Ok(()) => return Ok(present),
                 // it, or something that belongs to it, was written in between
                 Err(error) if error.conflict() && attempt < DELETE_ATTEMPTS => attempt += 1,
@@ -230,23 +228,16 @@ impl Client {
     }
 
     /// Deletes an object, with all that belongs to it, if it is still as it was read.
-    async fn delete_as_seen(&self, present: &Resource) -> Result<(), ClientError> {
-        let seen = match present {
-            Resource::IPPool(pool) => self.release_pool(pool).await?,
-            Resource::Node(node) => {
-                self.release_node(&node.metadata.name).await?;
-                datastore_revision(present)
-            }
-            Resource::BGPConfiguration(_)
-            | Resource::BGPPeer(_)
-            | Resource::ClusterInformation(_)
-            | Resource::FelixConfiguration(_)
-            | Resource::IPReservation(_)
-            | Resource::Profile(_)
-            | Resource::Tier(_)
-            | Resource::WorkloadEndpoint(_) => datastore_revision(present),
-        };
-        Ok(self.store.delete(&Key::of(present), Some(&seen)).await?)
+    async fn delete_as_seen(&self, key: &Key, present: &Resource) -> Result<(), ClientError> {
+        let mut seen = datastore_revision(present);
+        if let Resource::IPPool(pool) = present {
+            seen = self.release_pool(pool).await?;
+        } else if let Resource::Node(node) = present {
+            self.release_node(&node.metadata.name).await?;
+        } else if let Resource::Tier(tier) = present {
+            self.check_tier_is_empty(&tier.metadata.name).await?;
+        }
+        Ok(self.store.delete(key, Some(&seen)).await?)
     }
 
     async fn create_as_is(&self, mut resource: Resource) -> Result<Resource, ClientError> {
@@ -263,58 +254,63 @@ impl Client {
         self::resource(entry.object)
     }
 
-    fn refuse_built_in(&self, operation: &str, resource: &Resource) -> Result<(), ClientError> {
-        let name = &resource.metadata().name;
-        let refuse = |reason: &str| {
-            let key = datastore::layout::describe(&Key::of(resource));
-            Err(ClientError::NotSupported { operation: operation.to_owned(), key, reason: reason.to_owned() })
-        };
-        match (resource.kind(), operation) {
-            (Kind::Profile, "Create") if name == api::initial::DEFAULT_ALLOW => {
-                Err(ClientError::Exists(datastore::layout::describe(&Key::of(resource))))
-            }
-            (Kind::Profile, _) if name == api::initial::DEFAULT_ALLOW => refuse(""),
-            (Kind::Tier, "Delete") if api::initial::TIERS.iter().any(|(tier, ..)| tier == name) => {
-                let reason = format!("Cannot delete {name} tier");
-                Err(ClientError::NotSupported { operation: "delete".to_owned(), key: name.clone(), reason })
-            }
-            _ => Ok(()),
+    /// Refuses an object that names others which are not there: a policy's tier, a peer's filters.
+    async fn check_references(&self, resource: &Resource) -> Result<(), ClientError> {
+        if let Some(tier) = resource.tier() {
+            self.get(Kind::Tier, "", tier).await?;
         }
+        let Resource::BGPPeer(peer) = resource else { return Ok(()) };
+        let mut missing = Vec::new();
+        for filter in &peer.spec.filters {
+            match self.get(Kind::BGPFilter, "", filter).await {
+                Err(error) if error.not_found() => missing.push(filter.as_str()),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ClientError::Invalid(format!(
+            "error with field BGPPeer.Spec.Filters = '[{}]' (BGPFilter(s) not found)",
+            missing.join(" ")
+        )))
+    }
+
+    /// Refuses to let go of a tier with policies in it; one that cannot be read may be.
+    async fn check_tier_is_empty(&self, tier: &str) -> Result<(), ClientError> {
+        for kind in TIERED {
+            if self.list(kind, "").await?.iter().any(|policy| policy.tier() == Some(tier)) {
+                return Err(ClientError::NotSupported {
+                    operation: "delete".to_owned(),
+                    key: tier.to_owned(),
+                    reason: "Cannot delete a non-empty tier".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
-/// The profile that every list has and nobody stores.
-fn default_allow_profile() -> Resource {
-    let allow = Rule { action: "Allow".to_owned(), ..Rule::default() };
-    let spec = ProfileSpec { ingress: vec![allow.clone()], egress: vec![allow], ..ProfileSpec::default() };
-    let metadata = ObjectMeta { resource_version: "1".to_owned(), ..ObjectMeta::named(api::initial::DEFAULT_ALLOW) };
-    Typed::new(metadata, spec).into()
-}
+/// The kinds that are in tiers.
+const TIERED: [Kind; 4] =
+    [Kind::NetworkPolicy, Kind::GlobalNetworkPolicy, Kind::StagedNetworkPolicy, Kind::StagedGlobalNetworkPolicy];
 
-/// What tiers are sorted by.
-fn tier_order(resource: &Resource) -> f64 {
-    match resource {
-        Resource::Tier(tier) => tier.spec.order.as_ref().and_then(serde_json::Number::as_f64).unwrap_or(f64::INFINITY),
-        Resource::BGPConfiguration(_)
-        | Resource::BGPPeer(_)
-        | Resource::ClusterInformation(_)
-        | Resource::FelixConfiguration(_)
-        | Resource::IPPool(_)
-        | Resource::IPReservation(_)
-        | Resource::Node(_)
-        | Resource::Profile(_)
-        | Resource::WorkloadEndpoint(_) => f64::INFINITY,
+/// Refuses what the kind does not allow anybody to do to the object of this name.
+fn refuse(operation: Operation, kind: Kind, namespace: &str, name: &str) -> Result<(), ClientError> {
+    let key = || datastore::layout::describe(&Key::namespaced(kind, namespace, name));
+    match kind.refuses(operation, name) {
+        None => Ok(()),
+        Some(Refusal::Exists) => Err(ClientError::Exists(key())),
+        Some(Refusal::NotSupported(reason)) if reason.is_empty() => {
+            Err(ClientError::NotSupported { operation: format!("{operation:?}"), key: key(), reason })
+        }
+        Some(Refusal::NotSupported(reason)) => Err(ClientError::NotSupported {
+            operation: format!("{operation:?}").to_lowercase(),
+            key: name.to_owned(),
+            reason,
+        }),
     }
-}
-
-/// A peer's filters must exist; while there is no kind for them, none does.
-fn check_filters(resource: &Resource) -> Result<(), ClientError> {
-    let Resource::BGPPeer(peer) = resource else { return Ok(()) };
-    if peer.spec.filters.is_empty() {
-        return Ok(());
-    }
-    let filters = peer.spec.filters.join(" ");
-    Err(ClientError::Invalid(format!("error with field BGPPeer.Spec.Filters = '[{filters}]' (BGPFilter(s) not found)")))
 }
 
 fn prepare(resource: &mut Resource) -> Result<(), ClientError> {
@@ -344,12 +340,7 @@ fn datastore_revision(resource: &Resource) -> api::Revision {
 fn resource(object: Object) -> Result<Resource, ClientError> {
     match object {
         Object::Resource(resource) => Ok(resource),
-        Object::Untyped(_)
-        | Object::Block(_)
-        | Object::Affinity(_)
-        | Object::Handle(_)
-        | Object::IpamConfig(_)
-        | Object::Ready(_) => {
+        Object::Block(_) | Object::Affinity(_) | Object::Handle(_) | Object::IpamConfig(_) | Object::Ready(_) => {
             Err(ClientError::Invalid("the datastore answered with another kind of object".to_owned()))
         }
     }

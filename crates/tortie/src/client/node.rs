@@ -8,7 +8,7 @@ use ipam::{Condition, Ipam, Owner, ReleaseError, SystemClock};
 use std::net::IpAddr;
 
 impl Client {
-    /// Releases a node's addresses and affinities, and deletes its endpoints, peers and per-node settings.
+    /// Releases a node's addresses and affinities, and deletes its endpoints, host endpoints, peers and per-node settings.
     pub(super) async fn release_node(&self, node: &str) -> Result<(), ClientError> {
         let ipam = Ipam::new(self.store(), &SystemClock);
         let failed = |error: &dyn std::fmt::Display| ClientError::Ipam(error.to_string());
@@ -43,6 +43,13 @@ impl Client {
             if peer.spec.node == node {
                 let key = Key::global(Kind::BGPPeer, &peer.metadata.name);
                 self.gone(&key, Some(&peer.metadata.resource_version)).await?;
+            }
+        }
+        for endpoint in self.list_readable(Kind::HostEndpoint, "").await?.resources {
+            let Resource::HostEndpoint(endpoint) = endpoint else { continue };
+            if endpoint.spec.node == node {
+                let key = Key::global(Kind::HostEndpoint, &endpoint.metadata.name);
+                self.gone(&key, Some(&endpoint.metadata.resource_version)).await?;
             }
         }
         let settings = format!("node.{node}");

@@ -255,3 +255,48 @@ async fn a_peer_that_leaves_a_node_meanwhile_outlives_it() {
     let Resource::BGPPeer(left) = client.get(Kind::BGPPeer, "", "p").await.expect("it stays") else { panic!("a peer") };
     assert_eq!(left.spec.node, "n2");
 }
+
+#[tokio::test]
+async fn a_policys_tier_and_a_peers_filters_must_exist() {
+    let (client, _) = client();
+    client.ensure_initialized("", "").await.expect("an empty datastore");
+    let policy = |tier: &str| resource(Kind::GlobalNetworkPolicy, "g", json!({"tier": tier}));
+    let error = client.create(policy("sec")).await.expect_err("no such tier");
+    assert_eq!(error.to_string(), "resource does not exist: Tier(sec) with error: <nil>");
+    client.create(resource(Kind::Tier, "sec", json!({"order": 10}))).await.expect("a tier");
+    client.create(policy("sec")).await.expect("a policy");
+    let error = client.delete(Kind::Tier, "", "sec", "").await.expect_err("a policy is in it");
+    assert_eq!(error.to_string(), "operation delete is not supported on sec: Cannot delete a non-empty tier");
+    client.delete(Kind::GlobalNetworkPolicy, "", "g", "").await.expect("a policy");
+    client.delete(Kind::Tier, "", "sec", "").await.expect("an empty tier");
+    let peer = || resource(Kind::BGPPeer, "p", json!({"peerIP": "10.0.0.1", "asNumber": 1, "filters": ["f1", "f2"]}));
+    client.create(resource(Kind::BGPFilter, "f1", json!({}))).await.expect("a filter");
+    let error = client.create(peer()).await.expect_err("no such filter");
+    assert_eq!(error.to_string(), "error with field BGPPeer.Spec.Filters = '[f2]' (BGPFilter(s) not found)");
+    client.create(resource(Kind::BGPFilter, "f2", json!({}))).await.expect("a filter");
+    client.create(peer()).await.expect("a peer");
+}
+
+#[tokio::test]
+async fn a_node_takes_its_host_endpoints_along() {
+    let (client, memory) = client();
+    client.create(resource(Kind::Node, "n1", json!({}))).await.expect("a node");
+    for (name, node) in [("n1-eth0", "n1"), ("n2-eth0", "n2")] {
+        let spec = json!({"node": node, "interfaceName": "eth0"});
+        client.create(resource(Kind::HostEndpoint, name, spec)).await.expect("a host endpoint");
+    }
+    client.delete(Kind::Node, "", "n1", "").await.expect("a node");
+    assert_eq!(paths(&memory), ["hostendpoints/n2-eth0"]);
+}
+
+#[tokio::test]
+async fn a_policy_of_an_older_version_is_found_by_its_key() {
+    let (client, memory) = client();
+    let path = "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/default.deny";
+    let stored = br#"{"kind":"GlobalNetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"name":"default.deny"},"spec":{}}"#;
+    memory.put_raw(path, stored);
+    let listed = client.list(Kind::GlobalNetworkPolicy, "").await.expect("a list");
+    assert_eq!(listed[0].metadata().name, "deny");
+    client.delete(Kind::GlobalNetworkPolicy, "", "default.deny", "").await.expect("it is there");
+    assert_eq!(paths(&memory), [""; 0]);
+}

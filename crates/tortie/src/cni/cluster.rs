@@ -103,10 +103,10 @@ pub(crate) async fn create_profile(
     orchestrator: &Orchestrator,
 ) -> Result<(), CniError> {
     let selector = match orchestrator {
-        Orchestrator::Kubernetes { .. } => None,
-        Orchestrator::Cni => Some(format!("has({network})").into()),
+        Orchestrator::Kubernetes { .. } => String::new(),
+        Orchestrator::Cni => format!("has({network})"),
     };
-    let allow = Rule { action: "Allow".to_owned(), ..Rule::default() };
+    let allow = Rule { action: "Allow".into(), ..Rule::default() };
     let source = EntityRule { selector, ..EntityRule::default() };
     let spec = ProfileSpec {
         ingress: vec![Rule { source: Some(source), ..allow.clone() }],

@@ -300,8 +300,8 @@ mod tests {
                 "IPPool a: spec.blockSize: invalid type: string \"x\", expected u8 (-: line 6)",
             ),
             (
-                "  cidr: 10.0.0.0/8\n  # size\n  blocksize: 26\n",
-                "field in document is not recognized or is in the wrong location: blocksize (-: line 7)",
+                "  cidr: 10.0.0.0/8\n  # size\n  blockSizes: 26\n",
+                "field in document is not recognized or is in the wrong location: blockSizes (-: line 7)",
             ),
             ("  {cidr: 10.0.0.0/8,\n  }]\n", " at line 6, column 4"),
         ] {

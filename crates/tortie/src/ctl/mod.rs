@@ -8,7 +8,6 @@
 mod args;
 mod bgp_peers;
 mod bird;
-mod column;
 
 mod edit;
 mod get;

@@ -5,7 +5,7 @@
 
 use super::options::{Options, truthy};
 use anyhow::{Context, bail};
-use api::event::{Event, Key, UntypedKind};
+use api::event::{Event, Key};
 use api::resource::Kind;
 use calc::Graph;
 use datastore::{Query, Scope, Store};
@@ -17,7 +17,7 @@ const NAMES: usize = 10;
 
 /// What the datastore must be asked for to know what is not enforced, beside FelixConfigurations.
 pub(crate) fn scopes() -> impl Iterator<Item = Scope> {
-    UntypedKind::ALL.into_iter().map(Scope::Untyped).chain([Scope::Kind(Kind::Profile)])
+    calc::CLOSING_KINDS.into_iter().map(Scope::Kind)
 }
 
 /// Refuses to start where policy is in the kernel or in the datastore, unless the options say otherwise.
@@ -123,11 +123,11 @@ mod tests {
         assert_eq!(asked_for(&store, "n1", &none).await.expect("an answer"), Vec::<String>::new());
         store.put_raw(&format!("{prefix}/networkpolicies/web/knp.default.deny"), b"{}");
         store.put_raw(&format!("{prefix}/globalnetworkpolicies/deny"), b"not JSON");
-        store.put_raw(&format!("{prefix}/hostendpoints/n2-eth0"), br#"{"spec":{"node":"n2"}}"#);
+        store.put_raw(&format!("{prefix}/hostendpoints/n2-eth0"), br#"{"kind":"HostEndpoint","apiVersion":"projectcalico.org/v3","metadata":{"name":"n2-eth0"},"spec":{"node":"n2"}}"#);
         let bpf = br#"{"kind":"FelixConfiguration","apiVersion":"projectcalico.org/v3","metadata":{"name":"node.n1"},"spec":{"bpfEnabled":true}}"#;
         store.put_raw(&format!("{prefix}/felixconfigurations/node.n1"), bpf);
         let expect =
-            ["Calico's BPF dataplane (bpfEnabled)", "NetworkPolicy web/knp.default.deny", "GlobalNetworkPolicy deny"];
+            ["Calico's BPF dataplane (bpfEnabled)", "GlobalNetworkPolicy deny", "NetworkPolicy web/knp.default.deny"];
         assert_eq!(asked_for(&store, "n1", &none).await.expect("an answer"), expect);
         let off = BTreeMap::from([("bpfenabled".to_owned(), "false".to_owned())]);
         assert_eq!(asked_for(&store, "n1", &off).await.expect("an answer"), expect[1..]);

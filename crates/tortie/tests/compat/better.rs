@@ -24,14 +24,22 @@ pub(crate) const REFUSED: &str = "what is refused changes nothing";
 /// What no rule guards is closed.
 pub(crate) const NO_IPV6: &str = "the host's end of a pod without IPv6 addresses has no IPv6";
 
+/// A command that ended in a panic has an answer.
+pub(crate) const ANSWERED: &str = "a panic is no answer";
+
+/// What a host's loopback has cannot be given to pods.
+pub(crate) const LOOPBACK: &str = "a loopback range is no pool";
+
 /// All rules about texts.
 pub(crate) const RULES: &[Rule] = &[
     Rule { says: "a route of a CNI result has no host bits", apply: host_bits },
     Rule { says: SERVED, apply: offered_version },
     Rule { says: "a pointer is not a value", apply: pointers },
+    Rule { says: "a struct of Go's is not a value", apply: structs },
 ];
 
 /// What a command printed.
+#[derive(Clone)]
 pub(crate) struct Printed {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -50,6 +58,7 @@ pub(crate) const STREAM_RULES: &[StreamRule] = &[
     StreamRule { says: "an error goes to standard error", apply: error_stream },
     StreamRule { says: "what is wrong in a file is told with its line", apply: places },
     StreamRule { says: "what is accepted and not acted on is said", apply: warnings },
+    StreamRule { says: "what cannot be decoded is told with its object, field and line", apply: decoding },
     StreamRule { says: "what failed as a whole is no partial success", apply: nothing_done },
 ];
 
@@ -97,6 +106,16 @@ fn warnings(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
     (stderr != ours.stderr).then(|| (same, Printed { stdout: ours.stdout.clone(), stderr }))
 }
 
+/// A decoder's own words, which name a type of Go's instead of the object.
+fn decoding(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let theirs =
+        recorded.stderr.strip_prefix("failed to execute command: error unmarshaling JSON: while decoding JSON: ");
+    let own = ours.stderr.strip_prefix("failed to execute command: ")?;
+    let named = Regex::new(r"\(\S+: line [0-9]+(, document [0-9]+)?\)\n$").expect("a valid expression").is_match(own);
+    let same = || Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
+    (theirs.is_some() && named && recorded.stdout == ours.stdout).then(|| (same(), same()))
+}
+
 /// `Partial success: replaced the first 1 out of 1` of a command of which nothing was done.
 fn nothing_done(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
     let partial = r"^Partial success: \w+ the first ([0-9]+) out of ([0-9]+) ('\w+' )?resources:\n$";
@@ -105,6 +124,15 @@ fn nothing_done(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)
     let told = ours.stdout.is_empty() && ours.stderr.trim_end().ends_with(&format!("[{reason}]"));
     let same = || Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
     (captures[1] == captures[2] && told).then(|| (same(), same()))
+}
+
+/// `= '[{Allow <nil> …}]' (REASON)`: what stands between the quotes may be anything else.
+fn structs(recorded: &str, ours: &str) -> Option<(String, String)> {
+    let dump = Regex::new(r"(?m)^(-  [\w.]+ = ')\[\{.*<nil>.*\}\](' \(.*\))$").expect("a valid expression");
+    let captures = dump.captures(recorded)?;
+    let own = Regex::new(&format!("(?m)^{}.*?{}$", regex::escape(&captures[1]), regex::escape(&captures[2])));
+    let ours = own.expect("escaped text").replace(ours, format!("{}{}", &captures[1], &captures[2]).as_str());
+    Some((dump.replace(recorded, "$1$2").into_owned(), ours.into_owned()))
 }
 
 fn host_bits(recorded: &str, ours: &str) -> Option<(String, String)> {

@@ -49,7 +49,12 @@ impl Comparison {
         }
     }
 
-    /// Applies the rules about both streams of a command: those with which the two are equal.
+    /// Notes a rule by which ours is better.
+    pub(crate) fn better(&mut self, says: &'static str) {
+        self.findings.better.insert(says);
+    }
+
+    /// Applies the rules about both streams of a command: the one with which the two are equal, or else all that apply.
     pub(crate) fn printed(&mut self, recorded: Printed, ours: Printed) -> (Printed, Printed) {
         let masked = |printed: &Printed| (mask(&printed.stdout).text, mask(&printed.stderr).text);
         for rule in better::STREAM_RULES {
@@ -61,7 +66,20 @@ impl Comparison {
                 return (theirs, own);
             }
         }
-        (recorded, ours)
+        let (mut theirs, mut own, mut says) = (recorded.clone(), ours.clone(), Vec::new());
+        for rule in better::STREAM_RULES {
+            if masked(&theirs) != masked(&own)
+                && let Some(changed) = (rule.apply)(&theirs, &own)
+            {
+                (theirs, own) = changed;
+                says.push(rule.says);
+            }
+        }
+        if masked(&theirs) != masked(&own) {
+            return (recorded, ours);
+        }
+        self.findings.better.extend(says);
+        (theirs, own)
     }
 
     /// Compares numbers such as an exit status.

@@ -1,6 +1,6 @@
 //! Steps of calicoctl: a command line with its input files, as somebody typed it.
 
-use crate::better::Printed;
+use crate::better::{self, Printed};
 use crate::compare::Comparison;
 use crate::process::{Outcome, run};
 use crate::store::{Content, Store};
@@ -77,6 +77,14 @@ impl Step {
         if !self.command.is_empty() {
             let outcome = self.run(world, store.endpoint(), folder)?;
             let what = |part: &str| format!("{}: {part}", self.command);
+            if self.exit == 2 && self.stderr.starts_with("panic: ") && outcome.exit == 0 && !outcome.stdout.is_empty() {
+                comparison.better(better::ANSWERED);
+                return Ok(());
+            }
+            if self.exit == 0 && outcome.exit == 1 && outcome.stderr.contains("overlaps with IPv4 loopback range") {
+                comparison.better(better::LOOPBACK);
+                return Ok(());
+            }
             let recorded = Printed { stdout: self.stdout.clone(), stderr: self.stderr.clone() };
             let ours = Printed { stdout: outcome.stdout.clone(), stderr: outcome.stderr.clone() };
             let (recorded, ours) = comparison.printed(recorded, ours);

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 /// Annotations that ask for limits, and for a mark in the packets' header.
 const QOS: &str = "qos.projectcalico.org/";
-/// Fields that say nothing without policy: profiles' rules are compared by their stand-in.
-const OF_POLICY: [(Kind, &str); 3] =
-    [(Kind::Profile, "spec.ingress"), (Kind::Profile, "spec.egress"), (Kind::WorkloadEndpoint, "spec.ports")];
+/// Kinds that say nothing to a node without policy: profiles' rules are compared by their stand-in.
+const OF_POLICY: [Kind; 4] =
+    [Kind::Profile, Kind::NetworkSet, Kind::GlobalNetworkSet, Kind::KubeControllersConfiguration];
 
 /// Says what `node` would have to do for the case that Tortie cannot do; none when it can do all.
 pub(super) fn missing(case: &Recorded, node: &str) -> Option<String> {
@@ -45,8 +45,9 @@ fn of_resource(kind: Kind, value: &str, node: &str) -> Vec<String> {
     let mut missing: Vec<String> = limits.map(|annotation| format!("annotation {annotation}")).collect();
     // what cannot be decoded is nobody's to act on
     let warnings = Resource::decode(kind, object).map(|resource| resource.warnings()).unwrap_or_default();
-    let of_policy =
-        |warning: &&String| OF_POLICY.iter().any(|(of, field)| *of == kind && warning.contains(&format!(": {field} ")));
+    let of_policy = |warning: &&String| {
+        OF_POLICY.contains(&kind) || (kind == Kind::WorkloadEndpoint && warning.contains(": spec.ports "))
+    };
     let idle = warnings.iter().filter(|warning| !of_policy(warning));
     missing.extend(idle.filter_map(|warning| Some(warning.split_once(" is accepted but")?.0.to_owned())));
     missing
