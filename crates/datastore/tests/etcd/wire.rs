@@ -95,7 +95,7 @@ async fn pass(
         let _ = modes.wait_for(|mode| *mode != Mode::Silent).await;
         let mode = *modes.borrow();
         match mode {
-            Mode::CutAnswers if count.is_some() => return,
+            Mode::CutAnswers if count.is_some() && has_answer(&buffer[..length]) => return,
             Mode::Slow(rate) => tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate)).await,
             Mode::Pass | Mode::Silent | Mode::Cut | Mode::CutAnswers => {}
         }
@@ -106,4 +106,17 @@ async fn pass(
             count.fetch_add(length, Ordering::Relaxed);
         }
     }
+}
+
+/// Tells whether HTTP/2 frames from a server are an answer or a part of one (RFC 9113 §4.1, types DATA and HEADERS); the
+/// others it sends before it has done anything.
+fn has_answer(mut frames: &[u8]) -> bool {
+    while let [high, middle, low, kind, _, _, _, _, _, rest @ ..] = frames {
+        if matches!(kind, 0 | 1) {
+            return true;
+        }
+        let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
+        frames = rest.get(length..).unwrap_or_default();
+    }
+    false
 }
