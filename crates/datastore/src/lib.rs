@@ -8,6 +8,7 @@ pub mod config;
 pub mod etcd;
 pub mod layout;
 pub mod memory;
+mod srv;
 pub mod syncer;
 mod tls;
 
@@ -189,8 +190,14 @@ pub enum Write {
 }
 
 /// Connects to the datastore that `config` names.
+///
+/// The endpoints of a domain are looked for once, here.
 pub async fn connect(config: &config::Config) -> Result<std::sync::Arc<dyn Store>, Error> {
-    Ok(std::sync::Arc::new(etcd::Etcd::new(config)?))
+    let mut config = config.clone();
+    if let Some(domain) = &config.etcd_discovery_srv {
+        config.etcd_endpoints = srv::discover(domain).await?;
+    }
+    Ok(std::sync::Arc::new(etcd::Etcd::new(&config)?))
 }
 
 /// The object as a reader would get it: a resource carries its revision.

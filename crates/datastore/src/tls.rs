@@ -2,7 +2,7 @@
 //!
 //! What only the other end can find wrong (expired, unknown, another host's) is left to the connection.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, unreadable};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -19,7 +19,7 @@ impl Pem {
     /// The content of a file that a setting names.
     pub(crate) fn read(setting: &'static str, file: &str) -> Result<Pem, ConfigError> {
         let mut pem = Pem { setting, file: Some(file.to_owned()), text: String::new() };
-        let bytes = std::fs::read(file).map_err(|error| pem.error(&error.to_string()))?;
+        let bytes = std::fs::read(file).map_err(|error| ConfigError::Tls(unreadable(file, &error)))?;
         pem.text = String::from_utf8(bytes).map_err(|_| pem.error("is binary, where PEM text is needed"))?;
         Ok(pem)
     }
@@ -32,7 +32,7 @@ impl Pem {
     /// What is wrong with it.
     pub(crate) fn error(&self, reason: &str) -> ConfigError {
         let file = self.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
-        ConfigError::Setting { setting: self.setting.to_owned(), reason: format!("{file}{reason}") }
+        ConfigError::Tls(format!("{}: {file}{reason}", self.setting))
     }
 
     /// How another one's error names it.

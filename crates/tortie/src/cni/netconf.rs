@@ -47,6 +47,7 @@ pub(crate) struct NetConf {
     pub(crate) ipam_lock_file: String,
     pub(crate) datastore_type: String,
     pub(crate) etcd_endpoints: String,
+    pub(crate) etcd_discovery_srv: String,
     pub(crate) etcd_key_file: String,
     pub(crate) etcd_cert_file: String,
     pub(crate) etcd_ca_cert_file: String,
@@ -299,6 +300,7 @@ impl NetConf {
         let given = |name: &str| match name {
             "DATASTORE_TYPE" => Some(&self.datastore_type),
             "ETCD_ENDPOINTS" => Some(&self.etcd_endpoints),
+            "ETCD_DISCOVERY_SRV" => Some(&self.etcd_discovery_srv),
             "ETCD_KEY_FILE" => Some(&self.etcd_key_file),
             "ETCD_CERT_FILE" => Some(&self.etcd_cert_file),
             "ETCD_CA_CERT_FILE" => Some(&self.etcd_ca_cert_file),

@@ -166,10 +166,24 @@ fn signal(kind: SignalKind) -> anyhow::Result<tokio::signal::unix::Signal> {
 /// The environment's datastore, or the configuration file's.
 async fn open_store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let named = ["DATASTORE_TYPE", "ETCD_ENDPOINTS", "CALICO_DATASTORE_TYPE", "CALICO_ETCD_ENDPOINTS"];
-    let file = (!named.iter().any(|name| env(name).is_some())).then_some(options.config.as_path());
-    let config = datastore::config::Config::load(file, &env).context("datastore configuration")?;
-    datastore::connect(&config).await.context("datastore")
+    let named = ["DATASTORE_TYPE", "ETCD_ENDPOINTS", "ETCD_DISCOVERY_SRV"];
+    let is_named = |name: &&str| env(name).is_some() || env(&format!("CALICO_{name}")).is_some();
+    let file = (!named.iter().any(is_named)).then_some(options.config.as_path());
+    let config = datastore::config::Config::load(file, &env)
+        .context("datastore configuration (DATASTORE_TYPE, ETCD_ENDPOINTS)")?;
+    let mut waiting = false;
+    loop {
+        match datastore::connect(&config).await {
+            // the domain that knows the endpoints cannot be asked yet
+            Err(error) if config.etcd_discovery_srv.is_some() && error.retry() == datastore::Retry::Later => {
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::warn!("waiting for the datastore: {error:#}");
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            connected => return connected.context("datastore"),
+        }
+    }
 }
 
 /// Registers where nothing speaks against it, waiting for a datastore that is not there yet, and writes the nodename file.
