@@ -5,7 +5,7 @@
 //! that are down or silent cost little wherever they stand. It is kept until it fails. What may be repeated elsewhere:
 //! a read always, a write only where nothing of it can have happened.
 
-use super::failure::{Fate, broken, compacted, fate, plain, reason, says_etcd};
+use super::failure::{Fate, broken, compacted, fate, plain, reason, says_etcd, stale};
 use crate::Error;
 use crate::config::Config;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
@@ -141,6 +141,7 @@ impl Endpoints {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let mut failed = BTreeMap::new();
+        let mut renewed = false;
         loop {
             let Some(link) = self.link(&mut failed).await else { return Err(self.all_failed(&failed)) };
             let last = failed.len() + 1 == self.all.len();
@@ -152,6 +153,11 @@ impl Endpoints {
                 }
                 Ok(Err(error)) if compacted(&error) => {
                     return Err(Failure::Compacted(self.describe(link.index, &reason(&error))));
+                }
+                // a new link has a new token
+                Ok(Err(error)) if stale(&error) && !std::mem::replace(&mut renewed, true) => {
+                    self.distrust(&link).await;
+                    continue;
                 }
                 Ok(Err(error)) => (fate(&error), self.all[link.index].reason(&error)),
                 Err(_) => (Fate::Unknown, format!("no answer within {} s", limit.as_secs())),

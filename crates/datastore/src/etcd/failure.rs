@@ -32,15 +32,17 @@ pub(super) enum Fate {
     Unknown,
 }
 
-/// Refusals of a member that cannot serve at present, before it passes anything on to the others, or of a token that is
-/// older than a change of users or roles. Their codes are not the same in all releases.
-const NOT_TAKEN: [&str; 5] = [
+/// Refusals of a member that cannot serve at present, before it passes anything on to the others. Their codes are not
+/// the same in all releases.
+const NOT_TAKEN: [&str; 4] = [
     "etcdserver: no leader",
     "etcdserver: not capable",
     "etcdserver: rpc not supported for learner",
     "etcdserver: too many requests",
-    "etcdserver: revision of auth store is old",
 ];
+
+/// Refusals of a token that expired, or that is older than a change of users or roles.
+const STALE: [&str; 2] = ["etcdserver: invalid auth token", "etcdserver: revision of auth store is old"];
 
 /// What the transport says of a request that it never sent, the connection being closed already, and of one that the
 /// other end refused unseen (REFUSED_STREAM, the only reason with this code).
@@ -56,7 +58,7 @@ pub(super) fn fate(error: &etcd_client::Error) -> Fate {
         let unsent = unsent || causes(source).any(|cause| cause.is::<tonic::ConnectError>());
         return if unsent { Fate::NotDone } else { Fate::Unknown };
     }
-    if NOT_TAKEN.contains(&status.message()) {
+    if NOT_TAKEN.contains(&status.message()) || STALE.contains(&status.message()) {
         return Fate::NotDone;
     }
     match status.code() {
@@ -76,6 +78,17 @@ pub(super) fn fate(error: &etcd_client::Error) -> Fate {
         | Code::DataLoss
         | Code::Unauthenticated => Fate::Refused,
     }
+}
+
+/// Whether another token may do.
+pub(super) fn stale(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if STALE.contains(&status.message()))
+}
+
+/// The error of a watch that was refused for its token, which a stream tells in an answer.
+pub(super) fn stale_watch(reason: &str) -> Option<etcd_client::Error> {
+    let text = STALE.into_iter().find(|text| reason.ends_with(text))?;
+    Some(etcd_client::Error::GRpcStatus(tonic::Status::unauthenticated(text)))
 }
 
 /// Whether a connection ended that had been there.

@@ -4,7 +4,7 @@
 //! goes silent is ended by keep-alive probes. Either way the watcher reads anew, from another endpoint.
 
 use super::endpoints::{Endpoints, Link, Request};
-use super::failure::reason;
+use super::failure::{reason, stale_watch};
 use crate::{Change, Error, Scope, Watch, layout};
 use api::event::Revision;
 use async_trait::async_trait;
@@ -18,10 +18,18 @@ pub(super) async fn start(endpoints: &Arc<Endpoints>, scope: &Scope, from: i64) 
         let options = WatchOptions::new().with_prefix().with_start_revision(from);
         let create = |link: Link| {
             let (prefix, options) = (prefix.clone(), options.clone());
-            async move { Ok((link.watch().watch(prefix, Some(options)).await?, link)) }
+            async move {
+                let mut stream = link.watch().watch(prefix, Some(options)).await?;
+                let first = stream.message().await?;
+                let refused = first.as_ref().filter(|answer| answer.canceled());
+                match refused.and_then(|answer| stale_watch(answer.cancel_reason())) {
+                    Some(error) => Err(error),
+                    None => Ok((stream, first, link)),
+                }
+            }
         };
-        let (stream, link) = endpoints.ask(Request::Read, create).await?;
-        watches.push(EtcdWatch { stream, link, endpoints: Arc::clone(endpoints) });
+        let (stream, first, link) = endpoints.ask(Request::Read, create).await?;
+        watches.push(EtcdWatch { stream, first, link, endpoints: Arc::clone(endpoints) });
     }
     Ok(match <[EtcdWatch; 1]>::try_from(watches) {
         Ok([watch]) => Box::new(watch),
@@ -31,6 +39,8 @@ pub(super) async fn start(endpoints: &Arc<Endpoints>, scope: &Scope, from: i64) 
 
 struct EtcdWatch {
     stream: WatchStream,
+    /// The answer that the watch is there, until it is taken.
+    first: Option<WatchResponse>,
     link: Link,
     endpoints: Arc<Endpoints>,
 }
@@ -55,7 +65,11 @@ impl EtcdWatch {
 impl Watch for EtcdWatch {
     async fn next(&mut self) -> Result<Vec<Change>, Error> {
         loop {
-            let answer = match self.stream.message().await {
+            let answer = match self.first.take() {
+                Some(first) => Ok(Some(first)),
+                None => self.stream.message().await,
+            };
+            let answer = match answer {
                 Ok(Some(answer)) => answer,
                 Ok(None) => {
                     self.endpoints.distrust(&self.link).await;

@@ -1,5 +1,6 @@
 //! The client of etcd against real members: endpoints that fail, large reads, watches that die, TLS.
 
+mod auth;
 mod failover;
 mod pages;
 mod process;
