@@ -107,8 +107,7 @@ pub struct Unreadable {
 
 /// What a watcher is told: a snapshot between `Init` and `InitDone`, then changes.
 ///
-/// After a lost watch the sequence starts again with `Init`; what the new snapshot does not name is gone.
-/// Deletes may be spurious.
+/// Both marks come once. After a lost watch only what is different is told. A `Delete` may name what was never told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A snapshot begins.
@@ -121,6 +120,6 @@ pub enum Event {
     Apply(Entry),
     /// An object is gone.
     Delete(Key),
-    /// An object is there and cannot be read, in a snapshot or after one. A snapshot names it by this.
+    /// An object is there and cannot be read, in a snapshot or after one.
     Unreadable(Unreadable),
 }

@@ -144,8 +144,41 @@ impl Listing {
 pub trait Watch: Send {
     /// Waits for the next changes, in order; several when they came together.
     ///
-    /// An error ends the watch: list again and watch from there.
+    /// An error ends the watch: watch again from [`Watch::told`], or list again and watch from there.
     async fn next(&mut self) -> Result<Vec<Change>, Error>;
+
+    /// A revision up to which it has told everything, for another watch to begin from; none if it cannot say.
+    ///
+    /// That other one may tell again what came last.
+    fn told(&self) -> Option<Revision> {
+        None
+    }
+}
+
+/// A list that is read a page at a time, all of one moment.
+#[async_trait]
+pub trait Pages: Send {
+    /// The next page; none after the last.
+    ///
+    /// An error ends the list: its moment may be forgotten already.
+    async fn next(&mut self) -> Result<Option<Listing>, Error>;
+
+    /// The revision of the moment, to watch from; known from the first page on.
+    fn revision(&self) -> Revision;
+}
+
+/// A list in one page.
+struct OnePage(Option<Listing>, Revision);
+
+#[async_trait]
+impl Pages for OnePage {
+    async fn next(&mut self) -> Result<Option<Listing>, Error> {
+        Ok(self.0.take())
+    }
+
+    fn revision(&self) -> Revision {
+        self.1.clone()
+    }
 }
 
 /// A datastore.
@@ -155,6 +188,11 @@ pub trait Store: Send + Sync {
     async fn get(&self, key: &Key) -> Result<Entry, Error>;
     /// Reads many objects, and the revision to watch from.
     async fn list(&self, scope: &Scope) -> Result<(Listing, Revision), Error>;
+    /// Reads many objects a page at a time, where the datastore can.
+    async fn pages(&self, scope: &Scope) -> Result<Box<dyn Pages>, Error> {
+        let (listing, revision) = self.list(scope).await?;
+        Ok(Box::new(OnePage(Some(listing), revision)))
+    }
     /// Answers several queries as of one moment, in one round trip where the datastore can: each with what it found,
     /// and the revision of that moment.
     async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error>;

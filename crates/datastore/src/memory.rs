@@ -198,4 +198,8 @@ impl Watch for MemoryWatch {
             notified.await;
         }
     }
+
+    fn told(&self) -> Option<Revision> {
+        Some(Revision(self.seen.to_string()))
+    }
 }

@@ -43,6 +43,10 @@ impl Store for Etcd {
         Ok((found.pop().unwrap_or_default(), revision))
     }
 
+    async fn pages(&self, scope: &Scope) -> Result<Box<dyn crate::Pages>, Error> {
+        Ok(Box::new(pages::Pages::new(&self.endpoints, scope)))
+    }
+
     async fn read(&self, queries: &[Query]) -> Result<(Vec<Listing>, Revision), Error> {
         pages::read(&self.endpoints, queries).await
     }

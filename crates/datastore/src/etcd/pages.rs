@@ -4,9 +4,11 @@
 //! compacted in the meantime, everything is read anew.
 
 use super::endpoints::{Endpoints, Failure, Link, Request};
-use crate::{Error, Listing, Query, layout};
+use crate::{Error, Listing, Query, Scope, layout};
 use api::event::Revision;
+use async_trait::async_trait;
 use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
+use std::sync::Arc;
 
 /// How many operations one transaction may have: etcd's `--max-txn-ops` unless told otherwise.
 const OPERATIONS_PER_TRANSACTION: usize = 128;
@@ -56,6 +58,19 @@ impl Span {
         }
     }
 
+    /// What of it comes after a page, if anything does.
+    fn rest(&self, page: &GetResponse) -> Option<Span> {
+        let mut start = page.kvs().last().filter(|_| page.more())?.key().to_vec();
+        start.push(0);
+        Some(Span { start, ..self.clone() })
+    }
+
+    /// Asks for its first page.
+    async fn first(&self, endpoints: &Endpoints, at: i64) -> Result<GetResponse, Failure> {
+        let get = |link: Link| async move { link.kv().get(self.start.clone(), Some(self.page(at))).await };
+        endpoints.ask(Request::Read, get).await
+    }
+
     /// Its first page, as of a revision; of zero, as of now.
     fn page(&self, at: i64) -> GetOptions {
         let options = GetOptions::new().with_revision(at);
@@ -103,7 +118,7 @@ impl Reading<'_> {
     /// Takes a span's first page, and reads and takes those that follow.
     async fn take(&mut self, span: &Span, mut page: GetResponse) -> Result<(), Failure> {
         loop {
-            let last = page.kvs().last().map(|last| last.key().to_vec()).filter(|_| page.more());
+            let rest = span.rest(&page);
             let found = &mut self.found[span.query];
             for value in page.take_kvs() {
                 match &self.queries[span.query] {
@@ -111,16 +126,13 @@ impl Reading<'_> {
                     Query::List(_) => listed(found, &value),
                 }
             }
-            let Some(mut next) = last else { return Ok(()) };
-            next.push(0);
-            page = self.range(&Span { start: next, ..span.clone() }).await?;
+            let Some(rest) = rest else { return Ok(()) };
+            page = self.range(&rest).await?;
         }
     }
 
     async fn range(&mut self, span: &Span) -> Result<GetResponse, Failure> {
-        let at = self.at;
-        let get = |link: Link| async move { link.kv().get(span.start.clone(), Some(span.page(at))).await };
-        let answer = self.endpoints.ask(Request::Read, get).await?;
+        let answer = span.first(self.endpoints, self.at).await?;
         self.settle(answer.header());
         Ok(answer)
     }
@@ -141,11 +153,51 @@ impl Reading<'_> {
         Ok(pages.collect())
     }
 
-    /// Notes the moment of the first answer.
     fn settle(&mut self, header: Option<&etcd_client::ResponseHeader>) {
-        if self.at == 0 {
-            self.at = header.map_or(0, etcd_client::ResponseHeader::revision);
+        settle(&mut self.at, header);
+    }
+}
+
+/// Notes the moment of the first answer.
+fn settle(at: &mut i64, header: Option<&etcd_client::ResponseHeader>) {
+    if *at == 0 {
+        *at = header.map_or(0, etcd_client::ResponseHeader::revision);
+    }
+}
+
+/// A scope, a page at a time.
+pub(super) struct Pages {
+    endpoints: Arc<Endpoints>,
+    /// What is not read yet, the next one last.
+    spans: Vec<Span>,
+    /// Zero until the first answer.
+    at: i64,
+}
+
+impl Pages {
+    pub(super) fn new(endpoints: &Arc<Endpoints>, scope: &Scope) -> Pages {
+        let mut spans = Span::all((0, &Query::List(scope.clone())));
+        spans.reverse();
+        Pages { endpoints: Arc::clone(endpoints), spans, at: 0 }
+    }
+}
+
+#[async_trait]
+impl crate::Pages for Pages {
+    async fn next(&mut self) -> Result<Option<Listing>, Error> {
+        let Some(span) = self.spans.pop() else { return Ok(None) };
+        let mut page = span.first(&self.endpoints, self.at).await?;
+        settle(&mut self.at, page.header());
+        self.spans.extend(span.rest(&page));
+        let mut listing = Listing::default();
+        for value in page.take_kvs() {
+            listed(&mut listing, &value);
         }
+        Ok(Some(listing))
+    }
+
+    fn revision(&self) -> Revision {
+        Revision(self.at.to_string())
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn start(endpoints: &Arc<Endpoints>, scope: &Scope, from: i64) 
             }
         };
         let (stream, first, link) = endpoints.ask(Request::Read, create).await?;
-        watches.push(EtcdWatch { stream, first, link, endpoints: Arc::clone(endpoints) });
+        watches.push(EtcdWatch { stream, first, link, endpoints: Arc::clone(endpoints), told: from - 1 });
     }
     Ok(match <[EtcdWatch; 1]>::try_from(watches) {
         Ok([watch]) => Box::new(watch),
@@ -43,6 +43,7 @@ struct EtcdWatch {
     first: Option<WatchResponse>,
     link: Link,
     endpoints: Arc<Endpoints>,
+    told: i64,
 }
 
 impl EtcdWatch {
@@ -83,11 +84,18 @@ impl Watch for EtcdWatch {
             if answer.canceled() {
                 return Err(self.cancelled(&answer));
             }
+            // more of the last one's revision may follow
+            let last = answer.events().last().and_then(|event| event.kv()).map(|kv| kv.mod_revision() - 1);
+            self.told = self.told.max(last.unwrap_or_default());
             let changes: Vec<Change> = answer.events().iter().filter_map(change).collect();
             if !changes.is_empty() {
                 return Ok(changes);
             }
         }
+    }
+
+    fn told(&self) -> Option<Revision> {
+        Some(Revision(self.told.to_string()))
     }
 }
 

@@ -114,7 +114,8 @@ async fn agent(options: Options) -> anyhow::Result<()> {
         tokio::task::spawn_local(address::keep(client.clone(), node.clone(), options));
     }
     tokio::task::spawn_local(tunnel_address::run(client, node.clone(), Rc::clone(&tunnel_address)));
-    let (events, mut batches) = mpsc::channel(16);
+    // what is slower than the datastore has its changes put together before this channel
+    let (events, mut batches) = mpsc::channel(1);
     tokio::task::spawn_local(datastore::syncer::run(store, scopes(&node), events));
     let mut graph = Graph::new(NodeName(node.clone()), overrides);
     let mut followers = Followers::new(speaks_bgp.then_some(local), dataplane, kernel.clone());

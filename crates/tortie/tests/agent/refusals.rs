@@ -36,7 +36,11 @@ fn settings_that_make_no_sense() {
         ),
         ("TORTIE_TUNL0", "tun", "TORTIE_TUNL0 \"tun\": one of auto, kernel, bpf is expected"),
         ("AS", "x", "AS: "),
-        ("DATASTORE_TYPE", "zookeeper", "datastore configuration: "),
+        (
+            "DATASTORE_TYPE",
+            "zookeeper",
+            "datastore configuration (DATASTORE_TYPE, ETCD_ENDPOINTS): unknown datastore type: zookeeper",
+        ),
     ] {
         let mut call = host.agent_command();
         if variable == "IP_AUTODETECTION_METHOD" {
