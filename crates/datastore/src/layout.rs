@@ -30,7 +30,25 @@ pub fn path(key: &Key) -> String {
 }
 
 /// Reads a path back; none for what is not one of ours.
+///
+/// What Calico does not write so is left alone (a CIDR with host bits, a block under the other family, a name of two
+/// parts): its key would lead to another path.
 pub fn parse(path: &str) -> Option<Key> {
+    read(path).filter(|key| has_names(key) && self::path(key) == path)
+}
+
+/// Whether no name is empty, and none has another part.
+fn has_names(key: &Key) -> bool {
+    let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+    match key {
+        Key::Resource { kind, namespace, name } => is_name(name) && (!kind.namespaced() || is_name(namespace)),
+        Key::Affinity { owner, .. } => !owner.is_empty(),
+        Key::Handle(id) => !id.is_empty(),
+        Key::Block(_) | Key::IpamConfig | Key::Ready => true,
+    }
+}
+
+fn read(path: &str) -> Option<Key> {
     if let Some(rest) = path.strip_prefix(RESOURCES) {
         let (plural, rest) = rest.split_once('/')?;
         let kind = Kind::by_plural(plural)?;
@@ -160,7 +178,8 @@ fn dashed(cidr: &IpNet) -> String {
 
 fn undashed(text: &str) -> Option<IpNet> {
     let (address, length) = text.rsplit_once('-')?;
-    format!("{address}/{length}").parse().ok()
+    let cidr: IpNet = format!("{address}/{length}").parse().ok()?;
+    (cidr == cidr.trunc()).then_some(cidr)
 }
 
 fn escape(name: &str) -> String {
@@ -209,7 +228,31 @@ mod tests {
             assert_eq!(path(&key), expect);
             assert_eq!(parse(expect), Some(key));
         }
-        assert_eq!(parse("/calico/ipam/v2/host/node1"), None, "the legacy host marker is no affinity");
+        for other in [
+            "/calico/ipam/v2/host/node1", // marks a host
+            "/calico/ipam/v2/host/node1/ipv6/block/10.65.3.64-26",
+            "/calico/ipam/v2/host/node1/ipv4/block/10.65.3.65-26",
+            "/calico/ipam/v2/host//ipv4/block/10.65.3.64-26",
+            "/calico/ipam/v2/assignment/ipv4/block/10.65.3.64-33",
+            "/calico/ipam/v2/assignment/ipv6/block/fd00:1:0::40-122",
+            "/calico/ipam/v2/handle/",
+            "/calico/ipam/v2/handle/a/b",
+            "/calico/ipam/v2/config/other",
+            "/calico/resources/v3/projectcalico.org/ippools/",
+            "/calico/resources/v3/projectcalico.org/ippools/a/b",
+            "/calico/resources/v3/projectcalico.org/workloadendpoints//a",
+            "/calico/resources/v3/projectcalico.org/workloadendpoints/a",
+            "/calico/resources/v3/projectcalico.org/workloadendpoints/a/b/c",
+            "/calico/resources/v3/projectcalico.org/newerkinds/a",
+            "/calico/felix/v2/no-region/host/node1/status",
+            "/calico/felix/v2/no-region/host/node1/workload/k8s/default%2fpod/endpoint/eth0",
+            "/calico/v1/config/LogSeverityScreen",
+            "/calico/v1/host/node1/metadata",
+            "/calico/bgp/v1/host/node1/as_num",
+            "calico/v1/Ready",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
     }
 
     #[test]
