@@ -34,6 +34,8 @@ pub struct SchemaRule<T: 'static> {
 pub struct Invalid {
     problems: Vec<Problem>,
     schema: Vec<Problem>,
+    /// The place of the first one that Calico's decoder refuses: such an object is none.
+    undecodable: Option<usize>,
 }
 
 impl Invalid {
@@ -50,6 +52,17 @@ impl Invalid {
         self.problems.push(Problem { field: field.to_owned(), value, reason: reason.to_owned() });
     }
 
+    /// Adds a problem for which Calico's decoder refuses the whole document; `field` is a path such as `spec.port`.
+    pub fn undecodable(&mut self, field: &str, value: &str, reason: &str) {
+        self.undecodable.get_or_insert(self.problems.len());
+        self.push(field, value, reason);
+    }
+
+    /// The first problem for which Calico's decoder refuses the whole document.
+    pub fn first_undecodable(&self) -> Option<&Problem> {
+        self.problems.get(self.undecodable?)
+    }
+
     /// Adds a problem that no single value explains.
     pub fn push_bare(&mut self, field: &str, reason: &str) {
         self.problems.push(Problem { field: field.to_owned(), value: None, reason: reason.to_owned() });
@@ -63,6 +76,16 @@ impl Invalid {
     /// Adds a problem that the schema finds at a path such as `spec.ingress[0].action`.
     pub fn schema(&mut self, path: &str, reason: &str) {
         self.schema.push(Problem { field: path.to_owned(), value: None, reason: reason.to_owned() });
+    }
+
+    /// Adds a problem for a text that is not as the schema's pattern wants it.
+    pub fn schema_pattern(&mut self, path: &str, pattern: &str) {
+        self.schema(path, &format!("{path} in body should match '{pattern}'"));
+    }
+
+    /// Adds a problem for a word that is none of the schema's.
+    pub fn schema_words(&mut self, path: &str, words: &[&str]) {
+        self.schema(path, &supported(words));
     }
 
     /// Adds a problem for each of the schema's rules that what is at `path` breaks.

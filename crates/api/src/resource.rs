@@ -4,7 +4,7 @@
 //! the kind, and who works with kinds in general asks [`Kind`] and [`Resource`].
 
 use crate::column::{self, Column, Scene, Shown};
-use crate::invalid::Invalid;
+use crate::invalid::{Invalid, Problem};
 use crate::kind::*;
 use crate::lenient::Lenient;
 use crate::meta::{API_VERSION, ObjectMeta};
@@ -76,6 +76,11 @@ pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + Dese
     /// What lists are sorted by; those that are alike stay in the order of their keys.
     fn rank(_object: &Typed<Self>) -> f64 {
         0.0
+    }
+
+    /// Whether what an object may be depends on the others of its kind: two at a time might both be let through.
+    fn checked_against_others() -> bool {
+        false
     }
 
     /// The objects that everybody finds and nobody stores.
@@ -153,6 +158,11 @@ macro_rules! kinds {
                 match self { $(Kind::$variant => column::headings::<$spec>(),)* }
             }
 
+            /// Whether what an object may be depends on the others of its kind.
+            pub fn checked_against_others(self) -> bool {
+                match self { $(Kind::$variant => <$spec as Spec>::checked_against_others(),)* }
+            }
+
             /// The objects that everybody finds and nobody stores.
             pub fn built_in(self) -> Vec<Resource> {
                 match self {
@@ -188,6 +198,12 @@ macro_rules! kinds {
             }
             /// Checks the object by its own rules and its kind's; what needs other objects is the client's.
             pub fn validate(&self) -> Result<(), Invalid> { match self { $(Resource::$variant(object) => object.validate(),)* } }
+            /// The first thing for which Calico's decoder refuses the object, which ours takes: path, value and reason.
+            pub fn undecodable(&self) -> Option<Problem> {
+                let mut invalid = Invalid::default();
+                match self { $(Resource::$variant(object) => Spec::check(object.as_ref(), &mut invalid),)* }
+                invalid.first_undecodable().cloned()
+            }
             fn idle_fields(&self) -> Vec<String> {
                 match self { $(Resource::$variant(object) => Spec::idle_fields(object.as_ref()),)* }
             }

@@ -100,12 +100,12 @@ pub(crate) fn selector(field: &str, text: &str, invalid: &mut Invalid) {
     }
 }
 
-/// Checks an optional duration and rewrites nothing; see [`normalise_duration`].
-pub(crate) fn duration(field: &str, text: Option<&String>, invalid: &mut Invalid) {
+/// Checks an optional duration at a path such as `spec.keepaliveTime`, and rewrites nothing; see [`normalise_duration`].
+pub(crate) fn duration(path: &str, text: Option<&String>, invalid: &mut Invalid) {
     if let Some(text) = text
         && let Err(reason) = duration::parse(text)
     {
-        invalid.push(field, text, &reason);
+        invalid.undecodable(path, text, &reason);
     }
 }
 

@@ -111,7 +111,7 @@ impl Spec for BgpConfigurationSpec {
         if spec.listen_port == Some(0) {
             invalid.push_tag("ListenPort", "0", "gt");
         }
-        validate::duration("NodeMeshMaxRestartTime", spec.node_mesh_max_restart_time.as_ref(), invalid);
+        validate::duration("spec.nodeMeshMaxRestartTime", spec.node_mesh_max_restart_time.as_ref(), invalid);
         validate::ipv4("LocalWorkloadPeeringIPV4", &spec.local_workload_peering_ipv4, invalid);
         validate::ipv6("LocalWorkloadPeeringIPV6", &spec.local_workload_peering_ipv6, invalid);
         for (field, priority) in [

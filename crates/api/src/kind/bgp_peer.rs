@@ -125,8 +125,8 @@ impl Spec for BgpPeerSpec {
         validate::selector("NodeSelector", &spec.node_selector, invalid);
         validate::selector("PeerSelector", &spec.peer_selector, invalid);
         validate::selector("LocalWorkloadSelector", &spec.local_workload_selector, invalid);
-        validate::duration("MaxRestartTime", spec.max_restart_time.as_ref(), invalid);
-        validate::duration("KeepaliveTime", spec.keepalive_time.as_ref(), invalid);
+        validate::duration("spec.maxRestartTime", spec.max_restart_time.as_ref(), invalid);
+        validate::duration("spec.keepaliveTime", spec.keepalive_time.as_ref(), invalid);
         let choice = |field: &Option<String>| field.clone().unwrap_or_default();
         let (source, next_hop) = (choice(&spec.source_address), choice(&spec.next_hop_mode));
         invalid.one_of("SourceAddress", "sourceAddress", "spec.sourceAddress", &source, &["UseNodeIP", "None"]);

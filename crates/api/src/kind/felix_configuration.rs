@@ -1,7 +1,9 @@
 //! FelixConfiguration: settings of the node agent.
 
+mod choice;
 mod parameter;
 
+pub use choice::Choice;
 pub use parameter::{PARAMETERS, Parameter, ParameterType};
 
 use crate::column::Column;
@@ -171,9 +173,10 @@ mod tests {
     fn refusals_name_field_and_reason() {
         for (spec, expect) in [
             (
-                json!({"iptablesBackend": "foo"}),
-                r#"spec.iptablesBackend = 'foo' (supported values: "Auto", "Legacy", "NFT")"#,
+                json!({"chainInsertMode": "foo"}),
+                "spec.chainInsertMode (spec.chainInsertMode in body should match '^(?i)(Insert|Append)?$')",
             ),
+            (json!({"nftablesMode": "auto"}), r#"spec.nftablesMode (supported values: "Disabled", "Enabled", "Auto")"#),
             (
                 json!({"reportingInterval": "10"}),
                 r#"spec.reportingInterval = '10' ("10" is not a duration such as 90s or 1m30s: a unit is missing)"#,
@@ -189,6 +192,37 @@ mod tests {
         ] {
             assert_eq!(refused(Kind::FelixConfiguration, "default", spec), format!("error with field {expect}"));
         }
+    }
+
+    /// As recorded, and by the same rule for words with other checks.
+    #[test]
+    fn words_are_checked_by_go_and_by_the_schema() {
+        for (spec, expect) in [
+            (
+                json!({"iptablesBackend": "foo"}),
+                "-  IptablesBackend = 'foo' (Reason: failed to validate Field: IptablesBackend because of Tag: \
+                 iptablesBackend )\n-  spec.iptablesBackend (spec.iptablesBackend in body should match \
+                 '^(?i)(Auto|Legacy|NFT)?$')\n-  spec.iptablesBackend (supported values: \"Legacy\", \"NFT\", \"Auto\")\n",
+            ),
+            (
+                json!({"natOutgoingExclusions": "Foo"}),
+                "-  NATOutgoingExclusions = 'Foo' (Reason: failed to validate Field: NATOutgoingExclusions because of Tag: \
+                 oneof )\n-  spec.natOutgoingExclusions (supported values: \"IPPoolsOnly\", \"IPPoolsAndHostIPs\")\n",
+            ),
+            (
+                json!({"bpfLogLevel": "loud"}),
+                "-  BPFLogLevel = 'loud' (Reason: failed to validate Field: BPFLogLevel because of Tag: bpfLogLevel )\n-  \
+                 spec.bpfLogLevel (spec.bpfLogLevel in body should match '^(?i)(Off|Info|Debug)?$')\n",
+            ),
+        ] {
+            let expect = format!("error with the following fields:\n{expect}");
+            assert_eq!(refused(Kind::FelixConfiguration, "default", spec), expect);
+        }
+        // Go wants the case, the pattern does not
+        let expect = "error with field LogSeverityScreen = 'debug' (Reason: failed to validate Field: LogSeverityScreen \
+                      because of Tag: logLevel )";
+        assert_eq!(refused(Kind::FelixConfiguration, "default", json!({"logSeverityScreen": "debug"})), expect);
+        stored(Kind::FelixConfiguration, "default", json!({"chainInsertMode": "append", "logSeverityScreen": ""}));
     }
 
     #[test]

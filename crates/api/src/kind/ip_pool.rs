@@ -87,6 +87,11 @@ impl Spec for IpPoolSpec {
         }
     }
 
+    fn checked_against_others() -> bool {
+        // pools may not overlap
+        true
+    }
+
     fn check(pool: &Typed<Self>, invalid: &mut Invalid) {
         let spec = &pool.spec;
         invalid.one_of("IPIPMode", "ipIpMode", "spec.ipipMode", &spec.ipip_mode, &MODES);

@@ -155,15 +155,23 @@ pub struct PolicyMigration {
 }
 
 impl Controllers {
-    /// Every duration, with its name in Calico's types.
+    /// Every duration, with its path.
     fn durations(&mut self) -> Vec<(&'static str, &mut String)> {
         let mut durations = Vec::new();
-        let plain = [&mut self.policy, &mut self.workload_endpoint, &mut self.service_account, &mut self.namespace];
-        let plain = plain.into_iter().flatten().filter_map(|it| it.reconciler_period.as_mut());
-        durations.extend(plain.map(|period| ("ReconcilerPeriod", period)));
+        for (path, controller) in [
+            ("spec.controllers.policy.reconcilerPeriod", &mut self.policy),
+            ("spec.controllers.workloadEndpoint.reconcilerPeriod", &mut self.workload_endpoint),
+            ("spec.controllers.serviceAccount.reconcilerPeriod", &mut self.service_account),
+            ("spec.controllers.namespace.reconcilerPeriod", &mut self.namespace),
+        ] {
+            let period = controller.as_mut().and_then(|it| it.reconciler_period.as_mut());
+            durations.extend(period.map(|period| (path, period)));
+        }
         if let Some(node) = &mut self.node {
-            durations.extend(node.reconciler_period.as_mut().map(|period| ("ReconcilerPeriod", period)));
-            durations.extend(node.leak_grace_period.as_mut().map(|period| ("LeakGracePeriod", period)));
+            let period = node.reconciler_period.as_mut();
+            durations.extend(period.map(|period| ("spec.controllers.node.reconcilerPeriod", period)));
+            let period = node.leak_grace_period.as_mut();
+            durations.extend(period.map(|period| ("spec.controllers.node.leakGracePeriod", period)));
         }
         durations
     }
@@ -217,7 +225,7 @@ impl Spec for KubeControllersConfigurationSpec {
             invalid.schema_word("spec.logSeverityScreen", &spec.log_severity_screen);
         }
         invalid.word("HealthChecks", "omitempty", "spec.healthChecks", &spec.health_checks);
-        validate::duration("EtcdV3CompactionPeriod", spec.etcd_v3_compaction_period.as_ref(), invalid);
+        validate::duration("spec.etcdV3CompactionPeriod", spec.etcd_v3_compaction_period.as_ref(), invalid);
         for (field, port) in
             [("prometheusMetricsPort", spec.prometheus_metrics_port), ("debugProfilePort", spec.debug_profile_port)]
         {
@@ -316,7 +324,10 @@ mod tests {
                 json!({"prometheusMetricsPort": 70000}),
                 "spec.prometheusMetricsPort (spec.prometheusMetricsPort in body should be less than or equal to 65535)",
             ),
-            (json!({"controllers": {"policy": {"reconcilerPeriod": "often"}}}), "ReconcilerPeriod = 'often'"),
+            (
+                json!({"controllers": {"policy": {"reconcilerPeriod": "often"}}}),
+                "spec.controllers.policy.reconcilerPeriod = 'often'",
+            ),
             (
                 json!({"controllers": {"node": {"hostEndpoint": {"templates": [{"generateName": "a"}]}}}}),
                 "interfaceCIDRs or interfacePattern must be given",

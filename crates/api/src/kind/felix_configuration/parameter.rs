@@ -1,5 +1,6 @@
 //! FelixConfiguration's parameters: the table of their names, types, ranges and defaults.
 
+use super::choice::{Choice, any_case, checked, listed, tagged};
 use crate::duration;
 use crate::invalid::Invalid;
 use crate::selector::Selector;
@@ -15,8 +16,8 @@ pub enum ParameterType {
     Int(i64, i64),
     /// A Go duration such as `90s`.
     Duration,
-    /// One of these words, in any case.
-    Choice(&'static [&'static str]),
+    /// One of a few words.
+    Choice(Choice),
     /// An IPv4 address.
     Ipv4,
     /// An IPv6 address.
@@ -54,32 +55,54 @@ impl Parameter {
         PARAMETERS.iter().find(|parameter| parameter.name == name)
     }
 
+    /// The field's name in Go: some of its words are in capitals there, and one has another name altogether.
+    fn name_in_go(&self) -> String {
+        const CAPITALS: [&str; 8] = ["bpf", "nat", "aws", "ip", "xdp", "mtu", "ipip", "vxlan"];
+        if self.name == "bpfConntrackMode" {
+            return "BPFConntrackCleanupMode".to_owned();
+        }
+        let first = self.name.find(|c: char| c.is_ascii_uppercase()).unwrap_or(self.name.len());
+        let (word, rest) = self.name.split_at(first);
+        if CAPITALS.contains(&word) {
+            return format!("{}{rest}", word.to_uppercase());
+        }
+        let mut name = self.name.to_owned();
+        name[..1].make_ascii_uppercase();
+        name
+    }
+
     /// Reports a value of the wrong type or out of range.
     pub(super) fn check(&self, value: &Value, invalid: &mut Invalid) {
         let field = format!("spec.{}", self.name);
         let text = value.as_str();
         let shown = text.map_or_else(|| value.to_string(), str::to_owned);
-        let ok = match self.kind {
-            ParameterType::Bool => value.is_boolean(),
-            ParameterType::Int(least, most) => value.as_i64().is_some_and(|number| (least..=most).contains(&number)),
-            ParameterType::Duration => match text.map(duration::parse) {
-                Some(Err(reason)) => return invalid.push(&field, &shown, &reason),
-                Some(Ok(_)) => true,
-                None => false,
-            },
-            ParameterType::Choice(words) => {
-                text.is_some_and(|text| text.is_empty() || words.iter().any(|word| word.eq_ignore_ascii_case(text)))
+        // what has not even the type is nothing that Calico could decode
+        let (has_type, ok) = match self.kind {
+            ParameterType::Bool => (value.is_boolean(), true),
+            ParameterType::Int(least, most) => {
+                (value.is_i64(), value.as_i64().is_some_and(|number| (least..=most).contains(&number)))
             }
-            ParameterType::Ipv4 => text.is_some_and(|text| text.parse::<Ipv4Addr>().is_ok()),
-            ParameterType::Ipv6 => text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()),
-            ParameterType::Ports => is_port_range(&shown),
-            ParameterType::Selector => text.is_some_and(|text| Selector::parse(text).is_ok()),
-            ParameterType::Text => text.is_some(),
-            ParameterType::List => value.is_array(),
-            ParameterType::Map => value.is_object(),
-            ParameterType::Any => true,
+            ParameterType::Duration => match text.map(duration::parse) {
+                Some(Err(reason)) => return invalid.undecodable(&field, &shown, &reason),
+                Some(Ok(_)) => (true, true),
+                None => (false, false),
+            },
+            ParameterType::Choice(choice) => match text {
+                Some(text) => return choice.check(self.name, &self.name_in_go(), text, invalid),
+                None => (false, false),
+            },
+            ParameterType::Ipv4 => (text.is_some(), text.is_some_and(|text| text.parse::<Ipv4Addr>().is_ok())),
+            ParameterType::Ipv6 => (text.is_some(), text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())),
+            ParameterType::Ports => (true, is_port_range(&shown)),
+            ParameterType::Selector => (text.is_some(), text.is_some_and(|text| Selector::parse(text).is_ok())),
+            ParameterType::Text => (text.is_some(), true),
+            ParameterType::List => (value.is_array(), true),
+            ParameterType::Map => (value.is_object(), true),
+            ParameterType::Any => (true, true),
         };
-        if !ok {
+        if !has_type {
+            invalid.undecodable(&field, &shown, &self.kind.expectation());
+        } else if !ok {
             invalid.push(&field, &shown, &self.kind.expectation());
         }
     }
@@ -102,10 +125,7 @@ impl ParameterType {
             ParameterType::Int(least, i64::MAX) => format!("must be a whole number from {least}"),
             ParameterType::Int(least, most) => format!("must be a whole number between {least} and {most}"),
             ParameterType::Duration => "must be a duration such as 90s".to_owned(),
-            ParameterType::Choice(words) => {
-                let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-                format!("supported values: {}", quoted.join(", "))
-            }
+            ParameterType::Choice(choice) => format!("must be one of {}", choice.words.join(", ")),
             ParameterType::Ipv4 => "must be an IPv4 address".to_owned(),
             ParameterType::Ipv6 => "must be an IPv6 address".to_owned(),
             ParameterType::Ports => "must be a port, or a range MIN:MAX".to_owned(),
@@ -131,7 +151,15 @@ const fn later(name: &'static str, kind: ParameterType, default: &'static str) -
     Parameter { name, kind, default, acted_on: false }
 }
 
-use ParameterType::{Any, Bool, Choice, Duration, Int, Ipv4, Ipv6, List, Map, Ports, Selector as Labels, Text};
+use ParameterType::{Any, Bool, Duration, Int, Ipv4, Ipv6, List, Map, Ports, Selector as Labels, Text};
+
+/// Words that the schema has as a pattern and as a list, and Go checks.
+const IPTABLES_BACKEND: ParameterType = ParameterType::Choice(Choice {
+    words: &["Legacy", "NFT", "Auto"],
+    pattern: Some("Auto|Legacy|NFT"),
+    listed: true,
+    tag: Some("iptablesBackend"),
+});
 
 /// The largest route metric that FelixConfiguration takes.
 const MAX_METRIC: i64 = 2_147_483_646;
@@ -151,7 +179,7 @@ pub static PARAMETERS: &[Parameter] = &[
     later("featureGates", Text, ""),
     acts("ipsetsRefreshInterval", Duration, "90s"),
     later("maxIpsetSize", Int(0, i64::MAX), "1048576"),
-    later("iptablesBackend", Choice(&["Auto", "Legacy", "NFT"]), "Auto"),
+    later("iptablesBackend", IPTABLES_BACKEND, "Auto"),
     later("xdpRefreshInterval", Duration, "90s"),
     acts("netlinkTimeout", Duration, "10s"),
     later("metadataAddr", Text, "127.0.0.1"),
@@ -159,18 +187,46 @@ pub static PARAMETERS: &[Parameter] = &[
     later("openstackRegion", Text, ""),
     later("interfacePrefix", Text, "cali"),
     later("interfaceExclude", Text, "kube-ipvs0"),
-    acts("chainInsertMode", Choice(&["Append", "Insert"]), "Insert"),
-    acts("defaultEndpointToHostAction", Choice(&["Accept", "Drop", "Return"]), "Drop"),
-    acts("iptablesFilterAllowAction", Choice(&["Accept", "Return"]), "Accept"),
-    acts("iptablesMangleAllowAction", Choice(&["Accept", "Return"]), "Accept"),
-    later("iptablesFilterDenyAction", Choice(&["Drop", "Reject"]), "Drop"),
+    acts("chainInsertMode", any_case(&["Insert", "Append"], "Insert|Append"), "Insert"),
+    acts(
+        "defaultEndpointToHostAction",
+        tagged(&["Drop", "Accept", "Return"], "Drop|Accept|Return", "dropAcceptReturn"),
+        "Drop",
+    ),
+    acts("iptablesFilterAllowAction", tagged(&["Accept", "Return"], "Accept|Return", "acceptReturn"), "Accept"),
+    acts("iptablesMangleAllowAction", tagged(&["Accept", "Return"], "Accept|Return", "acceptReturn"), "Accept"),
+    later("iptablesFilterDenyAction", tagged(&["Drop", "Reject"], "Drop|Reject", "dropReject"), "Drop"),
     later("logPrefix", Text, "calico-packet"),
     later("logActionRateLimit", Text, ""),
     later("logActionRateLimitBurst", Int(0, i64::MAX), "5"),
     later("logFilePath", Text, "/var/log/calico/felix.log"),
-    later("logSeverityFile", Choice(&["Debug", "Error", "Fatal", "Info", "Trace", "Warning"]), "Info"),
-    acts("logSeverityScreen", Choice(&["Debug", "Error", "Fatal", "Info", "Trace", "Warning"]), "Info"),
-    later("logSeveritySys", Choice(&["Debug", "Error", "Fatal", "Info", "Trace", "Warning"]), "Info"),
+    later(
+        "logSeverityFile",
+        tagged(
+            &["Trace", "Debug", "Info", "Warning", "Error", "Fatal"],
+            "Trace|Debug|Info|Warning|Error|Fatal",
+            "logLevel",
+        ),
+        "Info",
+    ),
+    acts(
+        "logSeverityScreen",
+        tagged(
+            &["Trace", "Debug", "Info", "Warning", "Error", "Fatal"],
+            "Trace|Debug|Info|Warning|Error|Fatal",
+            "logLevel",
+        ),
+        "Info",
+    ),
+    later(
+        "logSeveritySys",
+        tagged(
+            &["Trace", "Debug", "Info", "Warning", "Error", "Fatal"],
+            "Trace|Debug|Info|Warning|Error|Fatal",
+            "logLevel",
+        ),
+        "Info",
+    ),
     later("logDebugFilenameRegex", Text, ""),
     acts("ipipEnabled", Bool, ""),
     acts("ipipMTU", Int(0, i64::MAX), "0"),
@@ -203,7 +259,7 @@ pub static PARAMETERS: &[Parameter] = &[
     later("prometheusMetricsKeyFile", Text, ""),
     later(
         "prometheusMetricsClientAuth",
-        Choice(&["NoClientCert", "RequireAndVerifyClientCert", "RequireAnyClientCert", "VerifyClientCertIfGiven"]),
+        listed(&["NoClientCert", "RequireAndVerifyClientCert", "RequireAnyClientCert", "VerifyClientCertIfGiven"]),
         "RequireAndVerifyClientCert",
     ),
     later("failsafeInboundHostPorts", List, ""),
@@ -215,13 +271,13 @@ pub static PARAMETERS: &[Parameter] = &[
     later("usageReportingInterval", Duration, "86400s"),
     later("natPortRange", Ports, ""),
     acts("natOutgoingAddress", Ipv4, ""),
-    acts("natOutgoingExclusions", Choice(&["IPPoolsAndHostIPs", "IPPoolsOnly"]), "IPPoolsOnly"),
+    acts("natOutgoingExclusions", checked(&["IPPoolsOnly", "IPPoolsAndHostIPs"], "oneof"), "IPPoolsOnly"),
     later("deviceRouteSourceAddress", Ipv4, ""),
     later("deviceRouteSourceAddressIPv6", Ipv6, ""),
     acts("deviceRouteProtocol", Int(0, 255), "3"),
     later("removeExternalRoutes", Bool, "true"),
-    later("programClusterRoutes", Choice(&["Enabled", "Disabled"]), "Disabled"),
-    later("ipForwarding", Choice(&["Disabled", "Enabled"]), "Enabled"),
+    later("programClusterRoutes", listed(&["Enabled", "Disabled"]), "Disabled"),
+    later("ipForwarding", listed(&["Enabled", "Disabled"]), "Enabled"),
     acts("ipv4NormalRoutePriority", Int(1, MAX_METRIC), "1024"),
     later("ipv4ElevatedRoutePriority", Int(1, MAX_METRIC), "512"),
     later("ipv6NormalRoutePriority", Int(1, MAX_METRIC), "1024"),
@@ -239,25 +295,25 @@ pub static PARAMETERS: &[Parameter] = &[
     later("sidecarAccelerationEnabled", Bool, "false"),
     later("xdpEnabled", Bool, "true"),
     later("genericXDPEnabled", Bool, "false"),
-    acts("nftablesMode", Choice(&["Auto", "Disabled", "Enabled"]), "Auto"),
+    acts("nftablesMode", listed(&["Disabled", "Enabled", "Auto"]), "Auto"),
     acts("nftablesRefreshInterval", Duration, "180s"),
-    acts("nftablesFilterAllowAction", Choice(&["Accept", "Return"]), "Accept"),
-    acts("nftablesMangleAllowAction", Choice(&["Accept", "Return"]), "Accept"),
-    later("nftablesFilterDenyAction", Choice(&["Drop", "Reject"]), "Drop"),
+    acts("nftablesFilterAllowAction", tagged(&["Accept", "Return"], "Accept|Return", "acceptReturn"), "Accept"),
+    acts("nftablesMangleAllowAction", tagged(&["Accept", "Return"], "Accept|Return", "acceptReturn"), "Accept"),
+    later("nftablesFilterDenyAction", tagged(&["Drop", "Reject"], "Drop|Reject", "dropReject"), "Drop"),
     acts("nftablesMarkMask", Int(0, 0xffff_ffff), "0xffff0000"),
     later("bpfEnabled", Bool, "false"),
     later("bpfDisableUnprivileged", Bool, "true"),
-    later("bpfJITHardening", Choice(&["Auto", "Strict"]), "Auto"),
-    later("bpfLogLevel", Choice(&["Debug", "Info", "Off"]), "Off"),
-    later("bpfConntrackLogLevel", Choice(&["Debug", "Off"]), "Off"),
+    later("bpfJITHardening", listed(&["Auto", "Strict"]), "Auto"),
+    later("bpfLogLevel", tagged(&["Off", "Info", "Debug"], "Off|Info|Debug", "bpfLogLevel"), "Off"),
+    later("bpfConntrackLogLevel", checked(&["Off", "Debug"], "oneof"), "Off"),
     later("bpfLogFilters", Map, ""),
-    later("bpfCTLBLogFilter", Choice(&["all"]), ""),
+    later("bpfCTLBLogFilter", listed(&["all"]), ""),
     later("bpfDataIfacePattern", Text, "^((en|wl|ww|sl|ib)[Popsx].*|(eth|wlan|wwan|bond).*)"),
     later("bpfL3IfacePattern", Text, ""),
     later("bpfConnectTimeLoadBalancingEnabled", Bool, ""),
-    later("bpfConnectTimeLoadBalancing", Choice(&["Disabled", "Enabled", "TCP"]), "TCP"),
-    later("bpfHostNetworkedNATWithoutCTLB", Choice(&["Disabled", "Enabled"]), "Enabled"),
-    later("bpfExternalServiceMode", Choice(&["DSR", "Tunnel"]), "Tunnel"),
+    later("bpfConnectTimeLoadBalancing", checked(&["TCP", "Enabled", "Disabled"], "oneof"), "TCP"),
+    later("bpfHostNetworkedNATWithoutCTLB", checked(&["Enabled", "Disabled"], "oneof"), "Enabled"),
+    later("bpfExternalServiceMode", tagged(&["Tunnel", "DSR"], "Tunnel|DSR", "bpfServiceMode"), "Tunnel"),
     later("bpfDSROptoutCIDRs", List, ""),
     later("bpfExtToServiceConnmark", Int(0, i64::MAX), "0"),
     later("bpfKubeProxyIptablesCleanupEnabled", Bool, "true"),
@@ -270,26 +326,30 @@ pub static PARAMETERS: &[Parameter] = &[
     later("bpfMapSizeRoute", Int(0, i64::MAX), "262144"),
     later("bpfMapSizeConntrack", Int(0, i64::MAX), "512000"),
     later("bpfMapSizePerCpuConntrack", Int(0, i64::MAX), "0"),
-    later("bpfMapSizeConntrackScaling", Choice(&["Disabled", "DoubleIfFull"]), "DoubleIfFull"),
+    later(
+        "bpfMapSizeConntrackScaling",
+        any_case(&["Disabled", "DoubleIfFull"], "Disabled|DoubleIfFull"),
+        "DoubleIfFull",
+    ),
     later("bpfMapSizeConntrackCleanupQueue", Int(0, i64::MAX), "100000"),
     later("bpfMapSizeIPSets", Int(0, i64::MAX), "1048576"),
     later("bpfMapSizeIfState", Int(0, i64::MAX), "1000"),
     later("bpfHostConntrackBypass", Bool, "false"),
-    later("bpfEnforceRPF", Choice(&["Disabled", "Loose", "Strict"]), "Loose"),
+    later("bpfEnforceRPF", any_case(&["Disabled", "Strict", "Loose"], "Disabled|Strict|Loose"), "Loose"),
     later("bpfPolicyDebugEnabled", Bool, "true"),
     later("bpfForceTrackPacketsFromIfaces", List, ""),
     later("bpfDisableGROForIfaces", Text, ""),
     later("bpfExcludeCIDRsFromNAT", List, ""),
     later("bpfExportBufferSizeMB", Int(0, i64::MAX), "1"),
-    later("bpfRedirectToPeer", Choice(&["Disabled", "Enabled", "L2Only"]), "Enabled"),
-    later("bpfAttachType", Choice(&["Netkit", "TCX", "TC"]), "Netkit"),
-    later("bpfProfiling", Choice(&["Disabled", "Enabled"]), "Disabled"),
+    later("bpfRedirectToPeer", listed(&["Enabled", "Disabled"]), "Enabled"),
+    later("bpfAttachType", listed(&["TC", "TCX"]), "TCX"),
+    later("bpfProfiling", listed(&["Enabled", "Disabled"]), "Disabled"),
     later("bpfMaglevMaxServices", Int(1, 3000), "100"),
     later("bpfMaglevMaxEndpointsPerService", Int(1, 3000), "100"),
-    later("bpfConntrackMode", Choice(&["Auto", "BPFProgram", "Userspace"]), "Auto"),
+    later("bpfConntrackMode", checked(&["Auto", "Userspace", "BPFProgram"], "oneof"), "Auto"),
     later("bpfConntrackTimeouts", Map, ""),
     later("cgroupV2Path", Text, ""),
-    later("routeSource", Choice(&["CalicoIPAM", "WorkloadIPs"]), "CalicoIPAM"),
+    later("routeSource", tagged(&["WorkloadIPs", "CalicoIPAM"], "WorkloadIPs|CalicoIPAM", "routeSource"), "CalicoIPAM"),
     later("routeTableRanges", List, ""),
     later("routeTableRange", Map, ""),
     acts("routeSyncDisabled", Bool, "false"),
@@ -305,22 +365,22 @@ pub static PARAMETERS: &[Parameter] = &[
     acts("wireguardMTUV6", Int(0, i64::MAX), "0"),
     later("wireguardHostEncryptionEnabled", Bool, "false"),
     later("wireguardKeepAlive", Duration, "0s"),
-    later("awsSrcDstCheck", Choice(&["Disable", "DoNothing", "Enable"]), "DoNothing"),
-    later("serviceLoopPrevention", Choice(&["Disabled", "Drop", "Reject"]), "Drop"),
-    later("workloadSourceSpoofing", Choice(&["Any", "Disabled"]), "Disabled"),
+    later("awsSrcDstCheck", checked(&["DoNothing", "Enable", "Disable"], "oneof"), "DoNothing"),
+    later("serviceLoopPrevention", tagged(&["Drop", "Reject", "Disabled"], "Drop|Reject|Disabled", "oneof"), "Drop"),
+    later("workloadSourceSpoofing", tagged(&["Disabled", "Any"], "Disabled|Any", "oneof"), "Disabled"),
     acts("mtuIfacePattern", Text, "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"),
     later("requireMTUFile", Bool, "false"),
-    later("floatingIPs", Choice(&["Disabled", "Enabled"]), "Disabled"),
-    later("windowsManageFirewallRules", Choice(&["Disabled", "Enabled"]), "Disabled"),
+    later("floatingIPs", listed(&["Enabled", "Disabled"]), "Disabled"),
+    later("windowsManageFirewallRules", checked(&["Enabled", "Disabled"], "oneof"), "Disabled"),
     later("goGCThreshold", Int(-1, i64::MAX), "40"),
     later("goMemoryLimitMB", Int(-1, i64::MAX), "-1"),
     later("goMaxProcs", Int(-1, i64::MAX), "-1"),
     later("flowLogsCollectorDebugTrace", Bool, "false"),
     later("flowLogsFlushInterval", Duration, "300s"),
     later("flowLogsGoldmaneServer", Text, ""),
-    later("flowLogsLocalReporter", Choice(&["Disabled", "Enabled"]), "Disabled"),
-    later("flowLogsPolicyEvaluationMode", Choice(&["Continuous", "None"]), "Continuous"),
-    later("istioAmbientMode", Choice(&["Disabled", "Enabled"]), "Disabled"),
+    later("flowLogsLocalReporter", listed(&["Disabled", "Enabled"]), "Disabled"),
+    later("flowLogsPolicyEvaluationMode", listed(&["None", "Continuous"]), "Continuous"),
+    later("istioAmbientMode", listed(&["Enabled", "Disabled"]), "Disabled"),
     later("istioDSCPMark", Any, ""),
     later("nodeSelector", Labels, ""),
 ];
