@@ -85,6 +85,30 @@ pub struct TlsFiles {
     pub key: Option<Secret>,
 }
 
+/// Where the client's certificate, key and authority are, as files; each if it is given so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The authority that signed the server's certificate.
+    pub ca: Option<String>,
+    /// Our certificate.
+    pub certificate: Option<String>,
+    /// Its key.
+    pub key: Option<String>,
+}
+
+impl ClientFiles {
+    /// Reads what [`Config::load`] reads.
+    pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<ClientFiles, ConfigError> {
+        let settings = Settings::load(path, env)?;
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Ok(ClientFiles {
+            ca: given(settings.etcd_ca_cert_file),
+            certificate: given(settings.etcd_cert_file),
+            key: given(settings.etcd_key_file),
+        })
+    }
+}
+
 /// A text that nobody may read in a log; it is not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -139,33 +163,46 @@ impl Config {
     ///
     /// A variable counts as `CALICO_NAME` or plain `NAME`.
     pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        match path {
-            Some(path) if path.exists() => Config::from_file(path),
-            _ => Config::from_env(env),
-        }
+        Settings::load(path, env)?.resolve(Host::look())
     }
 
     /// Reads a CalicoAPIConfig file, YAML or JSON.
     pub fn from_file(path: &Path) -> Result<Config, ConfigError> {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| ConfigError::Read(unreadable(&name, &error)))?;
-        let settings = file::settings(&bytes).map_err(|reason| ConfigError::Syntax { path: name, reason })?;
-        settings.resolve(Host::look())
+        Settings::of_file(path)?.resolve(Host::look())
     }
 
     /// Reads the environment.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        Settings::of_env(env).resolve(Host::look())
+    }
+}
+
+impl Settings {
+    fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+        match path {
+            Some(path) if path.exists() => Settings::of_file(path),
+            _ => Ok(Settings::of_env(env)),
+        }
+    }
+
+    fn of_file(path: &Path) -> Result<Settings, ConfigError> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| ConfigError::Read(unreadable(&name, &error)))?;
+        file::settings(&bytes).map_err(|reason| ConfigError::Syntax { path: name, reason })
+    }
+
+    fn of_env(env: &dyn Fn(&str) -> Option<String>) -> Settings {
         let mut settings = Settings::default();
         for (_, name, field) in SETTINGS.into_iter().filter(|(_, name, _)| !name.is_empty()) {
             let value = env(&format!("CALICO_{name}")).or_else(|| env(name));
             *field(&mut settings) = value.unwrap_or_default();
         }
-        settings.resolve(Host::look())
+        settings
     }
 }
 
 /// Why a file cannot be read, as Go's programs say it.
-pub(crate) fn unreadable(file: &str, error: &std::io::Error) -> String {
+pub fn unreadable(file: &str, error: &std::io::Error) -> String {
     let text = error.to_string().to_lowercase();
     let reason = text.split(" (os error").next().unwrap_or_default();
     let verb = if error.kind() == std::io::ErrorKind::IsADirectory { "read" } else { "open" };

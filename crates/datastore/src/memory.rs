@@ -1,6 +1,7 @@
-//! A datastore in memory, for tests: the stored bytes are those of the etcd layout.
+//! A datastore in memory, for tests and trials: the stored bytes are those of the etcd layout.
 
 use crate::{Change, Error, Listing, Query, Scope, Store, Watch, Write, layout};
+use api::Kind;
 use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -32,6 +33,27 @@ impl Memory {
     pub fn fork(&self) -> Self {
         let content = self.content().clone();
         Memory { content: Arc::new(Mutex::new(content)), changed: Arc::default() }
+    }
+
+    /// A store with all that another one holds; objects have the revisions that they have there.
+    pub async fn copy_of(store: &dyn Store) -> Result<Memory, Error> {
+        let kinds = Kind::ALL.iter().map(|kind| Query::List(Scope::Kind(*kind)));
+        let scopes = [Scope::Blocks, Scope::Affinities, Scope::Handles].map(Query::List);
+        let keys = [Key::IpamConfig, Key::Ready].map(Query::Get);
+        let queries: Vec<Query> = kinds.chain(scopes).chain(keys).collect();
+        let (found, revision) = store.read(&queries).await?;
+        let number = |revision: &Revision| revision.0.parse::<u64>().unwrap_or(1);
+        let mut content = Content { revision: number(&revision), ..Content::default() };
+        for Listing { entries, unreadable } in found {
+            for entry in entries {
+                let at = number(&entry.revision);
+                content.revision = content.revision.max(at);
+                content.values.insert(layout::path(&entry.key), (layout::encode(&entry.object), at));
+            }
+            // they stay what they are: there, and not readable
+            content.values.extend(unreadable.into_iter().map(|it| (layout::path(&it.key), (Vec::new(), 1))));
+        }
+        Ok(Memory { content: Arc::new(Mutex::new(content)), changed: Arc::default() })
     }
 
     /// Everything stored, by path.
