@@ -4,24 +4,22 @@
 
 use super::args::BgpPeers;
 use super::bird::Conversation;
-use super::{Failed, Output, World, table};
+use super::{Failed, Output, World, format, table};
 use crate::node::bird_socket::PEERS;
 use crate::node::sessions::Peer;
 
 pub(super) fn run(args: &BgpPeers, world: &World<'_>) -> Result<Output, Failed> {
     let failed = |error: String| Failed(format!("Error executing command: ask the agent for its BGP peers: {error}"));
+    let json = format::wants_json(&args.output)?;
     let asked = Conversation::open(world, "bird.ctl").and_then(|mut agent| agent.rows(PEERS));
     let rows = asked.map_err(|error| failed(error.to_string()))?;
     let peers: Result<Vec<Peer>, _> = rows.iter().map(|row| serde_json::from_str(row)).collect();
     let peers = peers.map_err(|error| failed(error.to_string()))?;
-    match args.output.as_str() {
-        "ps" | "wide" => Ok(Output::success(shown(&peers))),
-        "json" => {
-            let text = serde_json::to_string_pretty(&peers).map_err(|error| failed(error.to_string()))?;
-            Ok(Output::success(text + "\n"))
-        }
-        other => Err(Failed(format!("output format {other:?}: ps or json is expected"))),
+    if !json {
+        return Ok(Output::success(shown(&peers)));
     }
+    let text = serde_json::to_string_pretty(&peers).map_err(|error| failed(error.to_string()))?;
+    Ok(Output::success(text + "\n"))
 }
 
 fn shown(peers: &[Peer]) -> String {
@@ -49,22 +47,14 @@ fn shown(peers: &[Peer]) -> String {
 mod tests {
     use super::*;
     use crate::ctl::bird;
-    use std::cell::RefCell;
-    use std::path::PathBuf;
+    use crate::ctl::tests::world;
 
     fn ask(answers: &'static [&'static str], output: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bird.ctl");
         let server = (!answers.is_empty()).then(|| bird::serve(&path, answers));
-        let mut nothing = std::io::empty();
-        let world = World {
-            variable: &|_| None,
-            stdin: RefCell::new(&mut nothing),
-            store: None,
-            bird: vec![folder.path().to_owned()],
-            proc: PathBuf::from("/proc"),
-        };
-        let said = run(&BgpPeers { output: output.to_owned() }, &world);
+        let args = BgpPeers { output: output.to_owned() };
+        let said = world(folder.path(), |world| run(&args, world));
         if let Some(server) = server {
             assert_eq!(server.join().expect("the server ends"), ["show peers"]);
         }
@@ -102,7 +92,7 @@ PEER             TYPE     AS      STATE         SINCE      ROUTES   CAUSE
         let expect = "Error executing command: ask the agent for its BGP peers: nobody answers at DIR/bird.ctl: is it \
                       running?";
         assert_eq!(ask(&[], "ps"), Err(expect.to_owned()));
-        let expect = "output format \"csv\": ps or json is expected";
-        assert_eq!(ask(&[ANSWER], "csv"), Err(expect.to_owned()));
+        let expect = "unrecognized output format 'csv': ps or json is expected";
+        assert_eq!(ask(&[], "csv"), Err(expect.to_owned()));
     }
 }

@@ -16,14 +16,14 @@ pub(super) async fn patch(cli: &Cli, args: &Patch, world: &World<'_>) -> Result<
     if let Some((field, reason)) = input::changed(&Document::whole("patch", &args.patch), "", &change) {
         return Err(hit(format!("{} {}: {field}: {reason}", kind.name(), args.name)));
     }
-    let client = world.client(cli, &args.common).await?;
+    let client = args.trial.client(world.client(cli, &args.common).await?).await?;
     let present = client.get(kind, &namespace, &args.name).await.map_err(|error| hit(error.to_string()))?;
     let changed = changed(&present, change, &args.patch_type).map_err(hit)?;
     let resource =
         input::decode(kind, changed).map_err(|error| hit(format!("{} {}: {error}", kind.name(), args.name)))?;
     let warnings: String = resource.warnings().iter().map(|warning| format!("warning: {warning}\n")).collect();
     manage::update(&client, resource).await.map_err(|error| hit(format!("updating existing resource: {error}")))?;
-    let stdout = format!("Successfully patched 1 '{}' resource\n", kind.name());
+    let stdout = args.trial.told(format!("Successfully patched 1 '{}' resource\n", kind.name()));
     Ok(Output { stdout, stderr: warnings, code: 0 })
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn label(cli: &Cli, args: &Label, world: &World<'_>) -> Result<
         None if args.remove => (args.label.as_str(), ""),
         _ => return Err(Failed(format!("invalid label {}", args.label))),
     };
-    let client = world.client(cli, &args.common).await?;
+    let client = args.trial.client(world.client(cli, &args.common).await?).await?;
     let mut resource = client.get(kind, &namespace, name).await?;
     let labels = &mut resource.metadata_mut().labels;
     let message = if args.remove {
@@ -86,5 +86,5 @@ pub(super) async fn label(cli: &Cli, args: &Label, world: &World<'_>) -> Result<
     };
     let failed = |error| Failed(format!("failed to update {word} {name}, label not changed: {error}"));
     manage::update(&client, resource).await.map_err(failed)?;
-    Ok(Output::success(message))
+    Ok(Output::success(args.trial.told(message)))
 }

@@ -1,26 +1,15 @@
 //! get: resources as tables, YAML or JSON (control reference §5.4).
 
 use super::args::{Cli, Get};
-use super::{Failed, Output, World, input, manage, table, yaml};
+use super::format::{self, Columns, Format};
+use super::watch::{self, Watched};
+use super::{Failed, Output, World, input, labels, manage, table, template, yaml};
 use crate::client::Client;
 use api::column::{Scene, Shown};
 use api::kind::BgpConfigurationSpec;
 use api::meta::API_VERSION;
 use api::resource::{Kind, Resource, Typed};
 use serde::Serialize;
-
-/// How results are printed.
-enum Format {
-    Table(Columns),
-    Yaml,
-    Json,
-}
-
-enum Columns {
-    Short,
-    Wide,
-    Custom(Vec<String>),
-}
 
 /// What one request found: the resource that was named, or a list.
 #[derive(Serialize)]
@@ -48,9 +37,14 @@ struct ListMetadata {
 }
 
 pub(super) async fn run(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Output, Failed> {
-    let format = format(&args.output)?;
+    let format = format::read(&args.output)?;
     if args.all_namespaces && args.common.namespace.is_some() {
         return Err(Failed("cannot use both --namespace and --all-namespaces flags at the same time".to_owned()));
+    }
+    if args.watch {
+        let what = watched(args)?;
+        let client = world.client(cli, &args.common).await?;
+        return watch::run(&what, &format, args, &client, world).await;
     }
     let Search { found, errors, unreadable, client } = find(cli, args, world).await?;
     let mut stdout = String::new();
@@ -59,27 +53,15 @@ pub(super) async fn run(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Outp
             Format::Table(columns) => tables(&found, &columns, args, &client).await?,
             Format::Yaml => yaml(&found)?,
             Format::Json => json(&found)?,
+            Format::Template(text) => {
+                let results = serde_json::to_value(&found).map_err(|error| Failed(error.to_string()))?;
+                let asn = cluster_as(&client).await.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string());
+                template::render(&text, &results, &asn)?
+            }
         };
     }
     let stderr = errors.iter().chain(&unreadable).map(|error| format!("{error}\n")).collect();
     Ok(Output { stdout, code: u8::from(!errors.is_empty()), stderr })
-}
-
-fn format(text: &str) -> Result<Format, Failed> {
-    Ok(match text.split_once('=').unwrap_or((text, "")) {
-        ("ps" | "", "") => Format::Table(Columns::Short),
-        ("wide", "") => Format::Table(Columns::Wide),
-        ("yaml" | "yml", "") => Format::Yaml,
-        ("json", "") => Format::Json,
-        ("custom-columns", names) if !names.is_empty() => {
-            Format::Table(Columns::Custom(names.split(',').map(|name| name.trim().to_uppercase()).collect()))
-        }
-        ("custom-columns", _) => return Err(Failed("need to specify at least one column".to_owned())),
-        (template @ ("go-template" | "go-template-file"), _) => {
-            return Err(Failed(format!("output format '{template}' is not supported yet; use json or yaml")));
-        }
-        _ => return Err(Failed(format!("unrecognized output format '{text}'"))),
-    })
 }
 
 /// What came of a search.
@@ -90,6 +72,24 @@ struct Search {
     /// What of a list is there and cannot be read.
     unreadable: Vec<String>,
     client: Client,
+}
+
+/// What the command's words are about.
+fn watched(args: &Get) -> Result<Watched, Failed> {
+    let word = args.kind.as_deref().unwrap_or_default();
+    let kind = manage::kind(word).map_err(|reason| Failed(format!("failed to get resources: {reason}")))?;
+    let mut namespace = manage::namespace(kind, &args.common)?;
+    if args.all_namespaces {
+        if !kind.namespaced() {
+            return Err(Failed(format!("{} is not namespaced", kind.name())));
+        }
+        if !args.names.is_empty() {
+            return Err(Failed("cannot use --all-namespace flag for getting a single resource".to_owned()));
+        }
+        namespace.clear();
+    }
+    let selector = args.selector.as_deref().map(labels::read).transpose()?;
+    Ok(Watched { kind, namespace, names: args.names.clone(), selector })
 }
 
 /// Reads what was asked for.
@@ -108,29 +108,19 @@ async fn find(cli: &Cli, args: &Get, world: &World<'_>) -> Result<Search, Failed
             }
         }
     } else {
-        let word = args.kind.as_deref().unwrap_or_default();
-        let kind = manage::kind(word).map_err(|reason| Failed(format!("failed to get resources: {reason}")))?;
-        let mut namespace = manage::namespace(kind, &args.common)?;
-        if args.all_namespaces {
-            if !kind.namespaced() {
-                return Err(Failed(format!("{} is not namespaced", kind.name())));
-            }
-            if !args.names.is_empty() {
-                return Err(Failed("cannot use --all-namespace flag for getting a single resource".to_owned()));
-            }
-            namespace.clear();
+        let Watched { kind, namespace, names, selector } = watched(args)?;
+        if names.is_empty() {
+            whole = Some((kind, namespace.clone(), selector));
         }
-        if args.names.is_empty() {
-            whole = Some((kind, namespace.clone()));
-        }
-        targets.extend(args.names.iter().map(|name| (kind, namespace.clone(), name.clone())));
+        targets.extend(names.into_iter().map(|name| (kind, namespace.clone(), name)));
     }
     let client = world.client(cli, &args.common).await?;
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
-    if let Some((kind, namespace)) = whole {
+    if let Some((kind, namespace, selector)) = whole {
         let listed = client.list_readable(kind, &namespace).await?;
         unreadable.extend(listed.unreadable.into_iter().map(|one| datastore::Error::from(one).to_string()));
         let (mut items, resource_version) = (listed.resources, listed.revision);
+        items.retain(|item| selector.as_ref().is_none_or(|selector| selector.matches(&item.metadata().labels)));
         items.iter_mut().for_each(Resource::leave_out_defaults);
         let metadata = ListMetadata { resource_version };
         found.push(Found::List(List {
@@ -188,13 +178,37 @@ fn yaml(found: &[Found]) -> Result<String, Failed> {
 
 /// One table for each result, each followed by an empty line.
 async fn tables(found: &[Found], columns: &Columns, args: &Get, client: &Client) -> Result<String, Failed> {
-    let scene = Scene { cluster_as: cluster_as(client).await };
     let mut text = String::new();
     for result in found {
         let (kind, items) = match result {
             Found::One(resource) => (resource.kind(), std::slice::from_ref(resource)),
             Found::List(list) => (list.of, list.items.as_slice()),
         };
+        let shape = Shape::of(kind, columns, args)?;
+        let scene = scene(client, kind).await;
+        let headings = (!args.no_headers).then(|| shape.headings.clone());
+        let rows: Vec<Vec<String>> =
+            headings.into_iter().chain(items.iter().map(|resource| shape.row(resource, &scene))).collect();
+        text += &table::aligned(&rows);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// What cells of a kind need besides their object.
+pub(super) async fn scene(client: &Client, kind: Kind) -> Scene {
+    // nothing else asks for it
+    Scene { cluster_as: if kind == Kind::Node { cluster_as(client).await } else { None } }
+}
+
+/// The columns of a table.
+pub(super) struct Shape {
+    pub(super) headings: Vec<String>,
+}
+
+impl Shape {
+    /// The columns of a kind, or an error that names one that it does not have.
+    pub(super) fn of(kind: Kind, columns: &Columns, args: &Get) -> Result<Shape, Failed> {
         let mut headings: Vec<String> = match columns {
             Columns::Short => headings(kind, &[Shown::Always]),
             Columns::Wide => headings(kind, &[Shown::Always, Shown::Wide]),
@@ -209,15 +223,12 @@ async fn tables(found: &[Found], columns: &Columns, args: &Get, client: &Client)
             let known = known.join(", ");
             return Err(Failed(format!("unknown heading {unknown}, valid values are: {known}")));
         }
-        let mut rows = vec![headings.clone()];
-        for resource in items {
-            let cell = |heading: &String| resource.cell(heading, &scene).unwrap_or_default();
-            rows.push(headings.iter().map(cell).collect());
-        }
-        text += &table::aligned(&rows);
-        text.push('\n');
+        Ok(Shape { headings })
     }
-    Ok(text)
+
+    pub(super) fn row(&self, resource: &Resource, scene: &Scene) -> Vec<String> {
+        self.headings.iter().map(|heading| resource.cell(heading, scene).unwrap_or_default()).collect()
+    }
 }
 
 /// The headings of a kind that are shown in one of these ways.

@@ -12,6 +12,7 @@ pub(super) use exact::changed;
 
 use super::args::Reading;
 use super::{Failed, World};
+use api::invalid::Problem;
 use api::meta::API_VERSION;
 use api::resource::{Kind, Resource, Unreadable};
 use serde_json::{Map, Value};
@@ -231,13 +232,19 @@ fn resource(object: Map<String, Value>, origin: &Origin) -> Result<Resource, Fai
     if let Some((field, reason)) = exact::changed(&origin.document, &origin.path, &object) {
         return Err(failed(format!("{kind_name} {name}: {field}: {reason} ({})", origin.place(&field))));
     }
-    decode(kind, object).map_err(|error| match &error {
+    let resource = decode(kind, object).map_err(|error| match &error {
         Unreadable::UnknownField { path, .. } => {
             let object = if origin.several { format!("{kind_name} {name}, ") } else { String::new() };
             Failed(format!("{error} ({object}{})", origin.place(path)))
         }
         Unreadable::Value { field, .. } => failed(format!("{kind_name} {name}: {error} ({})", origin.place(field))),
-    })
+    })?;
+    match resource.undecodable() {
+        None => Ok(resource),
+        Some(Problem { field, reason, .. }) => {
+            Err(failed(format!("{kind_name} {name}: {field}: {reason} ({})", origin.place(&field))))
+        }
+    }
 }
 
 /// Decodes an object of a kind with Go's latitude: a null is as good as nothing, and `Order` means `order`.

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// How often a change starts again when somebody else was faster.
 const TRIES: usize = 5;
 
+/// From where on a word may be meant for another: 0 to 1.
+const NEAR: f64 = 0.8;
+
 /// Creates a resource; of its metadata only what a user may choose counts.
 pub(super) async fn create(client: &Client, mut resource: Resource) -> Result<Resource, ClientError> {
     refuse_read_only(resource.kind(), "create or apply", "")?;
@@ -81,9 +84,17 @@ fn refuse_read_only(kind: Kind, operation: &str, reason: &str) -> Result<(), Cli
     })
 }
 
-/// Finds a kind by the word that the user typed.
+/// Finds a kind by the word that the user typed; for a word that is none, says which there are.
 pub(super) fn kind(word: &str) -> Result<Kind, String> {
-    Kind::by_alias(word).ok_or_else(|| format!("resource type '{word}' is not supported"))
+    Kind::by_alias(word).ok_or_else(|| {
+        let lower = word.to_lowercase();
+        let aliases = Kind::ALL.iter().flat_map(|kind| kind.aliases());
+        let near = aliases.map(|alias| (strsim::jaro_winkler(&lower, alias), *alias));
+        let nearest = near.max_by(|(one, _), (other, _)| one.total_cmp(other)).filter(|(near, _)| *near > NEAR);
+        let meant = nearest.map(|(_, alias)| format!("\nDid you mean {alias}?")).unwrap_or_default();
+        let all: Vec<String> = Kind::ALL.iter().map(|kind| kind.name().to_lowercase()).collect();
+        format!("resource type '{word}' is not supported{meant}\nThere are: {}", all.join(", "))
+    })
 }
 
 /// The namespace that counts for one kind: the given one, or `default`; empty for kinds without namespaces.

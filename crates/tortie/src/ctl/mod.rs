@@ -10,17 +10,22 @@ mod bgp_peers;
 mod bird;
 
 mod edit;
+mod format;
 mod get;
 mod input;
 mod ipam;
+mod labels;
 mod manage;
 mod message;
 mod migrate;
-mod node_status;
+mod node;
 mod table;
+mod template;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod version;
+mod watch;
 mod write;
 mod yaml;
 
@@ -31,7 +36,7 @@ use crate::client::Client;
 use args::{Cli, Common, Verb};
 use datastore::config::Config;
 use std::cell::RefCell;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,12 +50,18 @@ pub struct World<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Standard input.
     pub stdin: RefCell<&'a mut dyn Read>,
+    /// Where commands that go on for long print meanwhile: standard output.
+    pub live: RefCell<&'a mut dyn Write>,
+    /// Whether a person looks on, and wants to be told how far a long command is.
+    pub progress: bool,
     /// A datastore to use instead of the configured one.
     pub store: Option<Arc<dyn datastore::Store>>,
     /// Folders in which the agent's `bird.ctl` may be.
     pub bird: Vec<PathBuf>,
     /// Where the kernel shows processes.
     pub proc: PathBuf,
+    /// The root of this host's files.
+    pub root: PathBuf,
 }
 
 /// What a command printed, and its exit status.
@@ -95,12 +106,16 @@ pub fn run(arguments: &[String], name: &str) -> ExitCode {
         }
     };
     let mut stdin = std::io::stdin();
+    let mut stdout = std::io::stdout();
     let world = World {
         variable: &|name| std::env::var(name).ok(),
         stdin: RefCell::new(&mut stdin),
+        live: RefCell::new(&mut stdout),
+        progress: std::io::stderr().is_terminal(),
         store: None,
         bird: [crate::paths::RUN, "/var/run/bird"].map(PathBuf::from).to_vec(),
         proc: PathBuf::from("/proc"),
+        root: PathBuf::from("/"),
     };
     let output = runtime.block_on(run_with(arguments, name, &world));
     let printed = std::io::stdout().write_all(output.stdout.as_bytes()).and_then(|()| std::io::stdout().flush());
@@ -120,6 +135,10 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
     if cli.context.is_some() {
         return Output::failure("--context is not supported yet: it belongs to the Kubernetes datastore");
     }
+    if cli.log_level != args::SILENT {
+        // nothing here is fatal or a panic, which are the words for less than errors
+        crate::logging::init(if cli.log_level == "fatal" { "error" } else { &cli.log_level });
+    }
     let done = match &cli.verb {
         Verb::Create(args) => write::create(&cli, args, world).await,
         Verb::Apply(args) => write::apply(&cli, args, world).await,
@@ -130,15 +149,26 @@ pub async fn run_with(arguments: &[String], name: &str, world: &World<'_>) -> Ou
         Verb::Patch(args) => edit::patch(&cli, args, world).await,
         Verb::Label(args) => edit::label(&cli, args, world).await,
         Verb::Version(args) => version::run(args, world).await,
-        Verb::Node(args::NodeVerb::Status) => node_status::run(world),
+        Verb::Node(verb) => node::run(verb, world),
         Verb::Datastore(args::DatastoreVerb::Migrate(verb)) => migrate::run(&cli, verb, world).await,
         Verb::Ipam(verb) => ipam::run(&cli, verb, world).await,
+        Verb::Cluster(args::ClusterVerb::Diags(_)) => {
+            let reason = "cluster diags is not supported yet: it belongs to the Kubernetes datastore; on a node, node diags \
+                          collects what there is";
+            Err(Failed(reason.to_owned()))
+        }
         Verb::Bgp(args::BgpVerb::Peers(args)) => bgp_peers::run(args, world),
     };
     done.unwrap_or_else(|Failed(message)| Output::failure(&message))
 }
 
 impl World<'_> {
+    /// Prints while the command goes on; false when nobody reads any more.
+    fn say(&self, text: &str) -> bool {
+        let mut live = self.live.borrow_mut();
+        live.write_all(text.as_bytes()).and_then(|()| live.flush()).is_ok()
+    }
+
     /// A client of the configured datastore.
     async fn connect(&self, config: &Path) -> Result<Client, Failed> {
         if let Some(store) = &self.store {

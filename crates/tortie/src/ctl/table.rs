@@ -7,10 +7,14 @@ const PADDING: usize = 3;
 
 /// Aligns rows as Go's tabwriter does with minimal width 5 and padding 3; every cell is padded, the last one too.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
-    let widths = widths(rows);
+    in_widths(rows, &widths(rows))
+}
+
+/// Aligns rows of a table whose columns are as wide as its first rows wanted.
+pub(super) fn in_widths(rows: &[Vec<String>], widths: &[usize]) -> String {
     let mut text = String::new();
     for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
+        for (cell, width) in row.iter().zip(widths) {
             let width = (width + PADDING).max(MIN_WIDTH);
             text += &format!("{cell:<width$}");
         }
@@ -48,7 +52,8 @@ fn is_number(cell: &str) -> bool {
     digits(whole.strip_prefix('-').unwrap_or(whole)) && digits(fraction)
 }
 
-fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+/// How wide each column's widest cell is.
+pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     (0..columns).map(|column| width(column).unwrap_or(0)).collect()

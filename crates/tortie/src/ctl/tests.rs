@@ -1,23 +1,51 @@
 //! Whole commands on a datastore in memory. Expectations are those recorded from calicoctl v3.32.1, except where
 //! the test's name says that this command line is better.
 
+mod migration;
+mod output;
 mod reservation;
+mod trial;
 
 use super::{Output, World, run_with};
 use datastore::memory::Memory;
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A datastore, and a folder to work in.
+/// A datastore, a folder to work in, and variables.
 pub(super) struct Shell {
     pub(super) store: Memory,
     pub(super) folder: tempfile::TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+/// Does something in a world without a datastore, whose host is a folder.
+pub(super) fn world<T>(folder: &Path, action: impl FnOnce(&World<'_>) -> T) -> T {
+    let (mut stdin, mut live) = (std::io::empty(), std::io::sink());
+    action(&World {
+        variable: &|_| None,
+        stdin: RefCell::new(&mut stdin),
+        live: RefCell::new(&mut live),
+        progress: false,
+        store: None,
+        bird: vec![folder.to_owned()],
+        proc: folder.to_owned(),
+        root: folder.to_owned(),
+    })
 }
 
 impl Shell {
     pub(super) fn new() -> Self {
-        Shell { store: Memory::new(), folder: tempfile::tempdir().expect("a folder") }
+        let folder = tempfile::tempdir().expect("a folder");
+        Shell { store: Memory::new(), folder, variables: BTreeMap::new() }
+    }
+
+    /// With a variable; `@` in its value stands for the folder.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        let value = value.replace('@', &self.folder.path().display().to_string());
+        self.variables.insert(name.to_owned(), value);
+        self
     }
 
     /// Runs a command; `@` in it stands for the folder, single quotes keep a word together.
@@ -32,15 +60,22 @@ impl Shell {
             }
         }
         let mut stdin = input.as_bytes();
+        let mut live = Vec::new();
         let world = World {
-            variable: &|_| None,
+            variable: &|name| self.variables.get(name).cloned(),
             stdin: RefCell::new(&mut stdin),
+            live: RefCell::new(&mut live),
+            progress: false,
             store: Some(Arc::new(self.store.clone())),
             bird: vec![PathBuf::from(&folder)],
             proc: PathBuf::from(&folder),
+            root: PathBuf::from(&folder),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(run_with(&words, "calicoctl", &world))
+        let mut output = runtime.block_on(run_with(&words, "calicoctl", &world));
+        drop(world);
+        output.stdout.insert_str(0, &String::from_utf8(live).expect("text"));
+        output
     }
 
     pub(super) fn write(&self, name: &str, text: &str) {
@@ -615,7 +650,8 @@ fn usage() {
                [--all-namespaces] [--export] [--context=<context>] [--allow-version-mismatch]\n";
     for command in ["get", "get --frobnicate", "get ippool -f x"] {
         let output = shell.run(command, "");
-        assert!(output.stderr.ends_with(get), "{}", output.stderr);
+        let reason = output.stderr.strip_prefix(get).expect("the usage comes first");
+        assert!(reason.starts_with('\n') && reason.trim().len() > 20, "{reason}");
         assert_eq!((output.stdout.as_str(), output.code), ("", 1), "{command}");
     }
     let output = shell.run("", "");
@@ -630,14 +666,11 @@ fn usage() {
         );
     }
     for (command, expect) in [
-        ("get foo", "failed to get resources: resource type 'foo' is not supported\n"),
-        ("get all", "failed to get resources: resource type 'all' is not supported\n"),
         ("get ippool -o name", "unrecognized output format 'name'\n"),
         (
             "patch ippool nope -p '{\"spec\":{}}'",
             "hit error: resource does not exist: IPPool(nope) with error: <nil>\n",
         ),
-        ("cluster diags", "calicoctl cluster is not supported yet\n"),
         ("node status", "Calico process is not running.\n"),
         ("get nodes --context c", "--context is not supported yet: it belongs to the Kubernetes datastore\n"),
         (
@@ -647,6 +680,25 @@ fn usage() {
     ] {
         shell.fails(command, "", expect);
     }
+    for (word, meant) in [("foo", ""), ("ippol", "\nDid you mean ippool?"), ("all", "")] {
+        let stderr = shell.run(&format!("get {word}"), "").stderr;
+        let start = format!("failed to get resources: resource type '{word}' is not supported{meant}\nThere are: ");
+        assert!(stderr.starts_with(&start) && stderr.ends_with(", tier, workloadendpoint\n"), "{stderr}");
+    }
+    for command in ["cluster diags", "datastore migrate import -f x"] {
+        assert!(
+            shell.run(command, "").stderr.contains(" is not supported yet: it belongs to the Kubernetes datastore")
+        );
+    }
+    let output = shell.run("frobnicate", "");
+    assert!(output.stderr.contains("Commands: create, apply, replace, delete, get, "), "{}", output.stderr);
+    shell.fails(
+        "-l loud get nodes",
+        "",
+        "Unknown log level: loud, expected one of: \npanic, fatal, error, warn, info, debug.\n",
+    );
+    // long options may be cut short, as docopt lets them
+    assert_eq!(shell.run("get ippools --out=json", "").code, 0);
     let output = shell.run("patch ippool p -p '{foo'", "");
     assert!(output.stderr.starts_with("hit error: performing strategic merge patch: invalid JSON document"));
 }

@@ -30,6 +30,9 @@ pub(crate) const ANSWERED: &str = "a panic is no answer";
 /// What a host's loopback has cannot be given to pods.
 pub(crate) const LOOPBACK: &str = "a loopback range is no pool";
 
+/// A command that a program of the host's lacked for has an answer.
+pub(crate) const PROGRAM: &str = "what needs no program of the host does without it";
+
 /// All rules about texts.
 pub(crate) const RULES: &[Rule] = &[
     Rule { says: "a route of a CNI result has no host bits", apply: host_bits },
@@ -60,7 +63,43 @@ pub(crate) const STREAM_RULES: &[StreamRule] = &[
     StreamRule { says: "what is accepted and not acted on is said", apply: warnings },
     StreamRule { says: "what cannot be decoded is told with its object, field and line", apply: decoding },
     StreamRule { says: "what failed as a whole is no partial success", apply: nothing_done },
+    StreamRule { says: "an error may say more after calicoctl's words", apply: goes_on },
+    StreamRule { says: "what has no name is told so", apply: nameless },
+    StreamRule { says: "our own version comes after calicoctl's", apply: own_version },
 ];
+
+/// An error whose beginning is the recorded one, and which goes on after it.
+fn goes_on(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let words = recorded.stderr.trim_end();
+    let rest = ours.stderr.strip_prefix(words)?;
+    let more = rest.trim_start_matches('\n').len() > 3 && rest.starts_with(['\n', ':']);
+    let same = || Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
+    (!words.is_empty() && more && recorded.stdout == ours.stdout).then(|| (same(), same()))
+}
+
+/// `resource does not exist: IPPool() with error: <nil>`, of a command without a name.
+fn nameless(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let nothing = Regex::new(r"resource does not exist: \w+\(\) with error: <nil>").expect("a valid expression");
+    let stderr = nothing.replace_all(&recorded.stderr, "resource name may not be empty").into_owned();
+    let same = Printed { stdout: ours.stdout.clone(), stderr: ours.stderr.clone() };
+    (stderr != recorded.stderr).then(|| (Printed { stdout: recorded.stdout.clone(), stderr }, same))
+}
+
+/// `Tortie: v0.1.0`, the last line of `version`.
+fn own_version(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {
+    let line = Regex::new(r"(?m)^Tortie: +v[0-9]\S*\n\z").expect("a valid expression");
+    let stdout = line.replace(&ours.stdout, "").into_owned();
+    let same = Printed { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() };
+    (stdout != ours.stdout).then(|| (same, Printed { stdout, stderr: ours.stderr.clone() }))
+}
+
+/// Whether a recorded command ended for want of a program, and ours went the same way up to there and further.
+pub(crate) fn did_without(recorded: &Printed, ours: &Printed) -> bool {
+    let lacking = Regex::new(r#"(?m)^Error executing command: exec: "\w+": executable file not found in \$PATH$"#);
+    let Some(lacking) = lacking.expect("a valid expression").find(&recorded.stdout) else { return false };
+    let before = &recorded.stdout[..lacking.start()];
+    ours.stdout.starts_with(before) && ours.stdout.len() > before.len()
+}
 
 /// Errors that were printed on standard output.
 fn error_stream(recorded: &Printed, ours: &Printed) -> Option<(Printed, Printed)> {

@@ -87,6 +87,10 @@ impl Step {
             }
             let recorded = Printed { stdout: self.stdout.clone(), stderr: self.stderr.clone() };
             let ours = Printed { stdout: outcome.stdout.clone(), stderr: outcome.stderr.clone() };
+            if better::did_without(&recorded, &ours) {
+                comparison.better(better::PROGRAM);
+                return Ok(());
+            }
             let (recorded, ours) = comparison.printed(recorded, ours);
             comparison.text(&what("stdout"), &recorded.stdout, &ours.stdout);
             comparison.text(&what("stderr"), &recorded.stderr, &ours.stderr);

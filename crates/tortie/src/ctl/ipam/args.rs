@@ -1,21 +1,27 @@
 //! The grammar of the ipam commands, and their usage texts.
 
-use crate::ctl::args::Datastore;
+use crate::ctl::args::{Datastore, OWN};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::ctl) enum IpamVerb {
     /// Shows how full the pools are, or who holds an address.
-    #[command(after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam show --show-blocks\n  calicoctl ipam \
+    #[command(
+        override_usage = "calicoctl ipam show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration] \
+                          [--config=<CONFIG>] [--allow-version-mismatch]",
+        after_help = "Examples:\n  calicoctl ipam show\n  calicoctl ipam show --show-blocks\n  calicoctl ipam \
                             show --ip=10.244.166.129\n  calicoctl ipam show --show-borrowed\n  calicoctl ipam show \
-                            --show-configuration")]
+                            --show-configuration\n  calicoctl ipam show -o json"
+    )]
     Show(Show),
     /// Checks that every address in use is allocated once, every allocation in use, and that the books agree.
     ///
     /// The last line says how many problems there are; the exit status is 0 also with problems, as calicoctl's. A pod
     /// that is just being added counts as a problem until its endpoint is written.
     #[command(
+        override_usage = "calicoctl ipam check [--config=<CONFIG>] [--show-all-ips] [--show-problem-ips] [--output=<FILE>] \
+                          [--kubeconfig=<KUBECONFIG>] [--allow-version-mismatch]",
         after_help = "Examples:\n  calicoctl ipam check\n  calicoctl ipam check --show-problem-ips\n  calicoctl \
                             ipam check -o report.json"
     )]
@@ -24,19 +30,34 @@ pub(in crate::ctl) enum IpamVerb {
     ///
     /// An address is taken from no endpoint: use this only for addresses whose endpoint is gone. With several reports,
     /// only what is leaked in all of them is released.
-    #[command(after_help = "Examples:\n  calicoctl ipam release --ip=10.244.166.129\n  calicoctl ipam release \
+    #[command(
+        override_usage = "calicoctl ipam release [--ip=<IP>] [--from-report=<REPORT>]... [--config=<CONFIG>] [--force] \
+                          [--allow-version-mismatch]",
+        after_help = "Examples:\n  calicoctl ipam release --ip=10.244.166.129\n  calicoctl ipam release \
                             --from-report=report.json --force\n  calicoctl ipam release --from-report=an-hour-ago.json \
-                            --from-report=report.json --force")]
+                            --from-report=report.json --force"
+    )]
     Release(Release),
     /// Replaces a pool by smaller ones of equal size: a power of 2, 64 at most. Needs a locked datastore.
     ///
     /// Blocks and addresses stay as they are. Unlock the datastore when the pools are as they should be.
-    #[command(after_help = "Examples:\n  calicoctl datastore migrate lock\n  calicoctl ipam split \
-                            --name=default-ipv4-ippool 4\n  calicoctl datastore migrate unlock")]
+    #[command(
+        override_usage = "calicoctl ipam split <NUMBER> [--cidr=<CIDR>] [--name=<POOL_NAME>] [--config=<CONFIG>] \
+                          [--allow-version-mismatch]",
+        after_help = "Examples:\n  calicoctl datastore migrate lock\n  calicoctl ipam split \
+                            --name=default-ipv4-ippool 4\n  calicoctl datastore migrate unlock"
+    )]
     Split(Split),
     /// Changes how addresses are given out.
-    #[command(after_help = "Examples:\n  calicoctl ipam configure --strictaffinity=true\n  calicoctl ipam configure \
-                            --strictaffinity=true --max-blocks-per-host=4")]
+    #[command(
+        override_usage = "calicoctl ipam configure [--strictaffinity=<true/false>]
+                               [--max-blocks-per-host=<number>]
+                               [--kubevirt-ip-persistence=<Enabled|Disabled>]
+                               [--config=<CONFIG>]
+                               [--allow-version-mismatch]",
+        after_help = "Examples:\n  calicoctl ipam configure --strictaffinity=true\n  calicoctl ipam configure \
+                            --strictaffinity=true --max-blocks-per-host=4"
+    )]
     Configure(Configure),
 }
 
@@ -44,6 +65,9 @@ pub(in crate::ctl) enum IpamVerb {
 pub(in crate::ctl) struct Show {
     #[command(flatten)]
     pub(super) which: Which,
+    /// ps for a table, or json.
+    #[arg(short, long, default_value = "ps", value_name = "OUTPUT", help_heading = OWN)]
+    pub(super) output: String,
     #[command(flatten)]
     pub(super) datastore: Datastore,
 }
@@ -129,23 +153,4 @@ pub(in crate::ctl) struct Configure {
     pub(super) kubevirt_ip_persistence: Option<String>,
     #[command(flatten)]
     pub(super) datastore: Datastore,
-}
-
-/// A command's usage, as lines after its name; all commands' for an unknown one.
-pub(in crate::ctl) fn usage(command: &str) -> Vec<String> {
-    const LAST: &str = "[--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]";
-    let lines: &[&str] = match command {
-        "show" => &["show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration]", LAST],
-        "check" => &["check [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig=<FILE>]", LAST],
-        "release" => &["release (--ip=<IP> | --from-report=<REPORT>...) [--force]", LAST],
-        "split" => &["split <NUMBER> (--cidr=<CIDR> | --name=<POOL_NAME>)", LAST],
-        "configure" => &[
-            "configure [--strictaffinity=<true/false>]",
-            "[--max-blocks-per-host=<number>]",
-            "[--kubevirt-ip-persistence=<Enabled|Disabled>]",
-            LAST,
-        ],
-        _ => &["<command> [<args>...]"],
-    };
-    lines.iter().map(|line| (*line).to_owned()).collect()
 }

@@ -13,7 +13,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub(super) use args::{IpamVerb, usage};
+pub(super) use args::IpamVerb;
 
 use super::args::Cli;
 use super::{Failed, Output, World};

@@ -4,36 +4,101 @@ use super::args::Show;
 use super::number::{count, share};
 use super::{address, failed, unreadable_lines};
 use crate::ctl::args::Cli;
-use crate::ctl::{Failed, Output, World, table};
+use crate::ctl::{Failed, Output, World, format, table};
 use api::ipam::Attribute;
 use ipam::usage::{Borrowed, PoolUsage, Usage, borrowed};
 use ipam::{Ipam, LookupError, SystemClock};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(super) async fn run(cli: &Cli, args: &Show, world: &World<'_>) -> Result<Output, Failed> {
+    let json = format::wants_json(&args.output)?;
     let wanted = args.which.ip.as_deref().map(address).transpose()?;
     let client = world.client_at(cli, &args.datastore.config).await?;
     let ipam = Ipam::new(client.store(), &SystemClock);
-    let (text, unreadable) = if let Some(wanted) = wanted {
-        (holder(&ipam, wanted).await?, Vec::new())
+    let (found, unreadable) = if let Some(wanted) = wanted {
+        (Found::Holder(wanted, holder(&ipam, wanted).await?), Vec::new())
     } else if args.which.show_borrowed {
         let (blocks, unreadable) = ipam.blocks().await.map_err(failed)?;
         let (found, untold) = borrowed(&blocks);
-        (borrowed_table(&found, untold), unreadable)
+        (Found::Borrowed(found, untold), unreadable)
     } else if args.which.show_configuration {
-        (configuration(&ipam.config().await.map_err(failed)?), Vec::new())
+        (Found::Configuration(ipam.config().await.map_err(failed)?), Vec::new())
     } else {
         let (usage, unreadable) = ipam.usage().await.map_err(failed)?;
-        (usage_table(&usage, args.which.show_blocks), unreadable)
+        (Found::Usage(usage, args.which.show_blocks), unreadable)
     };
+    let text = if json { format!("{:#}\n", found.json()) } else { found.text() };
     Ok(Output { stderr: unreadable_lines(&unreadable), ..Output::success(text) })
 }
 
-async fn holder(ipam: &Ipam<'_>, address: IpAddr) -> Result<String, Failed> {
+/// What was asked for.
+enum Found {
+    /// An address, and who holds it.
+    Holder(IpAddr, Option<Attribute>),
+    /// What nodes hold in blocks of others, and how many allocations name no node.
+    Borrowed(Vec<Borrowed>, usize),
+    Configuration(api::ipam::Config),
+    /// The pools, and whether their blocks are shown.
+    Usage(Vec<PoolUsage>, bool),
+}
+
+impl Found {
+    fn text(&self) -> String {
+        match self {
+            Found::Holder(address, Some(attribute)) => format!("IP {address} is in use\n{}", holder_text(attribute)),
+            Found::Holder(address, None) => format!("{address} is not assigned\n"),
+            Found::Borrowed(found, untold) => borrowed_table(found, *untold),
+            Found::Configuration(config) => configuration(config),
+            Found::Usage(pools, with_blocks) => usage_table(pools, *with_blocks),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let usage = |usage: &Usage| {
+            json!({
+                "cidr": usage.cidr.to_string(), "total": usage.total.to_string(),
+                "inUse": usage.in_use.to_string(), "free": usage.free().to_string(),
+            })
+        };
+        match self {
+            Found::Holder(address, holder) => json!({"ip": address, "inUse": holder.is_some(), "holder": holder}),
+            Found::Borrowed(found, untold) => {
+                let row = |it: &Borrowed| {
+                    let (kind, to) = holder_cells(&it.holder);
+                    json!({
+                        "ip": it.address, "node": it.node, "block": it.block, "blockOwner": it.owner, "type": kind,
+                        "allocatedTo": to,
+                    })
+                };
+                json!({"borrowed": found.iter().map(row).collect::<Vec<_>>(), "withoutNode": untold})
+            }
+            Found::Configuration(config) => json!({
+                "strictAffinity": config.strict_affinity,
+                "autoAllocateBlocks": config.auto_allocate_blocks,
+                "maxBlocksPerHost": config.max_blocks_per_host,
+                "kubeVirtVMAddressPersistence": config.kube_virt_vm_address_persistence,
+            }),
+            Found::Usage(pools, with_blocks) => {
+                let pool = |it: &PoolUsage| {
+                    let mut value = json!({"pool": it.pool.as_ref().map(usage)});
+                    if *with_blocks {
+                        value["blocks"] = it.blocks.iter().map(usage).collect();
+                    }
+                    value
+                };
+                json!({"pools": pools.iter().map(pool).collect::<Vec<_>>()})
+            }
+        }
+    }
+}
+
+/// Who holds an address, if anybody does.
+async fn holder(ipam: &Ipam<'_>, address: IpAddr) -> Result<Option<Attribute>, Failed> {
     match ipam.attributes_of(address).await {
-        Ok(attribute) => Ok(format!("IP {address} is in use\n{}", holder_text(&attribute))),
-        Err(LookupError::NotAssigned(_)) => Ok(format!("{address} is not assigned\n")),
+        Ok(attribute) => Ok(Some(attribute)),
+        Err(LookupError::NotAssigned(_)) => Ok(None),
         Err(error) => Err(failed(error)),
     }
 }

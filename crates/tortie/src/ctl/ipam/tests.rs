@@ -218,8 +218,11 @@ fn wrong_usage_says_how() {
         ("ipam", "Usage:\n  calicoctl ipam <command> [<args>...]\n"),
         ("ipam show --frobnicate", "Usage:\n  calicoctl ipam show [--ip=<IP> | --show-blocks | "),
         ("ipam show --show-blocks --ip=10.0.0.1", "Usage:\n  calicoctl ipam show [--ip=<IP> | --show-blocks | "),
-        ("ipam release --ip=10.0.0.1 --from-report=x", "(--ip=<IP> | --from-report=<REPORT>...)"),
-        ("ipam release", "Usage:\n  calicoctl ipam release (--ip=<IP> | --from-report=<REPORT>...) [--force]\n"),
+        ("ipam release --ip=10.0.0.1 --from-report=x", "[--ip=<IP>] [--from-report=<REPORT>]..."),
+        (
+            "ipam release",
+            "Usage:\n  calicoctl ipam release [--ip=<IP>] [--from-report=<REPORT>]... [--config=<CONFIG>]",
+        ),
     ] {
         let output = shell.run(command, "");
         assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{command}");

@@ -22,9 +22,8 @@ fn lock_and_unlock() {
     shell.ok("datastore migrate lock", "", "Datastore locked.\n");
     shell.ok("datastore migrate unlock", "", "Datastore unlocked.\n");
     assert!(shell.stored("clusterinformations/default").ends_with(r#","datastoreReady":true}}"#));
-    shell.fails("datastore migrate export", "", "calicoctl datastore migrate export is not supported yet\n");
     let output = shell.run("datastore migrate frobnicate", "");
-    assert!(output.stderr.ends_with("Usage:\n  calicoctl datastore migrate <command> [<args>...]\n"), "{output:?}");
+    assert!(output.stderr.starts_with("Usage:\n  calicoctl datastore migrate <command> [<args>...]\n"), "{output:?}");
 }
 
 #[test]

@@ -2,54 +2,124 @@
 //!
 //! What calicoctl does not tell, the form of `tunl0` and what is not enforced, are lines after all that it does.
 
-use super::bird::{Answer, Conversation, Trouble};
-use super::{Failed, Output, World, table};
+use super::super::args::Status;
+use super::super::bird::{Answer, Conversation, Trouble};
+use super::super::{Failed, Output, World, format, table};
 use crate::node::bird_socket::PROBLEMS;
 use crate::node::process::agent_runs;
+use serde_json::{Value, json};
 
-pub(super) fn run(world: &World<'_>) -> Result<Output, Failed> {
-    if !agent_runs(&world.proc).map_err(|error| Failed(format!("list processes: {error}")))? {
-        return Err(Failed("Calico process is not running.".to_owned()));
-    }
-    let mut text = "Calico process is running.\n".to_owned();
-    let ask = |name: &str| {
-        let mut agent = Conversation::open(world, name)?;
-        let rows = agent.rows("show protocols")?;
-        // BIRD does not know these, and nothing else depends on them
-        let [tunnel, problems] = ["show tunl0", PROBLEMS].map(|command| match agent.ask(command) {
-            Ok(Answer::Lines(lines)) => lines,
-            Ok(Answer::Refused(_)) | Err(_) => Vec::new(),
-        });
-        Ok(Told { rows, tunnel, problems })
-    };
-    let told = match ask("bird.ctl") {
-        Ok(told) => told,
-        Err(trouble @ (Trouble::Missing(_) | Trouble::Refused(_))) => {
-            text += "\nThe BGP backend process (BIRD) is not running.\n";
-            if let Trouble::Refused(path) = trouble {
-                text += &format!("{}: nobody listens there; a process that has ended left it.\n", path.display());
-            }
-            // an agent without BGP is somewhere else
-            return match ask("tortie.ctl") {
-                Ok(told) => Ok(Output::success(text + "\n" + &told.own())),
-                Err(Trouble::Missing(_) | Trouble::Refused(_)) => Ok(Output::success(text)),
-                Err(trouble) => Ok(failure(text, &trouble)),
-            };
+pub(super) fn run(args: &Status, world: &World<'_>) -> Result<Output, Failed> {
+    let json = format::wants_json(&args.output)?;
+    let state = State::look(world)?;
+    let stderr = state
+        .trouble
+        .as_ref()
+        .map(|trouble| format!("Error executing command: ask the agent for its BGP peers: {trouble}\n"));
+    let code = u8::from(stderr.is_some());
+    let stdout = if json { format!("{:#}\n", state.json()) } else { state.text() };
+    Ok(Output { stdout, stderr: stderr.unwrap_or_default(), code })
+}
+
+/// What `node status` prints, with the reason where it does not know more.
+pub(super) fn text(world: &World<'_>) -> Result<String, Failed> {
+    let state = State::look(world)?;
+    let trouble = state.trouble.as_ref().map(|trouble| format!("{trouble}\n"));
+    Ok(state.text() + &trouble.unwrap_or_default())
+}
+
+/// A peer's address, type, state, since when, and what there is to say.
+type Peer = Vec<String>;
+
+/// What is known of BGP on this node.
+enum Bgp {
+    /// Whoever speaks it does not answer.
+    Unknown,
+    /// Nobody speaks it; a process that has ended may have left a socket there.
+    NotRunning(Option<String>),
+    /// The peers of IPv4, and of IPv6 if they are known.
+    Peers(Vec<Peer>, Option<Vec<Peer>>),
+}
+
+/// What is known of this node's agent, which runs.
+struct State {
+    bgp: Bgp,
+    /// What an agent of ours says.
+    own: Option<Told>,
+    /// Why not more is known.
+    trouble: Option<Trouble>,
+}
+
+impl State {
+    fn look(world: &World<'_>) -> Result<State, Failed> {
+        if !agent_runs(&world.proc).map_err(|error| Failed(format!("list processes: {error}")))? {
+            return Err(Failed("Calico process is not running.".to_owned()));
         }
-        Err(trouble) => return Ok(failure(text, &trouble)),
-    };
-    text += &family("IPv4", &peers(&told.rows, '.'));
-    let rows = match ask("bird6.ctl") {
-        Ok(told) => told.rows,
-        Err(Trouble::Missing(_) | Trouble::Refused(_)) => Vec::new(),
-        Err(trouble) => return Ok(failure(text, &trouble)),
-    };
-    text += &family("IPv6", &peers(&rows, ':'));
-    text.push('\n');
-    // where BIRD answers, an agent may run beside it
-    let agent = if told.is_the_agents() { Some(told) } else { ask("tortie.ctl").ok() };
-    text += &agent.map(|told| told.own()).unwrap_or_default();
-    Ok(Output::success(text))
+        let ask = |name: &str| Told::ask(world, name);
+        let mut state = State { bgp: Bgp::Unknown, own: None, trouble: None };
+        let told = match ask("bird.ctl") {
+            Ok(told) => told,
+            Err(trouble @ (Trouble::Missing(_) | Trouble::Refused(_))) => {
+                let left = if let Trouble::Refused(path) = trouble { Some(path.display().to_string()) } else { None };
+                state.bgp = Bgp::NotRunning(left);
+                // an agent without BGP is somewhere else
+                match ask("tortie.ctl") {
+                    Ok(told) => state.own = Some(told),
+                    Err(Trouble::Missing(_) | Trouble::Refused(_)) => {}
+                    Err(trouble) => state.trouble = Some(trouble),
+                }
+                return Ok(state);
+            }
+            Err(trouble) => return Ok(State { trouble: Some(trouble), ..state }),
+        };
+        let v4 = peers(&told.rows, '.');
+        let v6 = match ask("bird6.ctl") {
+            Ok(told) => told.rows,
+            Err(Trouble::Missing(_) | Trouble::Refused(_)) => Vec::new(),
+            Err(trouble) => return Ok(State { bgp: Bgp::Peers(v4, None), trouble: Some(trouble), ..state }),
+        };
+        state.bgp = Bgp::Peers(v4, Some(peers(&v6, ':')));
+        // where BIRD answers, an agent may run beside it
+        state.own = if told.is_the_agents() { Some(told) } else { ask("tortie.ctl").ok() };
+        Ok(state)
+    }
+
+    fn text(&self) -> String {
+        let mut text = "Calico process is running.\n".to_owned();
+        match &self.bgp {
+            Bgp::Unknown => {}
+            Bgp::NotRunning(left) => {
+                text += "\nThe BGP backend process (BIRD) is not running.\n";
+                if let Some(path) = left {
+                    text += &format!("{path}: nobody listens there; a process that has ended left it.\n");
+                }
+                text += if self.own.is_some() { "\n" } else { "" };
+            }
+            Bgp::Peers(v4, v6) => {
+                text += &family("IPv4", v4);
+                if let Some(v6) = v6 {
+                    text += &format!("{}\n", family("IPv6", v6));
+                }
+            }
+        }
+        text + &self.own.as_ref().map(Told::own).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        let peer = |peer: &Peer| json!({"address": peer[0], "type": peer[1], "state": peer[2], "since": peer[3], "info": peer[4]});
+        let peers = |peers: &[Peer]| peers.iter().map(peer).collect::<Vec<_>>();
+        let bgp = match &self.bgp {
+            Bgp::Unknown | Bgp::NotRunning(_) => None,
+            Bgp::Peers(v4, v6) => Some(json!({"ipv4": peers(v4), "ipv6": v6.as_deref().map(peers)})),
+        };
+        let own = |lines: fn(&Told) -> &Vec<String>| self.own.as_ref().map(lines);
+        json!({
+            "running": true,
+            "bgp": bgp,
+            "tunnel": own(|told| &told.tunnel),
+            "problems": own(|told| &told.problems),
+        })
+    }
 }
 
 /// What the agent says of itself.
@@ -63,6 +133,17 @@ struct Told {
 }
 
 impl Told {
+    fn ask(world: &World<'_>, name: &str) -> Result<Told, Trouble> {
+        let mut agent = Conversation::open(world, name)?;
+        let rows = agent.rows("show protocols")?;
+        // BIRD does not know these, and nothing else depends on them
+        let [tunnel, problems] = ["show tunl0", PROBLEMS].map(|command| match agent.ask(command) {
+            Ok(Answer::Lines(lines)) => lines,
+            Ok(Answer::Refused(_)) | Err(_) => Vec::new(),
+        });
+        Ok(Told { rows, tunnel, problems })
+    }
+
     /// Whether it is an agent that answered: BIRD has no tunnel to tell of.
     fn is_the_agents(&self) -> bool {
         !self.tunnel.is_empty()
@@ -75,15 +156,9 @@ impl Told {
     }
 }
 
-/// What is known so far, and why there is no more.
-fn failure(stdout: String, trouble: &Trouble) -> Output {
-    let stderr = format!("Error executing command: ask the agent for its BGP peers: {trouble}\n");
-    Output { stdout, stderr, code: 1 }
-}
-
 /// The BGP peers among the rows, as cells; `separator` stands for the underscores in a peer's name, and a port of its
 /// own is written as in a BGPPeer's `peerIP`.
-fn peers(rows: &[String], separator: char) -> Vec<Vec<String>> {
+fn peers(rows: &[String], separator: char) -> Vec<Peer> {
     let peer = |row: &String| {
         let words: Vec<&str> = row.split_whitespace().collect();
         let [name, "BGP", _, state, since, info @ ..] = words.as_slice() else { return None };
@@ -104,7 +179,7 @@ fn peers(rows: &[String], separator: char) -> Vec<Vec<String>> {
     rows.iter().filter_map(peer).collect()
 }
 
-fn family(name: &str, peers: &[Vec<String>]) -> String {
+fn family(name: &str, peers: &[Peer]) -> String {
     let title = format!("\n{name} BGP status\n");
     if peers.is_empty() {
         return format!("{title}No {name} peers found.\n");
@@ -118,11 +193,12 @@ fn family(name: &str, peers: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
     use crate::ctl::bird;
+    use crate::ctl::tests::world;
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    use std::fs;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::time::{Duration, Instant};
-    use std::{fs, io};
     use tempfile::TempDir;
 
     /// A folder with the process of an agent in it.
@@ -136,15 +212,8 @@ mod tests {
 
     /// What node status prints on a host.
     fn output(folder: &TempDir) -> Output {
-        let mut stdin = io::empty();
-        let world = World {
-            variable: &|_| None,
-            stdin: std::cell::RefCell::new(&mut stdin),
-            store: None,
-            bird: vec![folder.path().to_owned()],
-            proc: folder.path().to_owned(),
-        };
-        run(&world).expect("a status")
+        let status = Status { output: "ps".to_owned() };
+        world(folder.path(), |world| run(&status, world).expect("a status"))
     }
 
     /// What node status prints of an agent that gives these answers.
