@@ -2,7 +2,9 @@
 
 use crate::policy::Passing;
 use crate::wire::PeerType;
+use ipnet::Ipv4Net;
 use model::Asn;
+use model::filter::Rule;
 use model::peering::NextHopMode;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +37,8 @@ pub struct Config {
     pub cluster_id: Option<Ipv4Addr>,
     /// Which of the routes that peers teach us are told to other peers. Default all.
     pub passing: Passing,
+    /// The host's networks, and the interface of each, for filters that ask for one.
+    pub interfaces: BTreeMap<Ipv4Net, String>,
 }
 
 impl Config {
@@ -49,6 +53,7 @@ impl Config {
             metric: NORMAL_METRIC,
             cluster_id: None,
             passing: Passing::All,
+            interfaces: BTreeMap::new(),
         }
     }
 
@@ -122,6 +127,10 @@ pub struct PeerConfig {
     pub ttl_security: Option<u8>,
     /// Why no session may be had with it, one line; the session stays Idle.
     pub obstacle: Option<String>,
+    /// Which of its routes are taken, and how changed; what no rule decides is taken.
+    pub import: Vec<Rule>,
+    /// Which routes it is told, and how changed; what no rule decides goes by [`Config::passing`].
+    pub export: Vec<Rule>,
 }
 
 /// A TCP-MD5 key; it is not shown by `Debug`.
@@ -153,11 +162,14 @@ impl PeerConfig {
             password: None,
             ttl_security: None,
             obstacle: None,
+            import: Vec::new(),
+            export: Vec::new(),
         }
     }
 
-    /// Whether a session made for `self` also serves `other`: only what `status` shows differs.
+    /// Whether a session made for `self` also serves `other`: only filters, and what `status` shows, differ.
     pub(crate) fn same_session(&self, other: &PeerConfig) -> bool {
-        *self == PeerConfig { kind: self.kind, ..other.clone() }
+        let filters = (self.import.clone(), self.export.clone());
+        *self == PeerConfig { kind: self.kind, import: filters.0, export: filters.1, ..other.clone() }
     }
 }

@@ -9,6 +9,7 @@
 //! MinRouteAdvertisementInterval (a cluster wants its routes at once), aggregation, confederations.
 
 mod config;
+mod filter;
 mod fsm;
 mod policy;
 mod rib;

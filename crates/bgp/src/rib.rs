@@ -10,6 +10,6 @@ mod loc;
 
 pub(crate) use adj_in::AdjRibIn;
 pub(crate) use adj_out::{AdjRibOut, Flushed};
-pub(crate) use decision::{Candidate, Source};
+pub(crate) use decision::{Candidate, DEFAULT_LOCAL_PREF, Source};
 pub(crate) use export::{Target, export};
 pub(crate) use loc::{Best, LocRib};

@@ -291,6 +291,7 @@ impl Speaker {
             changes.announce_anew = true;
         }
         let old = std::mem::replace(&mut self.config, config);
+        let other_interfaces = old.interfaces != self.config.interfaces;
         for (address, was) in &old.peers {
             match self.config.peers.get(address) {
                 None => {
@@ -304,6 +305,15 @@ impl Speaker {
                 }
                 Some(wanted) => {
                     if let Some(peer) = self.peers.get_mut(address) {
+                        let filtered = !was.import.is_empty() || !wanted.import.is_empty();
+                        if was.import != wanted.import || filtered && other_interfaces {
+                            changes.prefixes.extend(peer.taught());
+                        }
+                        let filtered = !was.export.is_empty() || !wanted.export.is_empty();
+                        if was.export != wanted.export || filtered && other_interfaces {
+                            changes.prefixes.extend(self.loc_rib.prefixes());
+                            changes.announce_anew = true;
+                        }
                         peer.session.config = wanted.clone();
                         peer.session.local.restart_time = wanted.restart_time.unwrap_or(self.config.restart_time);
                     }
@@ -376,7 +386,8 @@ impl Speaker {
         let mut changed = Vec::new();
         for prefix in changes.prefixes {
             let originated = self.originated.as_ref().is_some_and(|originated| originated.contains(&prefix));
-            let candidates = self.peers.values().filter_map(|peer| peer.candidate(&prefix));
+            let interfaces = &self.config.interfaces;
+            let candidates = self.peers.values().filter_map(|peer| peer.candidate(&prefix, interfaces));
             if self.loc_rib.decide(prefix, originated, candidates) || changes.announce_anew {
                 changed.push(prefix);
             }

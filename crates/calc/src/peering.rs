@@ -4,6 +4,7 @@
 
 mod announced;
 mod explicit;
+mod filters;
 
 use crate::tables::Tables;
 use api::kind::BgpPassword;

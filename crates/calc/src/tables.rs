@@ -6,7 +6,8 @@ use crate::unread::{Unread, Why, senseless_field};
 use api::event::{Entry, Event, Key, Object, OwnerType, Unreadable};
 use api::ipam::{AffinityState, Block};
 use api::kind::{
-    BgpConfigurationSpec, BgpPeerSpec, FelixConfigurationSpec, IpPoolSpec, NodeSpec, WorkloadEndpointSpec,
+    BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, FelixConfigurationSpec, IpPoolSpec, NodeSpec,
+    WorkloadEndpointSpec,
 };
 use api::meta::ObjectMeta;
 use api::resource::{Kind, Resource, Spec, Typed};
@@ -27,6 +28,7 @@ pub(crate) struct Tables {
     affinities: BTreeMap<Ipv4Net, AffinityState>,
     pub(crate) bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     pub(crate) bgp_peers: BTreeMap<String, BgpPeerSpec>,
+    pub(crate) bgp_filters: BTreeMap<String, BgpFilterSpec>,
     pub(crate) felix_configurations: BTreeMap<String, FelixConfigurationSpec>,
     /// What closes something on this node, by kind and name.
     pub(crate) closing: BTreeMap<Key, String>,
@@ -161,6 +163,7 @@ impl Tables {
                 Resource::WorkloadEndpoint(_) => self.endpoints.remove(&key).is_some(),
                 Resource::BGPConfiguration(it) => replace(&mut self.bgp_configurations, name.clone(), it.spec),
                 Resource::BGPPeer(it) => replace(&mut self.bgp_peers, name.clone(), it.spec),
+                Resource::BGPFilter(it) => replace(&mut self.bgp_filters, name.clone(), it.spec),
                 Resource::FelixConfiguration(it) => replace(&mut self.felix_configurations, name.clone(), it.spec),
                 // of the others it counts whether they close something
                 _ => false,
@@ -194,6 +197,7 @@ impl Tables {
                 Kind::WorkloadEndpoint => self.endpoints.remove(key).is_some(),
                 Kind::BGPConfiguration => self.bgp_configurations.remove(name).is_some(),
                 Kind::BGPPeer => self.bgp_peers.remove(name).is_some(),
+                Kind::BGPFilter => self.bgp_filters.remove(name).is_some(),
                 Kind::FelixConfiguration => self.felix_configurations.remove(name).is_some(),
                 _ => false,
             },

@@ -5,7 +5,7 @@
 
 mod content;
 
-use api::event::{Key, Object};
+use api::event::{Event, Key, Object, Unreadable};
 use api::resource::{Kind, Resource};
 use calc::{Graph, Output};
 use content::{State, block, endpoint, node, pool, resource, snapshot, with};
@@ -286,26 +286,43 @@ fn ipv6_peers_are_named_as_left_out() {
 }
 
 #[test]
-fn a_peer_whose_filters_do_not_act_is_held_down() {
-    let spec = json!({"peerSelector": "rack == 'a'", "filters": ["in-only", "no-default"]});
+fn a_peer_whose_filters_are_not_known_is_held_down() {
+    let spec = json!({"peerSelector": "rack == 'a'", "filters": ["known", "missing"]});
+    let known = json!({"importV4": [{"action": "Reject"}]});
+    let senseless = json!({"exportV4": [{"cidr": "10.0.0.0/33", "matchOperator": "In", "action": "Accept"}]});
+    let unreadable = Unreadable { key: Key::global(Kind::BGPFilter, "spoilt"), reason: "no JSON".to_owned() };
     let state = with(
         nodes(json!({})),
         [
             labelled("n4", "10.192.0.4", json!({"rack": "a"}), json!({})),
             peer("to-rack", spec),
-            peer("router", json!({"peerIP": "10.192.0.9", "asNumber": 64533, "filters": ["f"]})),
-            peer("open", json!({"peerIP": "10.192.0.10", "asNumber": 64533, "filters": []})),
+            peer("router", json!({"peerIP": "10.192.0.9", "asNumber": 64533, "filters": ["spoilt"]})),
+            peer("other", json!({"peerIP": "10.192.0.11", "asNumber": 64533, "filters": ["senseless"]})),
+            peer("open", json!({"peerIP": "10.192.0.10", "asNumber": 64533, "filters": ["known"]})),
+            resource(Kind::BGPFilter, "known", known),
+            resource(Kind::BGPFilter, "senseless", senseless),
+            resource(Kind::BGPFilter, "spoilt", json!({"importV4": [{"action": "Reject"}]})),
         ],
     );
-    let output = output(&state);
+    let mut graph = Graph::new(NodeName::from("n1"), BTreeMap::new());
+    graph.on_events(snapshot(&state));
+    graph.flush().expect("the first snapshot yields an output");
+    graph.on_events(vec![Event::Unreadable(unreadable)]);
+    let output = graph.flush().expect("what it says may not hold any more");
     let peers = output.peering.expect("a node").peers;
     let held = |address: &str| peers[&address.parse().expect("a socket")].held_down.as_deref();
-    let why = "bgppeer to-rack: filters in-only, no-default are not applied yet, so there is no session";
+    let why = "bgppeer to-rack: there is no filter missing, so there is no session";
     assert_eq!(held("10.192.0.4:179"), Some(why));
-    let other = "bgppeer router: filters f are not applied yet, so there is no session";
-    assert_eq!(held("10.192.0.9:179"), Some(other));
+    let spoilt = "bgppeer router: filter spoilt cannot be read, so there is no session";
+    assert_eq!(held("10.192.0.9:179"), Some(spoilt), "also where it could be read before");
+    let other =
+        "bgppeer other: filter senseless: exportV4[0]: cidr \"10.0.0.0/33\" makes no sense, so there is no session";
+    assert_eq!(held("10.192.0.11:179"), Some(other));
     assert_eq!(held("10.192.0.10:179"), None);
-    assert_eq!(output.problems, [other, why]);
+    assert_eq!(peers[&"10.192.0.10:179".parse().expect("a socket")].import.len(), 1);
+    for why in [why, spoilt, other] {
+        assert!(output.problems.iter().any(|problem| problem == why), "{:?}", output.problems);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! these types, the kernel side (`dataplane`) consumes them; neither sees the other.
 
 pub mod desired;
+pub mod filter;
 pub mod name;
 pub mod peering;
 

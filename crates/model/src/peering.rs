@@ -1,6 +1,7 @@
 //! What a node's BGP speaker should do: whom to talk to, and what to announce.
 
 use crate::Asn;
+use crate::filter::Rule;
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -72,6 +73,10 @@ pub struct Peer {
     pub password: Option<SecretKey>,
     /// Why there must be no session with it, one line: something that protects this node from it does not act.
     pub held_down: Option<String>,
+    /// Which of its routes are taken, and how changed.
+    pub import: Vec<Rule>,
+    /// Which routes it is told, and how changed.
+    pub export: Vec<Rule>,
 }
 
 impl Peer {
@@ -91,6 +96,8 @@ impl Peer {
             ttl_security: None,
             password: None,
             held_down: None,
+            import: Vec::new(),
+            export: Vec::new(),
         }
     }
 }

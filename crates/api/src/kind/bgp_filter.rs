@@ -182,8 +182,9 @@ impl Spec for BgpFilterSpec {
         }
     }
 
-    fn idle(_filter: &Typed<Self>) -> Option<&'static str> {
-        Some("the filter (a BGPPeer that names it is held down)")
+    fn idle_fields(filter: &Typed<Self>) -> Vec<String> {
+        let ipv6 = [("spec.exportV6", &filter.spec.export_v6), ("spec.importV6", &filter.spec.import_v6)];
+        ipv6.into_iter().filter(|(_, rules)| !rules.is_empty()).map(|(field, _)| field.to_owned()).collect()
     }
 }
 

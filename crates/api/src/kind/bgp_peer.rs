@@ -150,7 +150,6 @@ impl Spec for BgpPeerSpec {
         let spec = &peer.spec;
         let set = [
             ("peerIP", parse_peer(&spec.peer_ip).is_some_and(|address| address.is_ipv6())),
-            ("filters", !spec.filters.is_empty()),
             ("localWorkloadSelector", !spec.local_workload_selector.is_empty()),
         ];
         set.iter().filter(|(_, set)| *set).map(|(field, _)| format!("spec.{field}")).collect()

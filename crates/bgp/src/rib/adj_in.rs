@@ -1,4 +1,4 @@
-//! Adj-RIB-In: the routes one peer announced, as import policy left them.
+//! Adj-RIB-In: the routes one peer announced, before its import filters.
 
 use crate::wire::attribute::Attributes;
 use ipnet::Ipv4Net;
@@ -28,6 +28,11 @@ impl AdjRibIn {
 
     pub(crate) fn get(&self, prefix: &Ipv4Net) -> Option<&Arc<Attributes>> {
         self.routes.get(prefix)
+    }
+
+    /// The prefixes of all routes.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = Ipv4Net> {
+        self.routes.keys().copied()
     }
 
     /// How many routes there are.

@@ -3,9 +3,11 @@
 
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::loc::Best;
+use crate::filter;
 use crate::wire::PeerType;
 use crate::wire::attribute::{Attributes, Community};
 use model::Asn;
+use model::filter::Operation;
 use model::peering::NextHopMode;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -26,8 +28,11 @@ pub(crate) struct Target {
     pub(crate) client: bool,
 }
 
-/// Makes the attributes a route is announced with; `None` if this peer does not get it.
-pub(crate) fn export(best: &Best, target: Target) -> Option<Attributes> {
+/// Makes the attributes a route is announced with, changed as the peer's export filters say; `None` if this peer does
+/// not get it.
+///
+/// Our own AS comes before what a filter puts in front of the path, so that the path begins with the peer's neighbor.
+pub(crate) fn export(best: &Best, target: Target, operations: &[Operation]) -> Option<Attributes> {
     let mut attributes = match best {
         Best::Local => Attributes::local(target.local_address),
         Best::Learned(route) => {
@@ -52,6 +57,7 @@ pub(crate) fn export(best: &Best, target: Target) -> Option<Attributes> {
             attributes
         }
     };
+    filter::change(&mut attributes, operations);
     match target.peer_type {
         PeerType::Internal => {
             let unsaid = if *best == Best::Local { target.local_pref } else { DEFAULT_LOCAL_PREF };

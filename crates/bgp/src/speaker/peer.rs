@@ -2,8 +2,9 @@
 
 use super::{Event, Retention};
 use crate::config::Config;
+use crate::filter::{self, Imported, Route};
 use crate::fsm::State;
-use crate::rib::{AdjRibIn, AdjRibOut, Best, Candidate, Flushed, LocRib, Source, Target, export};
+use crate::rib::{AdjRibIn, AdjRibOut, Best, Candidate, DEFAULT_LOCAL_PREF, Flushed, LocRib, Source, Target, export};
 use crate::session::{Local, Loss, Negotiated, Session, Signal};
 use crate::status::{PeerStatus, Trouble};
 use crate::timer::Timer;
@@ -13,7 +14,8 @@ use crate::wire::nlri::Family;
 use crate::wire::update::{MpReach, Reachability, Update, UpdateError};
 use crate::wire::{MAX_MESSAGE, PeerType};
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::{BTreeSet, VecDeque};
+use model::filter::{Rule, Verdict};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -117,10 +119,21 @@ impl Peer {
         self.peer_type == PeerType::External
     }
 
-    /// Makes this peer's route a candidate for a prefix.
-    pub(super) fn candidate(&self, prefix: &Ipv4Net) -> Option<Candidate> {
-        let attributes = Arc::clone(self.adj_in.get(prefix)?);
+    /// Makes this peer's route a candidate for a prefix, as its import filters leave it.
+    pub(super) fn candidate(&self, prefix: &Ipv4Net, interfaces: &BTreeMap<Ipv4Net, String>) -> Option<Candidate> {
+        let taught = self.adj_in.get(prefix)?;
+        let route = filter::taught(*prefix, taught, self.peer_type, interfaces);
+        let attributes = match filter::import(&self.session.config.import, &route) {
+            Imported::Refused => return None,
+            Imported::Unchanged => Arc::clone(taught),
+            Imported::Changed(attributes) => Arc::new(attributes),
+        };
         Some(Candidate { attributes, source: Arc::clone(self.source.as_ref()?) })
+    }
+
+    /// The prefixes that the peer has taught.
+    pub(super) fn taught(&self) -> impl Iterator<Item = Ipv4Net> {
+        self.adj_in.prefixes()
     }
 
     /// Forgets all of the peer's routes.
@@ -334,7 +347,7 @@ impl Peer {
             cluster_id: known.config.cluster_id,
             client: self.session.config.reflector_client,
         };
-        let mut exporter = Exporter { target, known, last: None };
+        let mut exporter = Exporter { target, known, rules: &self.session.config.export, last: None };
         let mut tell = |prefix: Ipv4Net| up.adj_out.set(prefix, exporter.attributes(&prefix));
         match up.initial {
             Initial::Due => known.loc_rib.prefixes().for_each(&mut tell),
@@ -374,26 +387,62 @@ impl Peer {
 struct Exporter<'a> {
     target: Target,
     known: Known<'a>,
+    /// The peer's export filters.
+    rules: &'a [Rule],
     last: Option<(&'a Best, Option<Arc<Attributes>>)>,
 }
 
-impl Exporter<'_> {
+impl<'a> Exporter<'a> {
     fn attributes(&mut self, prefix: &Ipv4Net) -> Option<Arc<Attributes>> {
         let Known { config, own, loc_rib } = self.known;
         let best = loc_rib.get(prefix)?;
-        if let Best::Learned(route) = best
-            && !config.passing.permits(prefix, route.local_pref(), own)
-        {
-            return None;
+        let verdict = if self.rules.is_empty() { None } else { self.judge(prefix, best) };
+        let operations = match verdict {
+            Some(Verdict::Reject) => return None,
+            Some(Verdict::Accept(operations)) => operations.as_slice(),
+            None => {
+                if let Best::Learned(route) = best
+                    && !config.passing.permits(prefix, route.local_pref(), own)
+                {
+                    return None;
+                }
+                &[]
+            }
+        };
+        if !operations.is_empty() {
+            return export(best, self.target, operations).map(Arc::new);
         }
         if let Some((last, attributes)) = &self.last
             && last.is_alike(best)
         {
             return attributes.clone();
         }
-        let attributes = export(best, self.target).map(Arc::new);
+        let attributes = export(best, self.target, &[]).map(Arc::new);
         self.last = Some((best, attributes.clone()));
         attributes
+    }
+
+    /// What the peer's export filters say of a route.
+    fn judge(&self, prefix: &Ipv4Net, best: &Best) -> Option<&'a Verdict> {
+        let Known { config, .. } = self.known;
+        let local;
+        let (attributes, from_peer, interface) = match best {
+            Best::Local => {
+                local = Attributes::local(self.target.local_address);
+                // a block of our own leads to no interface
+                (&local, false, None)
+            }
+            Best::Learned(route) => {
+                let interface = filter::interface_to(&config.interfaces, route.attributes.next_hop);
+                (route.attributes.as_ref(), true, interface)
+            }
+        };
+        let unsaid_local_pref = if from_peer { DEFAULT_LOCAL_PREF } else { self.target.local_pref };
+        let session = self.target.peer_type;
+        filter::judge(
+            self.rules,
+            &Route { prefix: *prefix, attributes, from_peer, session, unsaid_local_pref, interface },
+        )
     }
 }
 

@@ -4,6 +4,7 @@
 //! `reversePeering: Auto` makes the nodes it leads to peer with the nodes it starts from, so that one object describes
 //! both ends of a session.
 
+use super::filters::{self, Filters};
 use super::{BGP_PORT, Speaker, cluster_as, dials, secret, time};
 use crate::tables::Tables;
 use api::kind::BgpPeerSpec;
@@ -149,14 +150,15 @@ impl Reading<'_> {
         };
         peer.restart_time = time(&spec.max_restart_time, "maxRestartTime");
         peer.keepalive_time = time(&spec.keepalive_time, "keepaliveTime");
-        if !spec.filters.is_empty() {
-            // without them it could say and hear what they forbid
-            let filters = spec.filters.join(", ");
-            let why = format!("bgppeer {name}: filters {filters} are not applied yet, so there is no session");
-            if !self.problems.contains(&why) {
-                self.problems.push(why.clone());
+        match filters::read(&spec.filters, self.tables) {
+            Ok(Filters { import, export }) => (peer.import, peer.export) = (import, export),
+            Err(reason) => {
+                let why = format!("bgppeer {name}: {reason}, so there is no session");
+                if !self.problems.contains(&why) {
+                    self.problems.push(why.clone());
+                }
+                peer.held_down = Some(why);
             }
-            peer.held_down = Some(why);
         }
         self.found.peers.insert(socket, peer);
     }

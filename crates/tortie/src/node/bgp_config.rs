@@ -1,8 +1,10 @@
 //! The speaker's configuration: what the graph wants, with what only this host knows, its secrets and its router ID.
 
 use bgp::{Config, Passing, Password, PeerConfig, PeerKind};
+use ipnet::Ipv4Net;
 use model::peering::{self, PeerSource, Peering, SecretKey, SourceAddress};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
@@ -46,6 +48,25 @@ pub(crate) struct Local {
     pub(crate) secrets: PathBuf,
 }
 
+/// Whether a filter of a peer asks for an interface.
+pub(crate) fn asks_for_interface(peer: &peering::Peer) -> bool {
+    peer.import.iter().chain(&peer.export).any(|rule| rule.interface.is_some())
+}
+
+/// The networks of this host's addresses, and the interface of each; none where they cannot be read, so that no rule fits
+/// that asks for one.
+fn interfaces() -> BTreeMap<Ipv4Net, String> {
+    let addresses = nix::ifaddrs::getifaddrs().inspect_err(|error| {
+        tracing::warn!(%error, "this host's addresses cannot be read: no BGP filter that asks for an interface fits");
+    });
+    let network = |it: nix::ifaddrs::InterfaceAddress| {
+        let address = it.address?.as_sockaddr_in()?.ip();
+        let mask = it.netmask?.as_sockaddr_in()?.ip();
+        Some((Ipv4Net::with_netmask(address, mask).ok()?.trunc(), it.interface_name))
+    };
+    addresses.into_iter().flatten().filter_map(network).collect()
+}
+
 impl Local {
     /// Makes the speaker's configuration. A peer whose password cannot be read is there, with the reason as obstacle:
     /// to talk to it without one would be worse than silence.
@@ -59,6 +80,9 @@ impl Local {
         config.cluster_id = peering.cluster_id;
         config.metric = peering.metric;
         config.passing = Passing::Inside { pools: peering.pools.clone(), withheld: peering.withheld.clone() };
+        if peering.peers.values().any(asks_for_interface) {
+            config.interfaces = interfaces();
+        }
         for (address, peer) in &peering.peers {
             config.peers.insert(SocketAddr::V4(*address), self.peer(peer, peering.address));
         }
@@ -81,6 +105,8 @@ impl Local {
             ttl_security,
             password,
             held_down,
+            import,
+            export,
         } = peer;
         let kind = match source {
             PeerSource::Mesh => PeerKind::Mesh,
@@ -107,6 +133,8 @@ impl Local {
             password,
             ttl_security: *ttl_security,
             obstacle: held_down.clone().or(obstacle),
+            import: import.clone(),
+            export: export.clone(),
             ..PeerConfig::new(*remote_as, kind)
         }
     }

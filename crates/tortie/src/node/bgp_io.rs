@@ -3,7 +3,7 @@
 //! One task owns the speaker; what happens to sockets comes to it over a channel. A peer that does not read is cut off
 //! when its [`Connection`] is full, which the speaker learns as a lost connection.
 
-use super::bgp_config::Local;
+use super::bgp_config::{Local, asks_for_interface};
 use super::bgp_socket::{self, Listener};
 use super::connection::{Connection, Sent};
 use bgp::{Config, ConnId, Event, Input, Password, PeerConfig, Speaker, State, Transmit};
@@ -24,7 +24,7 @@ const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// Pause after the listener was refused a connection, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How often secrets are read again, while there are any.
-const SECRETS_REFRESH: Duration = Duration::from_secs(5);
+const HOST_REFRESH: Duration = Duration::from_secs(5);
 /// How much of what sockets bring is taken before anybody is told what follows from it.
 const BATCH: usize = 32;
 
@@ -156,7 +156,7 @@ impl Shell {
                 }
                 () = sleep => {
                     self.listen_again();
-                    self.refresh_secrets();
+                    self.refresh_host();
                     self.expire();
                 }
             }
@@ -214,23 +214,24 @@ impl Shell {
     /// Tells sockets and speaker what is configured.
     fn apply(&mut self, config: Config) {
         self.config = config;
-        let secrets = self.wanted.iter().flat_map(|wanted| wanted.peers.values()).any(|peer| peer.password.is_some());
-        self.refresh_at = secrets.then(|| Instant::now() + SECRETS_REFRESH);
+        let mut peers = self.wanted.iter().flat_map(|wanted| wanted.peers.values());
+        let of_this_host = peers.any(|peer| peer.password.is_some() || asks_for_interface(peer));
+        self.refresh_at = of_this_host.then(|| Instant::now() + HOST_REFRESH);
         self.sign();
         self.handle(Input::Configure(self.config.clone()));
     }
 
-    /// Reads the secrets again when it is time, and follows those that changed.
-    fn refresh_secrets(&mut self) {
+    /// Reads secrets and interfaces again when it is time, and follows those that changed.
+    fn refresh_host(&mut self) {
         let now = Instant::now();
         if self.refresh_at.is_none_or(|at| at > now) {
             return;
         }
-        self.refresh_at = Some(now + SECRETS_REFRESH);
+        self.refresh_at = Some(now + HOST_REFRESH);
         if let Some(config) = self.wanted.as_ref().map(|wanted| self.local.config(wanted))
             && config != self.config
         {
-            tracing::info!("BGP passwords changed");
+            tracing::info!("BGP passwords or this host's networks changed");
             self.apply(config);
         }
     }

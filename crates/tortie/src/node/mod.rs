@@ -227,6 +227,7 @@ fn scopes(node: &str) -> Vec<Scope> {
         Kind::WorkloadEndpoint,
         Kind::BGPConfiguration,
         Kind::BGPPeer,
+        Kind::BGPFilter,
         Kind::FelixConfiguration,
     ];
     let mut scopes: Vec<Scope> = kinds.map(Scope::Kind).into();

@@ -44,7 +44,10 @@ impl Bird {
         self.process = Some(Process::start(call, &self.path("bird.log")));
         eventually(SOON, || match UnixStream::connect(&control) {
             Ok(_) => Ok(()),
-            Err(error) => Err(format!("BIRD does not run ({error}); is bird2 installed?")),
+            Err(error) => {
+                let log = fs::read_to_string(self.path("bird.log")).unwrap_or_default();
+                Err(format!("BIRD does not run ({error}); is bird2 installed? It says: {log}"))
+            }
         });
     }
 

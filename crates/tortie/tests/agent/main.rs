@@ -17,6 +17,7 @@ mod cleanup;
 mod clock;
 mod cluster;
 mod datastore;
+mod filters;
 mod heal;
 mod host;
 mod mesh;

@@ -168,31 +168,3 @@ fn two_nodes_that_dial_each_other_have_one_session() {
     });
     one.established(&["Node_192_168_10_2"], SOON);
 }
-
-#[test]
-fn a_peer_whose_filters_do_not_act_gets_no_session() {
-    let cluster = Cluster::new();
-    let mut one = cluster.host(1);
-    cluster.claim("172.16.1.0/24", "n1");
-    let protocol = "protocol bgp p0 from peer { local 192.168.10.9 as 65001; neighbor 192.168.10.1 as 64512; }";
-    let bird = Bird::start(cluster.host(9), protocol);
-    let put = |filters: &str| {
-        let spec = format!(r#"{{"node":"n1","peerIP":"192.168.10.9","asNumber":65001{filters}}}"#);
-        let head = r#""kind":"BGPPeer","apiVersion":"projectcalico.org/v3","metadata":{"name":"router"}"#;
-        cluster.put("bgppeers/router", &format!(r#"{{{head},"spec":{spec}}}"#));
-    };
-    put(r#","filters":["no-default"]"#);
-    one.start_agent();
-    let why = "bgppeer router: filters no-default are not applied yet, so there is no session";
-    one.says_of("192.168.10.9", &["Idle", why], SOON);
-    one.logs(why, SOON);
-    one.shows(&["node", "status"], &["192.168.10.9", "Idle", why], SOON);
-    throughout(Duration::from_secs(3), || bird.lacks("172.16.1.0/24"));
-    // the session is there without them, and goes with its routes when they come
-    put("");
-    one.learns(&["10.99.0.0/16"], SOON);
-    put(r#","filters":["no-default"]"#);
-    one.learns(&[], SOON);
-    one.says_of("192.168.10.9", &["Idle", why], SOON);
-    eventually(SOON, || bird.lacks("172.16.1.0/24"));
-}

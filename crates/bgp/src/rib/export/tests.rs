@@ -1,4 +1,4 @@
-use super::{Target, export};
+use super::Target;
 use crate::rib::{Best, Candidate, Source};
 use crate::wire::PeerType;
 use crate::wire::attribute::{AsPath, Attributes, Community, Segment, Unrecognized};
@@ -6,6 +6,11 @@ use model::Asn;
 use model::peering::NextHopMode;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+/// Without filters.
+fn export(best: &Best, target: Target) -> Option<Attributes> {
+    super::export(best, target, &[])
+}
 
 const FROM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const TO: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
