@@ -88,7 +88,7 @@ fn watched(args: &Get) -> Result<Watched, Failed> {
         }
         namespace.clear();
     }
-    let selector = args.selector.as_deref().map(labels::read).transpose()?;
+    let selector = args.selector.as_deref().map(labels::read).transpose().map_err(Failed)?;
     Ok(Watched { kind, namespace, names: args.names.clone(), selector })
 }
 

@@ -1,12 +1,15 @@
 //! `--selector`: which objects a command is about, by their labels.
 
-use super::Failed;
 use api::selector::Selector;
 
 /// Reads Calico's selectors (`rack == "1" && has(gpu)`), and kubectl's (`rack=1,zone!=b,gpu,!old`).
-pub(super) fn read(text: &str) -> Result<Selector, Failed> {
+///
+/// # Errors
+///
+/// What `calicoctl` would print.
+pub fn read(text: &str) -> Result<Selector, String> {
     let text = translated(text).unwrap_or_else(|| text.to_owned());
-    Selector::parse(&text).map_err(|error| Failed(error.to_string()))
+    Selector::parse(&text).map_err(|error| error.to_string())
 }
 
 /// A selector of kubectl's as one of Calico's; none for another text.

@@ -30,6 +30,7 @@ mod write;
 mod yaml;
 
 pub use input::read_resources;
+pub use labels::read as read_selector;
 
 use crate::client::Client;
 

@@ -199,7 +199,7 @@ pub(super) async fn delete(cli: &Cli, args: &Delete, world: &World<'_>) -> Resul
         let kind = manage::kind(word).map_err(|reason| Failed(format!("failed to delete resources: {reason}")))?;
         let namespace = manage::namespace(kind, &args.common)?;
         if let Some(selector) = &args.selector {
-            let selector = labels::read(selector)?;
+            let selector = labels::read(selector).map_err(Failed)?;
             let client = world.client(cli, &args.common).await?;
             let mut fits = client.list(kind, &namespace).await?;
             fits.retain(|resource| selector.matches(&resource.metadata().labels));
