@@ -10,6 +10,7 @@
 mod agent;
 mod bgp;
 mod cni;
+mod ctl;
 mod route_server;
 mod sample;
 mod session;
@@ -19,7 +20,7 @@ mod world;
 use std::process::ExitCode;
 
 /// What can be measured, by the word that asks for it.
-const PARTS: [(&str, fn()); 3] = [("cni", cni::run), ("agent", agent::run), ("bgp", bgp::run)];
+const PARTS: [(&str, fn()); 4] = [("cni", cni::run), ("agent", agent::run), ("bgp", bgp::run), ("ctl", ctl::run)];
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();

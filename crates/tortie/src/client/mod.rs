@@ -143,17 +143,37 @@ impl Client {
 
     /// As [`Client::list`], with what cannot be read beside what can.
     pub async fn list_readable(&self, kind: Kind, namespace: &str) -> Result<Listed, ClientError> {
+        let mut resources = Vec::new();
+        let (unreadable, revision) = self.each(kind, namespace, |resource| resources.push(resource)).await?;
+        resources.sort_by(|a: &Resource, b| a.rank().total_cmp(&b.rank()));
+        Ok(Listed { resources, unreadable, revision })
+    }
+
+    /// Gives every object of a kind to `each`, a page at a time and ordered by name, whatever the kind's lists are sorted
+    /// by; tells what cannot be read, and the revision.
+    pub async fn each(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        mut each: impl FnMut(Resource),
+    ) -> Result<(Vec<Unreadable>, String), ClientError> {
         let scope = if namespace.is_empty() { Scope::Kind(kind) } else { Scope::Namespace(kind, namespace.to_owned()) };
-        let (listing, revision) = self.store.list(&scope).await?;
-        let entries = listing.entries.into_iter();
-        let mut resources: Vec<Resource> = entries.map(|e| resource(e.object)).collect::<Result<_, _>>()?;
-        let built_in = kind.built_in();
-        if !built_in.is_empty() {
-            resources.extend(built_in);
-            resources.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
+        // those that nobody stores come where their names belong
+        let mut built_in = kind.built_in().into_iter().peekable();
+        let mut unreadable = Vec::new();
+        let mut pages = self.store.pages(&scope).await?;
+        while let Some(page) = pages.next().await? {
+            unreadable.extend(page.unreadable);
+            for entry in page.entries {
+                let stored = resource(entry.object)?;
+                while let Some(earlier) = built_in.next_if(|it| it.metadata().name < stored.metadata().name) {
+                    each(earlier);
+                }
+                each(stored);
+            }
         }
-        resources.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
-        Ok(Listed { resources, unreadable: listing.unreadable, revision: revision.0 })
+        built_in.for_each(each);
+        Ok((unreadable, pages.revision().0))
     }
 
     /// Creates an object: applies defaults, validates, gives it an identity.
