@@ -2,6 +2,7 @@
 
 use super::{Failed, Output};
 use api::resource::Kind;
+use std::collections::BTreeMap;
 
 /// The count of a command over resources.
 #[derive(Debug, Default)]
@@ -18,6 +19,36 @@ pub(super) struct Tally {
     pub(super) kind: Option<Kind>,
     /// What the user should know besides.
     pub(super) warnings: Vec<String>,
+}
+
+/// How many objects are named that warn of the same.
+const NAMED: usize = 3;
+
+/// A line for each warning, `KIND NAME: WHAT`; of many that say the same of their objects, the first is named.
+fn warned(warnings: &[String]) -> String {
+    let parts = |warning: &String| {
+        let (object, what) = warning.split_once(": ").unwrap_or(("", warning));
+        let kind = object.split(' ').next().unwrap_or_default();
+        (kind.to_owned(), what.to_owned())
+    };
+    let mut alike: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for warning in warnings {
+        *alike.entry(parts(warning)).or_default() += 1;
+    }
+    let mut text = String::new();
+    for warning in warnings {
+        match alike.get_mut(&parts(warning)) {
+            Some(count) if *count > NAMED => {
+                let (object, what) = warning.split_once(": ").unwrap_or(("", warning));
+                text += &format!("warning: {object} and {} others: {what}\n", *count - 1);
+                *count = 0;
+            }
+            // told with the first
+            Some(0) => {}
+            Some(_) | None => text += &format!("warning: {warning}\n"),
+        }
+    }
+    text
 }
 
 impl Tally {
@@ -38,7 +69,7 @@ impl Tally {
     /// The report of create, apply, replace and validate; `verb` as in "failed to VERB", `past` as in "PAST 3".
     pub(super) fn report(self, verb: &str, past: &str) -> Result<Output, Failed> {
         let (label, total, done) = (self.label(), self.total, self.done);
-        let mut stderr: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        let mut stderr = warned(&self.warnings);
         if self.errors.is_empty() {
             let mut stdout = String::new();
             if done > 0 || self.skipped == 0 {

@@ -1,6 +1,7 @@
 //! Whole commands on a datastore in memory. Expectations are those recorded from calicoctl v3.32.1, except where
 //! the test's name says that this command line is better.
 
+mod files;
 mod migration;
 mod output;
 mod reservation;
