@@ -5,7 +5,7 @@
 //! is put together, one change for each key, and when much waits nothing more is read: a consumer that is slow for
 //! long finds what it missed in a list, as the datastore forgets it.
 //!
-//! Nothing here is larger than the keys of the scopes (for knowing what is gone), [`WAITING`] changes, a page, and an
+//! Nothing here is larger than the keys of the scopes (for knowing what is gone), `WAITING` changes, a page, and an
 //! answer of each watch.
 
 mod queue;
