@@ -290,6 +290,11 @@ fn a_peer_whose_filters_are_not_known_is_held_down() {
     let spec = json!({"peerSelector": "rack == 'a'", "filters": ["known", "missing"]});
     let known = json!({"importV4": [{"action": "Reject"}]});
     let senseless = json!({"exportV4": [{"cidr": "10.0.0.0/33", "matchOperator": "In", "action": "Accept"}]});
+    // BIRD refuses a whole configuration for this one
+    let lengths = json!({"max": 8});
+    let short = json!({"importV4": [
+        {"cidr": "10.0.0.0/16", "matchOperator": "In", "prefixLength": lengths, "action": "Reject"},
+    ]});
     let unreadable = Unreadable { key: Key::global(Kind::BGPFilter, "spoilt"), reason: "no JSON".to_owned() };
     let state = with(
         nodes(json!({})),
@@ -299,6 +304,8 @@ fn a_peer_whose_filters_are_not_known_is_held_down() {
             peer("router", json!({"peerIP": "10.192.0.9", "asNumber": 64533, "filters": ["spoilt"]})),
             peer("other", json!({"peerIP": "10.192.0.11", "asNumber": 64533, "filters": ["senseless"]})),
             peer("open", json!({"peerIP": "10.192.0.10", "asNumber": 64533, "filters": ["known"]})),
+            peer("short", json!({"peerIP": "10.192.0.12", "asNumber": 64533, "filters": ["short"]})),
+            resource(Kind::BGPFilter, "short", short),
             resource(Kind::BGPFilter, "known", known),
             resource(Kind::BGPFilter, "senseless", senseless),
             resource(Kind::BGPFilter, "spoilt", json!({"importV4": [{"action": "Reject"}]})),
@@ -318,6 +325,9 @@ fn a_peer_whose_filters_are_not_known_is_held_down() {
     let other =
         "bgppeer other: filter senseless: exportV4[0]: cidr \"10.0.0.0/33\" makes no sense, so there is no session";
     assert_eq!(held("10.192.0.11:179"), Some(other));
+    let short = "bgppeer short: filter short: importV4[0]: prefixLength 16 to 8 within 10.0.0.0/16 makes no sense, so there is \
+                 no session";
+    assert_eq!(held("10.192.0.12:179"), Some(short));
     assert_eq!(held("10.192.0.10:179"), None);
     assert_eq!(peers[&"10.192.0.10:179".parse().expect("a socket")].import.len(), 1);
     for why in [why, spoilt, other] {

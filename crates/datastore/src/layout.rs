@@ -31,8 +31,8 @@ pub fn path(key: &Key) -> String {
 
 /// Reads a path back; none for what is not one of ours.
 ///
-/// What Calico does not write so is left alone (a CIDR with host bits, a block under the other family, a name of two
-/// parts): its key would lead to another path.
+/// What Calico does not write so is left alone (an affinity for a CIDR with host bits, a block under the other family, a
+/// name of two parts): its key would lead to another path. A block with host bits is one, and cannot be read.
 pub fn parse(path: &str) -> Option<Key> {
     read(path).filter(|key| has_names(key) && self::path(key) == path)
 }
@@ -69,7 +69,8 @@ fn read(path: &str) -> Option<Key> {
         if let Some(rest) = path.strip_prefix(affinities(owner_type)) {
             let (owner, rest) = rest.split_once('/')?;
             let (_, cidr) = rest.split_once("/block/")?;
-            return Some(Key::Affinity { owner_type, owner: unescape(owner), block: undashed(cidr)? });
+            let block = undashed(cidr).filter(|block| *block == block.trunc())?;
+            return Some(Key::Affinity { owner_type, owner: unescape(owner), block });
         }
     }
     match path {
@@ -178,8 +179,7 @@ fn dashed(cidr: &IpNet) -> String {
 
 fn undashed(text: &str) -> Option<IpNet> {
     let (address, length) = text.rsplit_once('-')?;
-    let cidr: IpNet = format!("{address}/{length}").parse().ok()?;
-    (cidr == cidr.trunc()).then_some(cidr)
+    format!("{address}/{length}").parse().ok()
 }
 
 fn escape(name: &str) -> String {

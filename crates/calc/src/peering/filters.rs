@@ -87,8 +87,14 @@ fn rule(from: &FilterRule) -> Result<Rule, String> {
             };
             let lengths = match prefix_length {
                 None => None,
-                // nothing within a network is shorter than the network
-                Some(it) => Some((length(it.min, 0)?.max(net.prefix_len()), length(it.max, LONGEST)?)),
+                Some(it) => {
+                    // nothing within a network is shorter than the network
+                    let (least, most) = (length(it.min, 0)?.max(net.prefix_len()), length(it.max, LONGEST)?);
+                    if least > most {
+                        return Err(format!("prefixLength {least} to {most} within {net}"));
+                    }
+                    Some((least, most))
+                }
             };
             Some(Destination { net: net.trunc(), operator, lengths })
         }
