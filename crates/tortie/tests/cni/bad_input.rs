@@ -199,6 +199,17 @@ fn an_unreachable_datastore_is_named_in_time() {
 }
 
 #[test]
+fn endpoints_and_a_domain_that_knows_them_are_one_too_many() {
+    let bench = Bench::new();
+    let message =
+        r#"multiple discovery or bootstrap options specified, use either "etcdEndpoints" or "etcdDiscoverySrv""#;
+    for command in ["ADD", "DEL"] {
+        let failure = bench.refused(|call| call.env("CNI_COMMAND", command).set("etcd_discovery_srv", "example.org"));
+        assert_eq!(failure, (999, message.to_owned()), "{command}");
+    }
+}
+
+#[test]
 fn the_configuration_wins_over_the_environment() {
     let bench = Bench::new();
     let call = bench.node.call("ADD", &bench.container);

@@ -81,7 +81,7 @@ fn an_old_sandboxs_del_spares_the_new_one() {
 }
 
 /// What ADD refuses, and a runtime may have kept of a pod that Calico made.
-fn settings_of_calicos() -> [(&'static str, Value); 9] {
+fn settings_of_calicos() -> [(&'static str, Value); 8] {
     [
         ("policy", json!({"type": "k8s"})),
         ("policy", json!({"type": "none"})),
@@ -89,7 +89,6 @@ fn settings_of_calicos() -> [(&'static str, Value); 9] {
         ("readiness_gates", json!(["http://127.0.0.1:9099/readiness"])),
         ("policy_setup_timeout_seconds", json!(10)),
         ("dataplane_options", json!({"type": "grpc", "socket": "/x"})),
-        ("etcd_discovery_srv", json!("example.org")),
         ("ipam", json!({"type": "calico-ipam", "assign_ipv4": "yes", "subnet": "usePodCidr"})),
         ("unheard_of", json!([])),
     ]
