@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BIN := target/release/tortie
 
-.PHONY: help setup build demo test test-unit test-stock soak fuzz compat check bench dist clean
+.PHONY: help setup build demo test test-unit test-stock soak fuzz compat manifests check bench dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,12 @@ compat: ## replay recorded calls: VECTORS=DIR [CASES=cni,calicoctl,felix] [ONLY=
 	@[ -n "$(VECTORS)" ] || { echo "usage: make compat VECTORS=DIR [CASES=cni,calicoctl,felix] [ONLY=010]" >&2; exit 2; }
 	@$(if $(TORTIE_BIN),TORTIE_BIN="$(abspath $(TORTIE_BIN))") VECTORS="$(abspath $(VECTORS))" CASES="$(CASES)" ONLY="$(ONLY)" \
 	  $(CARGO) test --quiet --locked --package tortie --test compat
+
+manifests: build ## write what is made of the kinds' types: manifests/ and docs/resources.md
+	mkdir -p manifests
+	$(BIN) crds > manifests/crds.yaml
+	$(BIN) crds --group projectcalico.org > manifests/v3-crds.yaml
+	$(BIN) crds --format markdown > docs/resources.md
 
 check: ## formatting, lints, documentation, licences, layout
 	@tools/setup build check fuzz

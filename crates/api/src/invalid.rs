@@ -23,6 +23,8 @@ pub struct SchemaRule<T: 'static> {
     pub cel: &'static str,
     /// What is said of what breaks it.
     pub message: &'static str,
+    /// Kubernetes' word for the kind of mistake; empty for the usual one.
+    pub reason: &'static str,
     /// The same rule in code.
     pub holds: fn(&T) -> bool,
 }

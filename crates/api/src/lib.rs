@@ -6,6 +6,7 @@
 //! Nothing here does IO.
 
 pub mod column;
+pub mod crd;
 pub mod duration;
 pub mod event;
 pub mod initial;

@@ -80,6 +80,41 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
+impl schemars::JsonSchema for Port {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        int_or_string()
+    }
+}
+
+impl schemars::JsonSchema for Protocol {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Protocol".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        int_or_string()
+    }
+}
+
+/// What Kubernetes has for a number or a text.
+fn int_or_string() -> schemars::Schema {
+    schemars::json_schema!({
+        "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": "^.*", "x-kubernetes-int-or-string": true,
+    })
+}
+
 /// A protocol above IP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {

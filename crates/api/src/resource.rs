@@ -4,11 +4,13 @@
 //! the kind, and who works with kinds in general asks [`Kind`] and [`Resource`].
 
 use crate::column::{self, Column, Scene, Shown};
+use crate::crd::{Definition, Group};
 use crate::invalid::{Invalid, Problem};
 use crate::kind::*;
 use crate::lenient::Lenient;
 use crate::meta::{API_VERSION, ObjectMeta};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -44,15 +46,19 @@ pub enum Refusal {
 }
 
 /// What makes a struct the `spec` of a kind: all that is particular to the kind.
-pub trait Spec: Clone + PartialEq + std::fmt::Debug + Default + Serialize + DeserializeOwned + 'static {
+pub trait Spec:
+    Clone + PartialEq + std::fmt::Debug + Default + Serialize + DeserializeOwned + JsonSchema + 'static
+{
     /// The kind it belongs to.
     const KIND: Kind;
     /// What it is called.
     const NAMES: Names;
+    /// What its CustomResourceDefinition has besides the schema; none where Kubernetes' own objects stand for the kind.
+    const DEFINITION: Option<Definition> = Some(Definition::PLAIN);
     /// The columns of `calicoctl`'s tables, in the order of the wide one.
     const COLUMNS: &'static [Column<Self>];
     /// The kind's `status`, kept as it is where Tortie does not look into it.
-    type Status: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned;
+    type Status: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + JsonSchema;
 
     /// Fills in what Calico's client stores where the user wrote nothing.
     fn apply_defaults(_object: &mut Typed<Self>) {}
@@ -156,6 +162,16 @@ macro_rules! kinds {
             /// The headings of the kind's columns, and where each is shown.
             pub fn headings(self) -> Vec<(&'static str, Shown)> {
                 match self { $(Kind::$variant => column::headings::<$spec>(),)* }
+            }
+
+            /// The kind's CustomResourceDefinition; none where Kubernetes' own objects stand for the kind.
+            pub fn definition(self, group: Group) -> Option<serde_json::Value> {
+                match self { $(Kind::$variant => crate::crd::definition::<$spec>(group),)* }
+            }
+
+            /// The schema of the kind's `spec`.
+            pub fn spec_schema(self) -> serde_json::Value {
+                match self { $(Kind::$variant => crate::crd::of::<$spec>(),)* }
             }
 
             /// Whether what an object may be depends on the others of its kind.

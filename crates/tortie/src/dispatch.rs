@@ -17,6 +17,8 @@ pub enum Mode {
     Store,
     /// The lab.
     Lab,
+    /// The CustomResourceDefinitions.
+    Crds,
     /// What this binary is.
     Version,
     /// The overview of subcommands, and whether it was asked for.
@@ -52,6 +54,7 @@ pub fn dispatch(arguments: &[String], cni_command: Option<&str>) -> (Mode, usize
         Some("ctl") => (Mode::Ctl, 2),
         Some("store") => (Mode::Store, 2),
         Some("lab") => (Mode::Lab, 2),
+        Some("crds") => (Mode::Crds, 2),
         Some("version") => (Mode::Version, 2),
         _ if name == "calico" || called => (Mode::Cni, 1),
         Some("-v" | "--version") => (Mode::Version, 2),
@@ -78,6 +81,7 @@ mod tests {
             ("tortie store --data-dir x", None, (Mode::Store, 2)),
             ("tortie lab up", Some("ADD"), (Mode::Lab, 2)),
             ("tortie version", None, (Mode::Version, 2)),
+            ("tortie crds --help", None, (Mode::Crds, 2)),
             ("tortie", Some("ADD"), (Mode::Cni, 1)),
             ("calico", None, (Mode::Cni, 1)),
             ("calico -v", None, (Mode::Cni, 1)),

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cni;
+pub mod crds;
 pub mod ctl;
 pub mod dispatch;
 pub mod lab;

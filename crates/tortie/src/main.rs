@@ -14,6 +14,7 @@ Usage: tortie COMMAND [ARGS]
   ctl       read and change resources (also as calicoctl)
   store     run the embedded datastore, a server of the etcd v3 API
   lab       a cluster of network namespaces on this machine
+  crds      print the CustomResourceDefinitions for Kubernetes
   version   print the version
 
 As calico or calico-ipam, or with CNI_COMMAND set, it is the CNI plugin.
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Mode::Node => tortie::node::run(rest),
         Mode::Store => tortie::store::run(rest),
         Mode::Lab => tortie::lab::run(rest),
+        Mode::Crds => tortie::crds::run(rest),
         Mode::Version => say(&format!("tortie {}\n", env!("CARGO_PKG_VERSION"))),
         Mode::Help { asked: true } => say(HELP),
         Mode::Help { asked: false } => {

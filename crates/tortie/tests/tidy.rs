@@ -129,3 +129,17 @@ fn the_project_speaks_of_itself_alone() {
         }
     }
 }
+
+/// What is made of the kinds' types is as they are.
+#[test]
+fn made_files_are_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (file, text) in [
+        ("manifests/crds.yaml", tortie::crds::yaml(api::crd::Group::Crd)),
+        ("manifests/v3-crds.yaml", tortie::crds::yaml(api::crd::Group::V3)),
+        ("docs/resources.md", tortie::crds::markdown()),
+    ] {
+        let found = fs::read_to_string(root.join(file)).unwrap_or_default();
+        assert!(found == text, "{file} is not what the kinds' types say: run make manifests");
+    }
+}

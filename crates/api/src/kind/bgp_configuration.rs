@@ -1,19 +1,29 @@
 //! BGPConfiguration: cluster-wide (`default`) and per-node (`node.NAME`) BGP settings.
 
-use super::BgpPassword;
+use super::{BgpPassword, Toggle};
 use crate::column::{Column, or_dash};
+use crate::crd::{self, Definition};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use crate::word::{Word, words};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+words! {
+    /// Which addresses BGP listens on.
+    BindMode: "None", "NodeIP";
+}
+
 /// `spec` of a BGPConfiguration (control reference §1.6), in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = crd::rules(BGP_CONFIGURATION_SPEC_RULES)))]
 pub struct BgpConfigurationSpec {
     /// Log level.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("x-default" = "Info", "pattern" = "^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$"))]
     pub log_severity_screen: String,
     /// Whether every node peers with every other.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,24 +33,31 @@ pub struct BgpConfigurationSpec {
     pub as_number: Option<u32>,
     /// Service ranges to advertise.
     #[serde(rename = "serviceLoadBalancerIPs", skip_serializing_if = "Vec::is_empty")]
-    pub service_load_balancer_ips: Vec<Value>,
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub service_load_balancer_ips: Vec<ServiceRange>,
     /// Service ranges to advertise.
     #[serde(rename = "serviceExternalIPs", skip_serializing_if = "Vec::is_empty")]
-    pub service_external_ips: Vec<Value>,
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub service_external_ips: Vec<ServiceRange>,
     /// Service ranges to advertise.
     #[serde(rename = "serviceClusterIPs", skip_serializing_if = "Vec::is_empty")]
-    pub service_cluster_ips: Vec<Value>,
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub service_cluster_ips: Vec<ServiceRange>,
     /// `Enabled` or `Disabled`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Toggle", extend("x-default" = "Enabled"))]
     pub service_load_balancer_aggregation: Option<String>,
     /// Named communities.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub communities: Vec<Value>,
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub communities: Vec<NamedCommunity>,
     /// Communities by prefix.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub prefix_advertisements: Vec<Value>,
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub prefix_advertisements: Vec<PrefixAdvertisement>,
     /// TCP port that BGP listens on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 65535, "minimum" = 1))]
     pub listen_port: Option<u16>,
     /// TCP-MD5 secret of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,9 +67,11 @@ pub struct BgpConfigurationSpec {
     pub node_mesh_max_restart_time: Option<String>,
     /// `None` or `NodeIP`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BindMode")]
     pub bind_mode: Option<String>,
     /// Interfaces whose subnets are not considered direct.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub ignored_interfaces: Vec<String>,
     /// Address that workloads peer with.
     #[serde(rename = "localWorkloadPeeringIPV4", skip_serializing_if = "String::is_empty")]
@@ -62,14 +81,70 @@ pub struct BgpConfigurationSpec {
     pub local_workload_peering_ipv6: String,
     /// `Enabled` or `Disabled`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Toggle")]
     pub program_cluster_routes: Option<String>,
     /// Metric of learned IPv4 routes.
     #[serde(rename = "ipv4NormalRoutePriority", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", extend("maximum" = 2147483646, "minimum" = 1))]
     pub ipv4_normal_route_priority: Option<u32>,
     /// Metric of learned IPv6 routes.
     #[serde(rename = "ipv6NormalRoutePriority", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", extend("maximum" = 2147483646, "minimum" = 1))]
     pub ipv6_normal_route_priority: Option<u32>,
 }
+
+/// A range of services' addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ServiceRange {
+    /// The range.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("format" = "cidr"))]
+    pub cidr: String,
+}
+
+/// A community by a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct NamedCommunity {
+    /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `aa:nn` or `aa:nn:mm`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("pattern" = r"^(\d+):(\d+)$|^(\d+):(\d+):(\d+)$"))]
+    pub value: String,
+}
+
+/// Communities that routes within a prefix get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct PrefixAdvertisement {
+    /// The prefix.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("format" = "cidr"))]
+    pub cidr: String,
+    /// Communities, or names of some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub communities: Vec<String>,
+}
+
+/// What the schema says of it as a whole.
+const BGP_CONFIGURATION_SPEC_RULES: &[crd::Rule] = &[
+    crd::Rule {
+        cel: "!has(self.nodeMeshPassword) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",
+        message: "nodeMeshPassword cannot be set when nodeToNodeMeshEnabled is false",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "!has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",
+        message: "nodeMeshMaxRestartTime cannot be set when nodeToNodeMeshEnabled is false",
+        reason: "FieldValueForbidden",
+    },
+];
 
 impl Spec for BgpConfigurationSpec {
     const KIND: Kind = Kind::BGPConfiguration;
@@ -78,6 +153,8 @@ impl Spec for BgpConfigurationSpec {
         namespaced: false,
         words: &["bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"],
     };
+    const DEFINITION: Option<Definition> =
+        Some(Definition { short_names: &["bgpconfig", "bgpconfigs"], ..Definition::PLAIN });
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::new("LOGSEVERITY", |it, _| or_dash(it.spec.log_severity_screen.clone())),
@@ -101,13 +178,12 @@ impl Spec for BgpConfigurationSpec {
         let levels = ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"];
         invalid.one_of("LogSeverityScreen", "logLevel", "spec.logSeverityScreen", &spec.log_severity_screen, &levels);
         let choice = |field: &Option<String>| field.clone().unwrap_or_default();
-        let toggle = ["Enabled", "Disabled"];
         let aggregation = choice(&spec.service_load_balancer_aggregation);
         let path = "spec.serviceLoadBalancerAggregation";
-        invalid.one_of("ServiceLoadBalancerAggregation", "omitempty", path, &aggregation, &toggle);
+        invalid.one_of("ServiceLoadBalancerAggregation", "omitempty", path, &aggregation, Toggle::WORDS);
         let program = choice(&spec.program_cluster_routes);
-        invalid.one_of("ProgramClusterRoutes", "omitempty", "spec.programClusterRoutes", &program, &toggle);
-        invalid.one_of("BindMode", "omitempty", "spec.bindMode", &choice(&spec.bind_mode), &["None", "NodeIP"]);
+        invalid.one_of("ProgramClusterRoutes", "omitempty", "spec.programClusterRoutes", &program, Toggle::WORDS);
+        invalid.one_of("BindMode", "omitempty", "spec.bindMode", &choice(&spec.bind_mode), BindMode::WORDS);
         if spec.listen_port == Some(0) {
             invalid.push_tag("ListenPort", "0", "gt");
         }

@@ -1,10 +1,12 @@
 //! BGPFilter: what a BGP peer may teach, and be taught.
 
 use crate::column::Column;
+use crate::crd;
 use crate::invalid::{Invalid, SchemaRule};
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::word::{Word, words};
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,26 +27,31 @@ const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=2_147_483_646;
 const MAX_ITEMS: usize = 10;
 
 /// `spec` of a BGPFilter (control reference §1.6), in stored order. The first rule that matches decides.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BgpFilterSpec {
     /// For IPv4 routes that a peer is taught.
     #[serde(rename = "exportV4", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = family(32, 18))]
     pub export_v4: Vec<FilterRule>,
     /// For IPv4 routes that a peer teaches.
     #[serde(rename = "importV4", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = family(32, 18))]
     pub import_v4: Vec<FilterRule>,
     /// For IPv6 routes that a peer is taught.
     #[serde(rename = "exportV6", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = family(128, 43))]
     pub export_v6: Vec<FilterRule>,
     /// For IPv6 routes that a peer teaches.
     #[serde(rename = "importV6", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = family(128, 43))]
     pub import_v6: Vec<FilterRule>,
 }
 
 /// One rule: what all of a route must be, and what becomes of it then.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["action"], "x-kubernetes-map-type" = "atomic", "x-kubernetes-validations" = crd::rows(&RULES)))]
 pub struct FilterRule {
     /// The destination that the route's is compared with.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -72,17 +79,20 @@ pub struct FilterRule {
     pub as_path_prefix: Vec<u32>,
     /// Its priority.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 2147483646, "minimum" = 1))]
     pub priority: Option<i64>,
     /// What becomes of the route.
     pub action: FilterAction,
     /// What is changed of a route that is accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 10, "minItems" = 1))]
     pub operations: Vec<FilterOperation>,
 }
 
 /// Bounds of a prefix length.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct PrefixLength {
     /// The least.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,16 +103,20 @@ pub struct PrefixLength {
 }
 
 /// Communities of a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["values"], "x-kubernetes-map-type" = "atomic"))]
 pub struct FilterCommunities {
     /// One community, `aa:nn` or `aa:nn:mm`.
+    #[schemars(extend("maxItems" = 1, "minItems" = 1))]
+    #[schemars(transform = crd::items(serde_json::json!({"maxLength": 32, "pattern": COMMUNITY_PATTERN})))]
     pub values: Vec<String>,
 }
 
 /// A change of a route: exactly one of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("maxProperties" = 1, "minProperties" = 1, "x-kubernetes-map-type" = "atomic"))]
 pub struct FilterOperation {
     /// It gets a community.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,26 +130,32 @@ pub struct FilterOperation {
 }
 
 /// See [`FilterOperation`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["value"], "x-kubernetes-map-type" = "atomic"))]
 pub struct AddCommunity {
     /// `aa:nn` or `aa:nn:mm`.
+    #[schemars(extend("maxLength" = 32, "pattern" = COMMUNITY_PATTERN))]
     pub value: String,
 }
 
 /// See [`FilterOperation`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["prefix"], "x-kubernetes-map-type" = "atomic"))]
 pub struct PrependAsPath {
     /// The AS numbers, the first of them in front.
+    #[schemars(extend("maxItems" = 10, "minItems" = 1))]
     pub prefix: Vec<u32>,
 }
 
 /// See [`FilterOperation`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["value"], "x-kubernetes-map-type" = "atomic"))]
 pub struct SetPriority {
     /// The priority.
+    #[schemars(extend("maximum" = 2147483646, "minimum" = 1))]
     pub value: i64,
 }
 
@@ -144,19 +164,40 @@ const RULES: [SchemaRule<FilterRule>; 3] = [
     SchemaRule {
         cel: "(has(self.cidr) && size(self.cidr) > 0) == (has(self.matchOperator) && size(self.matchOperator) > 0)",
         message: "cidr and matchOperator must both be set or both be empty",
+        reason: "FieldValueInvalid",
         holds: |rule| rule.cidr.is_empty() == rule.match_operator.is_empty(),
     },
     SchemaRule {
         cel: "!has(self.prefixLength) || has(self.cidr) && size(self.cidr) > 0",
         message: "cidr is required when prefixLength is set",
+        reason: "FieldValueInvalid",
         holds: |rule| rule.prefix_length.is_none() || !rule.cidr.is_empty(),
     },
     SchemaRule {
         cel: "self.action == 'Accept' || !has(self.operations) || size(self.operations) == 0",
         message: "operations may only be used with action Accept",
+        reason: "",
         holds: |rule| rule.operations.is_empty() || rule.action == "Accept",
     },
 ];
+
+/// A community, of two numbers or of three.
+const COMMUNITY_PATTERN: &str = r"^(([0-9]|[1-9][0-9]{1,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]):([0-9]|[1-9][0-9]{1,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])|([0-9]|[1-9][0-9]{1,8}|[1-3][0-9]{9}|4[0-1][0-9]{8}|42[0-8][0-9]{7}|429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}|4294967[0-1][0-9]{2}|42949672[0-8][0-9]|429496729[0-5]):([0-9]|[1-9][0-9]{1,8}|[1-3][0-9]{9}|4[0-1][0-9]{8}|42[0-8][0-9]{7}|429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}|4294967[0-1][0-9]{2}|42949672[0-8][0-9]|429496729[0-5]):([0-9]|[1-9][0-9]{1,8}|[1-3][0-9]{9}|4[0-1][0-9]{8}|42[0-8][0-9]{7}|429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}|4294967[0-1][0-9]{2}|42949672[0-8][0-9]|429496729[0-5]))$";
+
+/// Adds what a family's rules are limited to: the longest prefix, and the longest text of one.
+fn family(longest: u8, text: u8) -> impl FnMut(&mut Schema) {
+    move |schema: &mut Schema| {
+        let properties = schema.as_object_mut().and_then(|list| list.get_mut("items")?.get_mut("properties"));
+        let Some(properties) = properties else { return };
+        properties["cidr"]["format"] = "cidr".into();
+        properties["cidr"]["maxLength"] = text.into();
+        for bound in ["min", "max"] {
+            let bound = &mut properties["prefixLength"]["properties"][bound];
+            bound["minimum"] = 0.into();
+            bound["maximum"] = longest.into();
+        }
+    }
+}
 
 impl Spec for BgpFilterSpec {
     const KIND: Kind = Kind::BGPFilter;

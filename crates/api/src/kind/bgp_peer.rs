@@ -1,25 +1,41 @@
 //! BGPPeer: a BGP session beyond the mesh.
 
 use crate::column::Column;
+use crate::crd::{self, Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use crate::word::{Word, words};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
+words! {
+    /// Which address a session is from.
+    SourceAddress: "UseNodeIP", "None";
+    /// Which next hop a peer is told.
+    NextHopMode: "Auto", "Self", "Keep";
+    /// Whether the other node gets a peer as well.
+    ReversePeering: "Auto", "Manual";
+}
+
 /// `spec` of a BGPPeer (control reference §1.6), in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = crd::rules(BGP_PEER_SPEC_RULES)))]
 pub struct BgpPeerSpec {
     /// The node that peers; with neither this nor `nodeSelector` all do.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "validate::text")]
+    #[schemars(extend("maxLength" = 253))]
     pub node: String,
     /// The nodes that peer.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 4096))]
     pub node_selector: String,
     /// The peer's address, with or without a port.
     #[serde(rename = "peerIP", skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 64))]
     pub peer_ip: String,
     /// The peer's AS.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::validate::as_number_option")]
@@ -33,6 +49,7 @@ pub struct BgpPeerSpec {
     pub local_as_number: Option<u32>,
     /// Nodes to peer with, instead of an address.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 4096))]
     pub peer_selector: String,
     /// Deprecated: eBGP keeps the next hop.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -42,9 +59,11 @@ pub struct BgpPeerSpec {
     pub password: Option<BgpPassword>,
     /// `UseNodeIP` or `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SourceAddress")]
     pub source_address: Option<String>,
     /// `Auto`, `Self` or `Keep`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "NextHopMode")]
     pub next_hop_mode: Option<String>,
     /// Graceful restart time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,14 +85,16 @@ pub struct BgpPeerSpec {
     pub filters: Vec<String>,
     /// Local workloads to peer with.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 4096))]
     pub local_workload_selector: String,
     /// `Auto` or `Manual`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ReversePeering")]
     pub reverse_peering: Option<String>,
 }
 
 /// Where a TCP-MD5 secret is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BgpPassword {
     /// The Kubernetes secret.
@@ -82,11 +103,13 @@ pub struct BgpPassword {
 }
 
 /// One key of a Kubernetes secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["key"], "x-kubernetes-map-type" = "atomic"))]
 pub struct SecretKeyRef {
     /// The secret.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("x-default" = ""))]
     pub name: String,
     /// The key in it.
     pub key: String,
@@ -95,10 +118,55 @@ pub struct SecretKeyRef {
     pub optional: Option<bool>,
 }
 
+/// What the schema says of it as a whole.
+const BGP_PEER_SPEC_RULES: &[crd::Rule] = &[
+    crd::Rule {
+        cel: "(!has(self.node) || size(self.node) == 0) || (!has(self.nodeSelector) || size(self.nodeSelector) == 0)",
+        message: "node and nodeSelector cannot both be set",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "(!has(self.peerIP) || size(self.peerIP) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",
+        message: "peerIP and peerSelector cannot both be set",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "(!has(self.peerSelector) || size(self.peerSelector) == 0) || !has(self.asNumber) || self.asNumber == 0",
+        message: "asNumber must be empty when peerSelector is set",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerIP) || size(self.peerIP) == 0)",
+        message: "peerIP must be empty when localWorkloadSelector is set",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",
+        message: "peerSelector must be empty when localWorkloadSelector is set",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (has(self.asNumber) && self.asNumber != 0)",
+        message: "asNumber is required when localWorkloadSelector is set",
+        reason: "FieldValueInvalid",
+    },
+];
+
 impl Spec for BgpPeerSpec {
     const KIND: Kind = Kind::BGPPeer;
     const NAMES: Names =
         Names { plural: "bgppeers", namespaced: false, words: &["bgppeer", "bgppeers", "bgpp", "bgpps", "bp", "bps"] };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        columns: &[
+            PrinterColumn::new("Node Selector", "string", ".spec.nodeSelector"),
+            PrinterColumn::new("Node", "string", ".spec.node"),
+            PrinterColumn::new("Local ASN", "string", ".spec.localASNumber"),
+            PrinterColumn::new("Peer Selector", "string", ".spec.peerSelector"),
+            PrinterColumn::new("Peer IP", "string", ".spec.peerIP"),
+            PrinterColumn::new("Peer ASN", "string", ".spec.asNumber"),
+        ],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::new("PEERIP", |it, _| it.spec.peer_ip.clone()),
@@ -129,10 +197,10 @@ impl Spec for BgpPeerSpec {
         validate::duration("spec.keepaliveTime", spec.keepalive_time.as_ref(), invalid);
         let choice = |field: &Option<String>| field.clone().unwrap_or_default();
         let (source, next_hop) = (choice(&spec.source_address), choice(&spec.next_hop_mode));
-        invalid.one_of("SourceAddress", "sourceAddress", "spec.sourceAddress", &source, &["UseNodeIP", "None"]);
-        invalid.one_of("NextHopMode", "omitempty", "spec.nextHopMode", &next_hop, &["Auto", "Self", "Keep"]);
+        invalid.one_of("SourceAddress", "sourceAddress", "spec.sourceAddress", &source, SourceAddress::WORDS);
+        invalid.one_of("NextHopMode", "omitempty", "spec.nextHopMode", &next_hop, NextHopMode::WORDS);
         let reverse = choice(&spec.reverse_peering);
-        invalid.one_of("ReversePeering", "omitempty", "spec.reversePeering", &reverse, &["Auto", "Manual"]);
+        invalid.one_of("ReversePeering", "omitempty", "spec.reversePeering", &reverse, ReversePeering::WORDS);
         let gateway = spec.reachable_by.parse::<IpAddr>().ok();
         if !spec.reachable_by.is_empty() && gateway.is_none() {
             invalid.push_tag("ReachableBy", &spec.reachable_by, "ip");

@@ -1,11 +1,13 @@
 //! ClusterInformation: the cluster's identity and whether its datastore is open for use.
 
 use crate::column::Column;
+use crate::crd::{Definition, PrinterColumn};
 use crate::resource::{Kind, Names, Spec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `spec` of the ClusterInformation named `default`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterInformationSpec {
     /// 32 hex digits.
@@ -32,6 +34,15 @@ impl Spec for ClusterInformationSpec {
         namespaced: false,
         words: &["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["clusterinfo", "clusterinfos"],
+        columns: &[
+            PrinterColumn::new("Version", "string", ".spec.calicoVersion"),
+            PrinterColumn::new("Ready", "boolean", ".spec.datastoreReady"),
+            PrinterColumn::new("Types", "string", ".spec.clusterType"),
+        ],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::new("CLUSTERGUID", |it, _| it.spec.cluster_guid.clone()),

@@ -1,18 +1,22 @@
 //! FelixConfiguration: settings of the node agent.
 
 mod choice;
+mod limits;
 mod parameter;
 
 pub use choice::Choice;
 pub use parameter::{PARAMETERS, Parameter, ParameterType};
 
 use crate::column::Column;
+use crate::crd::{self, Definition};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// `spec` of a FelixConfiguration: parameter (lower camel case) → value.
 ///
@@ -21,6 +25,31 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct FelixConfigurationSpec(pub Map<String, Value>);
+
+/// What the schema says of a configuration's parameters together.
+const RANGES: &[crd::Rule] = &[crd::Rule {
+    cel: "!has(self.routeTableRange) || !has(self.routeTableRanges)",
+    message: "routeTableRange and routeTableRanges cannot both be set",
+    reason: "FieldValueForbidden",
+}];
+
+impl JsonSchema for FelixConfigurationSpec {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "FelixConfigurationSpec".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let properties: Map<String, Value> =
+            PARAMETERS.iter().map(|parameter| (parameter.name.to_owned(), parameter.schema())).collect();
+        json_schema!({
+            "type": "object", "properties": properties, "x-kubernetes-validations": crd::rules(RANGES),
+        })
+    }
+}
 
 impl Serialize for FelixConfigurationSpec {
     /// Writes the parameters in Calico's order; what the table does not know comes last.
@@ -64,6 +93,14 @@ impl Spec for FelixConfigurationSpec {
         namespaced: false,
         words: &["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        rules: &[crd::Rule {
+            cel: "self.metadata.name == 'default' || self.metadata.name.startsWith('node.') ? !has(self.spec.nodeSelector) : true",
+            message: "nodeSelector must not be set on the 'default' or per-node ('node.*') FelixConfiguration",
+            reason: "FieldValueForbidden",
+        }],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[Column::name()];
     type Status = Value;
 

@@ -1,7 +1,8 @@
 //! GlobalNetworkPolicy: what pods of any namespace, and hosts, may receive and send.
 
-use super::policy::{self, Host, NOT_ENFORCED, policy_spec};
+use super::policy::{self, HOST_RULES, Host, NOT_ENFORCED, policy_spec};
 use crate::column::Column;
+use crate::crd::{self, Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use serde_json::Value;
 policy_spec! {
     /// `spec` of a GlobalNetworkPolicy (control reference §1.3), in stored order.
     GlobalNetworkPolicySpec,
+    with #[schemars(extend("x-kubernetes-validations" = crd::rows(&HOST_RULES)))],
     first {}
     global {
         /// Its rules come before connection tracking.
@@ -35,6 +37,16 @@ impl Spec for GlobalNetworkPolicySpec {
         namespaced: false,
         words: &["globalnetworkpolicy", "globalnetworkpolicies", "gnp", "gnps"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["gnp", "cgnp"],
+        columns: &[
+            PrinterColumn::new("Tier", "string", ".spec.tier"),
+            PrinterColumn::new("Order", "number", ".spec.order"),
+            PrinterColumn::new("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        selectable: &[".spec.tier"],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &policy::columns::<Self>();
     type Status = Value;
 

@@ -1,18 +1,21 @@
 //! GlobalNetworkSet: networks that policies select by label.
 
 use crate::column::{Column, joined};
+use crate::crd::{Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `spec` of a GlobalNetworkSet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GlobalNetworkSetSpec {
     /// The networks, each a CIDR or a single address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub nets: Vec<String>,
 }
 
@@ -23,6 +26,11 @@ impl Spec for GlobalNetworkSetSpec {
         namespaced: false,
         words: &["globalnetworkset", "globalnetworksets", "gnetset", "gnetsets"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["gns"],
+        columns: &[PrinterColumn::new("Age", "date", ".metadata.creationTimestamp")],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[Column::name(), Column::wide("NETS", |it, _| joined(&it.spec.nets))];
     type Status = Value;
 

@@ -1,10 +1,12 @@
 //! HostEndpoint: an interface of a host, or all of them, that policy is for.
 
 use crate::column::{Column, joined};
+use crate::crd::{self, Definition, PrinterColumn};
 use crate::invalid::{Invalid, SchemaRule};
 use crate::port::Protocol;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -15,20 +17,25 @@ const MAX_INTERFACE: usize = 15;
 const MAX_NODE: usize = 253;
 
 /// `spec` of a HostEndpoint (control reference §1.4), in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = crd::rows(&RULES)))]
 pub struct HostEndpointSpec {
     /// The node whose interface it is.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 253))]
     pub node: String,
     /// The interface, or `*` for all of a host's traffic.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 15))]
     pub interface_name: String,
     /// Addresses by which to find the interface.
     #[serde(rename = "expectedIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub expected_ips: Vec<String>,
     /// Profiles that apply, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub profiles: Vec<String>,
     /// Named ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -36,14 +43,16 @@ pub struct HostEndpointSpec {
 }
 
 /// A port of an endpoint that policies know by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["name", "port", "protocol"]))]
 pub struct NamedPort {
     /// The name.
     pub name: String,
     /// A protocol that has ports.
     pub protocol: Protocol,
     /// The number.
+    #[schemars(extend("maximum" = 65535, "minimum" = 1))]
     pub port: u16,
 }
 
@@ -52,11 +61,13 @@ const RULES: [SchemaRule<HostEndpointSpec>; 2] = [
     SchemaRule {
         cel: "has(self.interfaceName) && size(self.interfaceName) > 0 || has(self.expectedIPs) && size(self.expectedIPs) > 0",
         message: "at least one of interfaceName or expectedIPs must be specified",
+        reason: "FieldValueInvalid",
         holds: |spec| !spec.interface_name.is_empty() || !spec.expected_ips.is_empty(),
     },
     SchemaRule {
         cel: "has(self.node) && size(self.node) > 0",
         message: "node must be specified",
+        reason: "FieldValueInvalid",
         holds: |spec| !spec.node.is_empty(),
     },
 ];
@@ -65,6 +76,14 @@ impl Spec for HostEndpointSpec {
     const KIND: Kind = Kind::HostEndpoint;
     const NAMES: Names =
         Names { plural: "hostendpoints", namespaced: false, words: &["hostendpoint", "hostendpoints", "hep", "heps"] };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["hep", "heps"],
+        columns: &[
+            PrinterColumn::new("Node", "string", ".spec.node"),
+            PrinterColumn::new("Interface", "string", ".spec.interfaceName"),
+        ],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::new("NODE", |it, _| it.spec.node.clone()),

@@ -1,27 +1,41 @@
 //! IPPool: a range that pods get addresses from, and how its traffic travels.
 
 use crate::column::Column;
+use crate::crd::{self, Definition, Group, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::selector::Selector;
 use crate::validate;
+use crate::word::{Word, words};
 use ipnet::{IpNet, Ipv4Net};
 use model::desired::{Encapsulation, Pool};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-const MODES: [&str; 3] = ["Never", "Always", "CrossSubnet"];
+words! {
+    /// What a pool's packets to other nodes are wrapped for.
+    EncapsulationMode: "Never", "Always", "CrossSubnet";
+    /// Whether addresses are taken from a pool by themselves.
+    AssignmentMode: "Automatic", "Manual";
+    /// What a pool's addresses are for.
+    AllowedUse: "Workload", "Tunnel", "LoadBalancer";
+}
 
 /// `spec` of an IPPool (control reference §1.5).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["cidr"], "x-kubernetes-validations" = crd::rules(IP_POOL_SPEC_RULES)))]
 pub struct IpPoolSpec {
     /// The pool's CIDR; cannot be changed.
+    #[schemars(extend("format" = "cidr", "maxLength" = 48, "x-kubernetes-validations" = crd::rules(CIDR_RULES)))]
     pub cidr: String,
     /// `Never`, `Always` or `CrossSubnet`.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(with = "EncapsulationMode")]
     pub vxlan_mode: String,
     /// `Never`, `Always` or `CrossSubnet`.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(with = "EncapsulationMode")]
     pub ipip_mode: String,
     /// Masquerade what leaves for outside every pool. A written `false` is kept, so that editing `true` and back works
     /// on what `get` prints; Calico drops it.
@@ -35,6 +49,7 @@ pub struct IpPoolSpec {
     pub disable_bgp_export: bool,
     /// Prefix length of the blocks that nodes claim; cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 128, "minimum" = 0, "x-kubernetes-validations" = crd::rules(BLOCK_SIZE_RULES)))]
     pub block_size: Option<u8>,
     /// Nodes that may use the pool.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -44,16 +59,69 @@ pub struct IpPoolSpec {
     pub namespace_selector: String,
     /// `Workload`, `Tunnel`, `LoadBalancer`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<AllowedUse>", extend("maxItems" = 10, "x-kubernetes-list-type" = "set"))]
     pub allowed_uses: Vec<String>,
     /// `Automatic` or `Manual`.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(with = "AssignmentMode", extend("x-default" = "Automatic"))]
     pub assignment_mode: String,
 }
+
+/// What the schema says of it as a whole.
+const BLOCK_SIZE_RULES: &[crd::Rule] = &[crd::Rule {
+    cel: "self == oldSelf",
+    message: "Block size cannot be changed; follow IP pool migration guide to avoid corruption.",
+    reason: "FieldValueInvalid",
+}];
+
+/// What the schema says of it as a whole.
+const CIDR_RULES: &[crd::Rule] = &[crd::Rule {
+    cel: "self == oldSelf",
+    message: "CIDR cannot be changed; follow IP pool migration guide to avoid corruption.",
+    reason: "FieldValueInvalid",
+}];
+
+/// What the schema says of it as a whole.
+const IP_POOL_SPEC_RULES: &[crd::Rule] = &[
+    crd::Rule {
+        cel: "!has(self.ipipMode) || !has(self.vxlanMode) || self.ipipMode == 'Never' || self.vxlanMode == 'Never' || size(self.ipipMode) == 0 || size(self.vxlanMode) == 0",
+        message: "ipipMode and vxlanMode cannot both be enabled",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || (!has(self.ipipMode) || size(self.ipipMode) == 0 || self.ipipMode == 'Never') && (!has(self.vxlanMode) || size(self.vxlanMode) == 0 || self.vxlanMode == 'Never')",
+        message: "LoadBalancer IP pool cannot have IPIP or VXLAN enabled",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !self.allowedUses.exists(u, u == 'Workload' || u == 'Tunnel')",
+        message: "LoadBalancer cannot be combined with Workload or Tunnel allowed uses",
+        reason: "FieldValueForbidden",
+    },
+    crd::Rule {
+        cel: "!self.cidr.contains(':') || !has(self.ipipMode) || self.ipipMode == 'Never' || size(self.ipipMode) == 0",
+        message: "IPIP is not supported on IPv6 pools",
+        reason: "FieldValueForbidden",
+    },
+];
 
 impl Spec for IpPoolSpec {
     const KIND: Kind = Kind::IPPool;
     const NAMES: Names =
         Names { plural: "ippools", namespaced: false, words: &["ippool", "ippools", "ipp", "ipps", "pool", "pools"] };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        columns: &[
+            PrinterColumn::new("CIDR", "string", ".spec.cidr"),
+            PrinterColumn::new("VXLAN", "string", ".spec.vxlanMode"),
+            PrinterColumn::new("IPIP", "string", ".spec.ipipMode"),
+            PrinterColumn::new("NAT", "boolean", ".spec.natOutgoing"),
+            PrinterColumn::new("Allocatable", "string", ".status.conditions[?(@.type=='Allocatable')].status"),
+            PrinterColumn::new("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        status: &[Group::V3],
+        status_schema: Some(crd::of::<crd::Conditions>),
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::new("CIDR", |it, _| it.spec.cidr.clone()),
@@ -94,13 +162,12 @@ impl Spec for IpPoolSpec {
 
     fn check(pool: &Typed<Self>, invalid: &mut Invalid) {
         let spec = &pool.spec;
-        invalid.one_of("IPIPMode", "ipIpMode", "spec.ipipMode", &spec.ipip_mode, &MODES);
-        invalid.one_of("VXLANMode", "vxlanMode", "spec.vxlanMode", &spec.vxlan_mode, &MODES);
-        let modes = ["Automatic", "Manual"];
-        invalid.one_of("AssignmentMode", "assignmentMode", "spec.assignmentMode", &spec.assignment_mode, &modes);
+        invalid.one_of("IPIPMode", "ipIpMode", "spec.ipipMode", &spec.ipip_mode, EncapsulationMode::WORDS);
+        invalid.one_of("VXLANMode", "vxlanMode", "spec.vxlanMode", &spec.vxlan_mode, EncapsulationMode::WORDS);
+        let modes = AssignmentMode::WORDS;
+        invalid.one_of("AssignmentMode", "assignmentMode", "spec.assignmentMode", &spec.assignment_mode, modes);
         for allowed in &spec.allowed_uses {
-            let uses = ["Workload", "Tunnel", "LoadBalancer"];
-            invalid.one_of("AllowedUses", "ipPoolAllowedUse", "spec.allowedUses", allowed, &uses);
+            invalid.one_of("AllowedUses", "ipPoolAllowedUse", "spec.allowedUses", allowed, AllowedUse::WORDS);
         }
         validate::selector("NodeSelector", &spec.node_selector, invalid);
         validate::selector("NamespaceSelector", &spec.namespace_selector, invalid);

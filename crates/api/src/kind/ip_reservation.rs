@@ -4,16 +4,18 @@ use crate::column::{Column, joined};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
 
 /// `spec` of an IPReservation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IpReservationSpec {
     /// The ranges, each a CIDR or a single address, of any pool or none.
     #[serde(rename = "reservedCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("format" = "cidr", "x-kubernetes-list-type" = "set"))]
     pub reserved_cidrs: Vec<String>,
 }
 

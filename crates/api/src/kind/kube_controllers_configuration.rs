@@ -1,10 +1,12 @@
 //! KubeControllersConfiguration: settings of the controllers that stand between Kubernetes and Calico.
 
 use crate::column::Column;
+use crate::crd::{self, Definition, Group};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use crate::word::words;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,30 +26,34 @@ const MAX_PORT: i64 = 65535;
 const MAX_NAME: usize = 253;
 
 /// `spec` of a KubeControllersConfiguration (control reference §1.7, with v3.32's differences), in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["controllers"]))]
 pub struct KubeControllersConfigurationSpec {
     /// What is logged.
     #[serde(skip_serializing_if = "ControllersLogLevel::is_empty")]
     pub log_severity_screen: ControllersLogLevel,
     /// Whether health is reported.
     #[serde(skip_serializing_if = "Toggle::is_empty")]
+    #[schemars(extend("x-default" = "Enabled"))]
     pub health_checks: Toggle,
     /// How often etcd is compacted; 0 never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd_v3_compaction_period: Option<String>,
     /// Port of the metrics; 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 65535, "minimum" = 0))]
     pub prometheus_metrics_port: Option<i64>,
     /// The controllers that run, and how.
     pub controllers: Controllers,
     /// Port of the profiler; 0 for none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32", "maximum" = 65535, "minimum" = 0))]
     pub debug_profile_port: Option<i64>,
 }
 
 /// The controllers; one that is not here does not run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Controllers {
     /// Of nodes.
@@ -74,7 +80,7 @@ pub struct Controllers {
 }
 
 /// A controller that compares all it has from time to time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Reconciled {
     /// How often.
@@ -83,7 +89,7 @@ pub struct Reconciled {
 }
 
 /// The controller of nodes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeController {
     /// How often it compares all it has.
@@ -101,7 +107,7 @@ pub struct NodeController {
 }
 
 /// Host endpoints that a controller makes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AutoHostEndpoints {
     /// Whether it makes any.
@@ -109,6 +115,7 @@ pub struct AutoHostEndpoints {
     pub auto_create: Toggle,
     /// Whether it makes one of all of a node's traffic.
     #[serde(skip_serializing_if = "Toggle::is_empty")]
+    #[schemars(with = "String")]
     pub create_default_host_endpoint: Toggle,
     /// Others that it makes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -116,14 +123,16 @@ pub struct AutoHostEndpoints {
 }
 
 /// A host endpoint that a controller makes of each node that is selected.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostEndpointTemplate {
     /// What is added to the node's name.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 253))]
     pub generate_name: String,
     /// Networks of which an interface must have an address.
     #[serde(rename = "interfaceCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub interface_cidrs: Vec<String>,
     /// What the interface's name must match.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -137,20 +146,22 @@ pub struct HostEndpointTemplate {
 }
 
 /// The controller of services of type LoadBalancer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoadBalancerController {
     /// Which services it gives addresses to.
     #[serde(rename = "assignIPs", skip_serializing_if = "AssignIps::is_empty")]
+    #[schemars(extend("x-default" = "AllServices"))]
     pub assign_ips: AssignIps,
 }
 
 /// The controller of policies' names.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PolicyMigration {
     /// Whether it runs.
     #[serde(skip_serializing_if = "Toggle::is_empty")]
+    #[schemars(extend("x-default" = "Enabled"))]
     pub enabled: Toggle,
 }
 
@@ -189,6 +200,12 @@ impl Spec for KubeControllersConfigurationSpec {
             "kubecontrollersconfigs",
         ],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["kcc", "kccs"],
+        status: &[Group::Crd, Group::V3],
+        status_schema: Some(crd::of::<crd::ControllersStatus>),
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &[Column::name()];
     type Status = Value;
 

@@ -2,6 +2,7 @@
 
 use super::policy::{self, NOT_ENFORCED, policy_spec};
 use crate::column::Column;
+use crate::crd::{Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Operation, Refusal, Spec, Typed};
 use serde_json::Value;
@@ -21,6 +22,15 @@ impl Spec for NetworkPolicySpec {
         namespaced: true,
         words: &["networkpolicy", "networkpolicies", "policy", "np", "policies", "pol", "pols"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["cnp", "caliconetworkpolicy"],
+        columns: &[
+            PrinterColumn::new("Tier", "string", ".spec.tier"),
+            PrinterColumn::new("Order", "number", ".spec.order"),
+        ],
+        selectable: &[".spec.tier"],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &policy::columns::<Self>();
     type Status = Value;
 

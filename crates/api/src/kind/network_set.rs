@@ -4,15 +4,17 @@ use crate::column::{Column, joined};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `spec` of a NetworkSet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkSetSpec {
     /// The networks, each a CIDR or a single address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub nets: Vec<String>,
 }
 

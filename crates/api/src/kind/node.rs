@@ -1,15 +1,17 @@
 //! Node: a machine, its BGP addresses and its tunnel addresses.
 
 use crate::column::Column;
+use crate::crd::Definition;
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `spec` of a Node (control reference §1.7).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSpec {
     /// BGP identity.
@@ -42,7 +44,7 @@ pub struct NodeSpec {
 }
 
 /// BGP identity of a node; field order as in the stored form.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeBgpSpec {
     /// The node's own AS; else the cluster's. A number, or text `N` or `HI.LO`; written as a number.
@@ -63,7 +65,7 @@ pub struct NodeBgpSpec {
 }
 
 /// An orchestrator's name for a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OrchRef {
     /// The name.
@@ -74,7 +76,7 @@ pub struct OrchRef {
 }
 
 /// WireGuard addresses of a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeWireguardSpec {
     /// Address of `wireguard.cali`.
@@ -86,7 +88,7 @@ pub struct NodeWireguardSpec {
 }
 
 /// One address of a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeAddress {
     /// Address, with prefix length for `CalicoNodeIP`.
@@ -97,7 +99,7 @@ pub struct NodeAddress {
 }
 
 /// One interface of a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeInterface {
     /// Name.
@@ -107,7 +109,7 @@ pub struct NodeInterface {
 }
 
 /// `status` of a Node; always stored, empty as `{}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeStatus {
     /// WireGuard public key.
@@ -127,6 +129,8 @@ pub struct NodeStatus {
 impl Spec for NodeSpec {
     const KIND: Kind = Kind::Node;
     const NAMES: Names = Names { plural: "nodes", namespaced: false, words: &["node", "nodes", "no", "nos"] };
+    // a Kubernetes object stands for it
+    const DEFINITION: Option<Definition> = None;
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::wide("ASN", |it, scene| match it.spec.bgp.as_ref().map(|bgp| bgp.as_number) {

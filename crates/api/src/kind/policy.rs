@@ -59,14 +59,16 @@ pub(super) trait Policy: Spec {
 
 /// Defines the `spec` of a kind of policy: in stored order, with its own fields at three places.
 macro_rules! policy_spec {
-    ($(#[$doc:meta])* $name:ident, first {$($first:tt)*} global {$($global:tt)*} namespaces {$($namespaces:tt)*}) => {
+    ($(#[$doc:meta])* $name:ident, $(with #[$more:meta],)? first {$($first:tt)*} global {$($global:tt)*} namespaces {$($namespaces:tt)*}) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "camelCase", default)]
+        $(#[$more])?
         pub struct $name {
             $($first)*
             /// The tier it is in.
             #[serde(skip_serializing_if = "String::is_empty")]
+            #[schemars(extend("x-default" = "default"))]
             pub tier: String,
             /// Lower comes first; none comes last.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +84,7 @@ macro_rules! policy_spec {
             pub selector: String,
             /// The directions it is about.
             #[serde(skip_serializing_if = "Vec::is_empty")]
+            #[schemars(extend("minItems" = 1, "maxItems" = 2, "x-kubernetes-list-type" = "set"))]
             pub types: Vec<$crate::kind::PolicyType>,
             $($global)*
             /// The service accounts of the endpoints it is for.
@@ -316,26 +319,30 @@ impl Host {
 }
 
 /// What the schema says of a global policy as a whole.
-const HOST_RULES: [SchemaRule<Host>; 4] = [
+pub(super) const HOST_RULES: [SchemaRule<Host>; 4] = [
     SchemaRule {
         cel: "!(has(self.preDNAT) && self.preDNAT && has(self.doNotTrack) && self.doNotTrack)",
         message: "preDNAT and doNotTrack cannot both be true",
+        reason: "FieldValueForbidden",
         holds: |it| !(it.pre_dnat && it.do_not_track),
     },
     SchemaRule {
         cel: "!has(self.preDNAT) || !self.preDNAT || !has(self.egress) || size(self.egress) == 0",
         message: "preDNAT policy cannot have any egress rules",
+        reason: "FieldValueForbidden",
         holds: |it| !it.pre_dnat || it.egress_rules == 0,
     },
     SchemaRule {
-        cel: "!has(self.preDNAT) || !self.preDNAT || !has(self.types) || !('Egress' in self.types)",
+        cel: "!has(self.preDNAT) || !self.preDNAT || !has(self.types) || !self.types.exists(t, t == 'Egress')",
         message: "preDNAT policy cannot have 'Egress' type",
+        reason: "FieldValueForbidden",
         holds: |it| !it.pre_dnat || !it.has_egress_type(),
     },
     SchemaRule {
         cel: "!(has(self.preDNAT) && self.preDNAT || has(self.doNotTrack) && self.doNotTrack) || \
               has(self.applyOnForward) && self.applyOnForward",
         message: "applyOnForward must be true if either preDNAT or doNotTrack is true",
+        reason: "FieldValueInvalid",
         holds: |it| it.apply_on_forward || !(it.pre_dnat || it.do_not_track),
     },
 ];

@@ -4,17 +4,19 @@ use super::Rule;
 use super::policy::NOT_ENFORCED;
 use super::rule::Traffic;
 use crate::column::{Column, joined};
+use crate::crd::Definition;
 use crate::initial::DEFAULT_ALLOW;
 use crate::invalid::Invalid;
 use crate::meta::ObjectMeta;
 use crate::resource::{Kind, Names, Operation, Refusal, Spec, Typed};
 use crate::validate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `spec` of a Profile.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProfileSpec {
     /// Rules for what comes in.
@@ -38,6 +40,8 @@ impl Spec for ProfileSpec {
     const KIND: Kind = Kind::Profile;
     const NAMES: Names =
         Names { plural: "profiles", namespaced: false, words: &["profile", "profiles", "pro", "pros"] };
+    // a Kubernetes object stands for it
+    const DEFINITION: Option<Definition> = None;
     const COLUMNS: &'static [Column<Self>] = &[
         Column::name(),
         Column::wide("LABELS", |it, _| {

@@ -1,11 +1,13 @@
 //! Rules of policies and profiles (control reference §1.3), with their fields in the order of Calico's types.
 
+use crate::crd;
 use crate::invalid::{Invalid, SchemaRule};
 use crate::port::{Port, Protocol};
 use crate::selector::Selector;
 use crate::validate;
 use crate::word::{Word, words};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,13 +22,15 @@ words! {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["action"], "x-kubernetes-validations" = schema_rules()))]
 pub struct Rule {
     /// What becomes of a packet that matches.
     pub action: RuleAction,
     /// 4 or 6.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [4, 6]))]
     pub ip_version: Option<i64>,
     /// The packet's protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,23 +59,27 @@ pub struct Rule {
 }
 
 /// ICMP's type and code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("x-kubernetes-validations" = crd::rules(ICMP_RULES)))]
 pub struct Icmp {
     /// 0 to 254.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 254, "minimum" = 0))]
     pub kind: Option<i64>,
     /// 0 to 255, of a type.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = 255, "minimum" = 0))]
     pub code: Option<i64>,
 }
 
 /// One end of the packets that a rule is about.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EntityRule {
     /// Networks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub nets: Vec<String>,
     /// Endpoints, by label.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -100,7 +108,7 @@ pub struct EntityRule {
 }
 
 /// A Kubernetes service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServiceMatch {
     /// Its name.
@@ -112,11 +120,12 @@ pub struct ServiceMatch {
 }
 
 /// Service accounts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServiceAccountMatch {
     /// Their names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub names: Vec<String>,
     /// Their labels.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -124,31 +133,35 @@ pub struct ServiceAccountMatch {
 }
 
 /// What a request must be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpMatch {
     /// Any of these methods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 20))]
     pub methods: Vec<String>,
     /// Any of these paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 20))]
     pub paths: Vec<HttpPath>,
 }
 
 /// A path, whole or as it begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpPath {
     /// The whole path.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 1024))]
     pub exact: String,
     /// How it begins.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("maxLength" = 1024))]
     pub prefix: String,
 }
 
 /// What is noted beside a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RuleMetadata {
     /// Annotations.
@@ -168,11 +181,13 @@ const RULES: [SchemaRule<Rule>; 2] = [
     SchemaRule {
         cel: "!has(self.http) || !has(self.protocol) || self.protocol == 'TCP' || self.protocol == 6",
         message: "rules with HTTP match must have protocol TCP or unset",
+        reason: "FieldValueInvalid",
         holds: |rule| rule.http.is_none() || rule.protocol.as_ref().is_none_or(|protocol| protocol.number() == Some(6)),
     },
     SchemaRule {
         cel: "!has(self.http) || self.action == 'Allow'",
         message: "HTTP match is only valid on Allow rules",
+        reason: "FieldValueForbidden",
         holds: |rule| rule.http.is_none() || rule.action == "Allow",
     },
 ];
@@ -183,11 +198,22 @@ const SERVICE_PORTS: SchemaRule<Rule> = SchemaRule {
           (!has(self.destination.ports) || size(self.destination.ports) == 0) && \
           (!has(self.destination.notPorts) || size(self.destination.notPorts) == 0)",
     message: "ports and notPorts cannot be specified with services",
+    reason: "FieldValueForbidden",
     holds: |rule| {
         let of_service = rule.destination.as_ref().filter(|end| end.services.is_some());
         of_service.is_none_or(|end| end.ports.is_empty() && end.not_ports.is_empty())
     },
 };
+
+/// What the schema says of a rule as a whole.
+fn schema_rules() -> serde_json::Value {
+    let mut rules = crd::rows(&RULES);
+    if let (serde_json::Value::Array(rules), serde_json::Value::Array(more)) = (&mut rules, crd::rows(&[SERVICE_PORTS]))
+    {
+        rules.extend(more);
+    }
+    rules
+}
 
 impl Rule {
     /// Both ends are stored, also when anything will do.
@@ -404,3 +430,9 @@ impl HttpMatch {
 fn listed<T: ToString>(items: &[T]) -> String {
     format!("[{}]", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
 }
+/// What the schema says of it as a whole.
+const ICMP_RULES: &[crd::Rule] = &[crd::Rule {
+    cel: "!has(self.code) || has(self.type)",
+    message: "ICMP code specified without an ICMP type",
+    reason: "FieldValueInvalid",
+}];

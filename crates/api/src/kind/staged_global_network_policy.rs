@@ -1,7 +1,8 @@
 //! StagedGlobalNetworkPolicy: a GlobalNetworkPolicy that is not in force.
 
-use super::policy::{self, Host, STAGED, StagedAction, policy_spec};
+use super::policy::{self, HOST_RULES, Host, STAGED, StagedAction, policy_spec};
 use crate::column::Column;
+use crate::crd::{self, Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use serde_json::Value;
@@ -9,9 +10,11 @@ use serde_json::Value;
 policy_spec! {
     /// `spec` of a StagedGlobalNetworkPolicy (control reference §1.3), in stored order.
     StagedGlobalNetworkPolicySpec,
+    with #[schemars(extend("x-kubernetes-validations" = crd::rows(&HOST_RULES)))],
     first {
         /// What it stands for.
         #[serde(skip_serializing_if = "StagedAction::is_empty")]
+        #[schemars(extend("x-default" = "Set"))]
         pub staged_action: StagedAction,
     }
     global {
@@ -39,6 +42,15 @@ impl Spec for StagedGlobalNetworkPolicySpec {
         namespaced: false,
         words: &["stagedglobalnetworkpolicy", "stagedglobalnetworkpolicies", "sgnp", "sgnps"],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["sgnp"],
+        columns: &[
+            PrinterColumn::new("Tier", "string", ".spec.tier"),
+            PrinterColumn::new("Order", "number", ".spec.order"),
+        ],
+        selectable: &[".spec.tier"],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &policy::columns::<Self>();
     type Status = Value;
 

@@ -2,18 +2,21 @@
 
 use super::policy::{STAGED, StagedAction};
 use crate::column::Column;
+use crate::crd::Definition;
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `spec` of a StagedKubernetesNetworkPolicy: Kubernetes' own types, in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StagedKubernetesNetworkPolicySpec {
     /// What it stands for.
     #[serde(skip_serializing_if = "StagedAction::is_empty")]
+    #[schemars(extend("x-default" = "Set"))]
     pub staged_action: StagedAction,
     /// The pods it is for. Go writes it also where it is empty.
     pub pod_selector: LabelSelector,
@@ -25,18 +28,21 @@ pub struct StagedKubernetesNetworkPolicySpec {
     pub egress: Vec<KubernetesEgress>,
     /// The directions it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 2, "minItems" = 1, "x-kubernetes-list-type" = "set"))]
     pub policy_types: Vec<String>,
 }
 
 /// Kubernetes' selector of labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct LabelSelector {
     /// Labels with their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
     /// What else labels must be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub match_expressions: Vec<LabelExpression>,
 }
 
@@ -59,8 +65,9 @@ impl LabelSelector {
 }
 
 /// One of its expressions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["key", "operator"]))]
 pub struct LabelExpression {
     /// The label.
     pub key: String,
@@ -68,35 +75,40 @@ pub struct LabelExpression {
     pub operator: String,
     /// The values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,
 }
 
 /// A rule for what comes in.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KubernetesIngress {
     /// To any of these ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub ports: Vec<KubernetesPort>,
     /// From any of these peers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub from: Vec<KubernetesPeer>,
 }
 
 /// A rule for what goes out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KubernetesEgress {
     /// To any of these ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub ports: Vec<KubernetesPort>,
     /// To any of these peers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub to: Vec<KubernetesPeer>,
 }
 
 /// A port of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubernetesPort {
     /// `TCP`, `UDP` or `SCTP`.
@@ -107,11 +119,12 @@ pub struct KubernetesPort {
     pub port: Option<crate::port::Port>,
     /// The last of a range that begins with `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>")]
     pub end_port: Option<u16>,
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubernetesPeer {
     /// Pods, by label.
@@ -126,13 +139,15 @@ pub struct KubernetesPeer {
 }
 
 /// A network, without some within it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("required" = ["cidr"]))]
 pub struct IpBlock {
     /// The network.
     pub cidr: String,
     /// Those within it that are not meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub except: Vec<String>,
 }
 
@@ -152,6 +167,7 @@ impl Spec for StagedKubernetesNetworkPolicySpec {
             "skpols",
         ],
     };
+    const DEFINITION: Option<Definition> = Some(Definition { short_names: &["sknp"], ..Definition::PLAIN });
     const COLUMNS: &'static [Column<Self>] =
         &[Column::name(), Column::wide("PODSELECTOR", |it, _| it.spec.pod_selector.text())];
     type Status = Value;

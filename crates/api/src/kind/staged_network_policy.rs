@@ -2,6 +2,7 @@
 
 use super::policy::{self, STAGED, StagedAction, policy_spec};
 use crate::column::Column;
+use crate::crd::{Definition, PrinterColumn};
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use serde_json::Value;
@@ -12,6 +13,7 @@ policy_spec! {
     first {
         /// What it stands for.
         #[serde(skip_serializing_if = "StagedAction::is_empty")]
+        #[schemars(extend("x-default" = "Set"))]
         pub staged_action: StagedAction,
     }
     global {}
@@ -34,6 +36,15 @@ impl Spec for StagedNetworkPolicySpec {
             "spols",
         ],
     };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        short_names: &["scnp", "snp"],
+        columns: &[
+            PrinterColumn::new("Tier", "string", ".spec.tier"),
+            PrinterColumn::new("Order", "number", ".spec.order"),
+        ],
+        selectable: &[".spec.tier"],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] = &policy::columns::<Self>();
     type Status = Value;
 

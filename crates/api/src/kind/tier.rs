@@ -1,18 +1,26 @@
 //! Tier: an ordered group of policies.
 
 use crate::column::{self, Column};
+use crate::crd::{self, Definition, Group, PrinterColumn};
 use crate::initial::TIERS;
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Operation, Refusal, Spec, Typed};
 use crate::validate;
+use crate::word::{Word, words};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 
 /// The order of a tier that has none.
 const DEFAULT_ORDER: f64 = 1_000_000.0;
 
+words! {
+    /// What becomes of packets that no policy of a tier decides.
+    TierAction: "Pass", "Deny";
+}
+
 /// `spec` of a Tier.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TierSpec {
     /// Lower comes first; none is 1,000,000. Kept as written, as Go prints a whole float without a point.
@@ -20,12 +28,41 @@ pub struct TierSpec {
     pub order: Option<Number>,
     /// `Deny` or `Pass`: what becomes of packets that no policy of the tier decides.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TierAction", extend("x-default" = "Deny"))]
     pub default_action: Option<String>,
 }
 
 impl Spec for TierSpec {
     const KIND: Kind = Kind::Tier;
     const NAMES: Names = Names { plural: "tiers", namespaced: false, words: &["tier", "tiers"] };
+    const DEFINITION: Option<Definition> = Some(Definition {
+        columns: &[
+            PrinterColumn::new("Order", "integer", ".spec.order"),
+            PrinterColumn::new("DefaultAction", "string", ".spec.defaultAction"),
+            PrinterColumn::new("Status", "string", ".status.conditions[?(@.type=='Ready')].reason"),
+        ],
+        status: &[Group::V3],
+        required: &[Group::Crd, Group::V3],
+        status_schema: Some(crd::of::<crd::Conditions>),
+        rules: &[
+            crd::Rule {
+                cel: "self.metadata.name == 'kube-admin' ? (has(self.spec.defaultAction) && self.spec.defaultAction == 'Pass') : true",
+                message: "The 'kube-admin' tier must have default action 'Pass'",
+                reason: "FieldValueInvalid",
+            },
+            crd::Rule {
+                cel: "self.metadata.name == 'kube-baseline' ? (has(self.spec.defaultAction) && self.spec.defaultAction == 'Pass') : true",
+                message: "The 'kube-baseline' tier must have default action 'Pass'",
+                reason: "FieldValueInvalid",
+            },
+            crd::Rule {
+                cel: "self.metadata.name == 'default' ? (has(self.spec.defaultAction) && self.spec.defaultAction == 'Deny') : true",
+                message: "The 'default' tier must have default action 'Deny'",
+                reason: "FieldValueInvalid",
+            },
+        ],
+        ..Definition::PLAIN
+    });
     const COLUMNS: &'static [Column<Self>] =
         &[Column::name(), Column::new("ORDER", |it, _| column::order(it.spec.order.as_ref()))];
     type Status = Value;
@@ -49,7 +86,7 @@ impl Spec for TierSpec {
     fn check(tier: &Typed<Self>, invalid: &mut Invalid) {
         validate::name_is_label(&tier.metadata.name, invalid);
         let action = tier.spec.default_action.as_deref().unwrap_or_default();
-        invalid.one_of("DefaultAction", "omitempty", "spec.defaultAction", action, &["Pass", "Deny"]);
+        invalid.one_of("DefaultAction", "omitempty", "spec.defaultAction", action, TierAction::WORDS);
         let Some((name, order, builtin)) = TIERS.iter().find(|(name, ..)| *name == tier.metadata.name) else { return };
         if let Some(given) = &tier.spec.order
             && given.as_f64() != Some(*order as f64)

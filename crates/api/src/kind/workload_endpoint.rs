@@ -5,10 +5,12 @@ mod name;
 pub use name::WorkloadEndpointName;
 
 use crate::column::{Column, Shown, joined};
+use crate::crd::Definition;
 use crate::invalid::Invalid;
 use crate::resource::{Kind, Names, Spec, Typed};
 use crate::validate;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -19,7 +21,7 @@ const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
 const ORCHESTRATOR_LABEL: &str = "projectcalico.org/orchestrator";
 
 /// `spec` of a WorkloadEndpoint (control reference §1.4), in stored order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEndpointSpec {
     /// `k8s`, `cni`, …
@@ -84,7 +86,7 @@ impl WorkloadEndpointSpec {
 }
 
 /// A floating address and the endpoint's own that it stands for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct IpNat {
     /// One of the endpoint's addresses.
@@ -96,7 +98,7 @@ pub struct IpNat {
 }
 
 /// A port of an endpoint: named for policies, or mapped to a port of the host.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPort {
     /// Name that policies use.
@@ -120,6 +122,8 @@ impl Spec for WorkloadEndpointSpec {
         namespaced: true,
         words: &["workloadendpoint", "workloadendpoints", "wep", "weps"],
     };
+    // a Kubernetes object stands for it
+    const DEFINITION: Option<Definition> = None;
     const COLUMNS: &'static [Column<Self>] = &[
         Column::wide("NAME", |it, _| it.metadata.name.clone()),
         Column::new("WORKLOAD", |it, _| {

@@ -31,6 +31,7 @@ mod yaml;
 
 pub use input::read_resources;
 pub use labels::read as read_selector;
+pub(crate) use yaml::write as write_yaml;
 
 use crate::client::Client;
 

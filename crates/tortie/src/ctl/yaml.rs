@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Writes a value as one document.
-pub(super) fn write(value: &Value) -> String {
+pub(crate) fn write(value: &Value) -> String {
     let mut text = String::new();
     block(&mut text, value, 0, Place::Line);
     text

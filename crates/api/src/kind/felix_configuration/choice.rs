@@ -2,6 +2,7 @@
 
 use super::parameter::ParameterType;
 use crate::invalid::Invalid;
+use serde_json::{Value, json};
 
 /// Words of which a parameter has one, and who in Calico looks after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,18 @@ pub(super) const fn tagged(words: &'static [&'static str], pattern: &'static str
 }
 
 impl Choice {
+    /// What the schema says of it.
+    pub(super) fn schema(&self) -> Value {
+        let mut schema = json!({"type": "string"});
+        if self.listed {
+            schema["enum"] = json!(self.words);
+        }
+        if let Some(pattern) = self.pattern {
+            schema["pattern"] = format!("^(?i)({pattern})?$").into();
+        }
+        schema
+    }
+
     /// Reports a text that is none of the words; `name_in_go` is the field's.
     pub(super) fn check(&self, name: &str, name_in_go: &str, text: &str, invalid: &mut Invalid) {
         let path = format!("spec.{name}");

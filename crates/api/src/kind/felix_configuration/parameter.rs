@@ -1,10 +1,11 @@
 //! FelixConfiguration's parameters: the table of their names, types, ranges and defaults.
 
 use super::choice::{Choice, any_case, checked, listed, tagged};
+use super::limits::LIMITS;
 use crate::duration;
 use crate::invalid::Invalid;
 use crate::selector::Selector;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a parameter's value may be.
@@ -69,6 +70,44 @@ impl Parameter {
         let mut name = self.name.to_owned();
         name[..1].make_ascii_uppercase();
         name
+    }
+
+    /// Whether it is an object with fields of its own.
+    fn has_fields(&self) -> bool {
+        LIMITS.iter().any(|(name, key, _)| *name == self.name && *key == "properties")
+    }
+
+    /// What the schema says of it.
+    pub(super) fn schema(&self) -> Value {
+        const DURATION: &str = r"^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$";
+        let mut schema = match self.kind {
+            ParameterType::Bool => json!({"type": "boolean"}),
+            ParameterType::Int(..) => json!({"type": "integer"}),
+            ParameterType::Duration => json!({"type": "string", "pattern": DURATION}),
+            ParameterType::Choice(choice) => choice.schema(),
+            ParameterType::Ipv4 | ParameterType::Ipv6 | ParameterType::Text | ParameterType::Selector => {
+                json!({"type": "string"})
+            }
+            ParameterType::Ports => json!({
+                "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": "^.*", "x-kubernetes-int-or-string": true,
+            }),
+            ParameterType::List => json!({"type": "array", "items": {"type": "string"}}),
+            // its fields are among the limits
+            ParameterType::Map if self.has_fields() => json!({"type": "object"}),
+            ParameterType::Map => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            ParameterType::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
+        };
+        for (_, key, value) in LIMITS.iter().filter(|(name, ..)| *name == self.name) {
+            schema[*key] = serde_json::from_str(value).expect("the limits below are JSON");
+        }
+        // a limit of the type that Calico's schema does not have for this one
+        if let Value::Object(fields) = &mut schema {
+            fields.retain(|_, limit| !limit.is_null());
+        }
+        if !self.default.is_empty() {
+            schema["description"] = format!("Default {}.", self.default).into();
+        }
+        schema
     }
 
     /// Reports a value of the wrong type or out of range.
