@@ -33,9 +33,10 @@ test-stock: build ## run the end-to-end tests on a stock Debian kernel with the 
 	@tools/setup build run test routers stock
 	tools/test-stock
 
-soak: build ## faults at random for SOAK_SECONDS (600), from SOAK_SEED or a seed that is printed; IPAM in every order; the store beside etcd
+soak: build ## faults at random for SOAK_SECONDS (600), from SOAK_SEED or a seed that is printed; IPAM in every order; the store under load and beside etcd
 	@tools/setup build run test
 	TORTIE_IPAM_LONG=1 TORTIE_IPAM_PROGRAMS=10000 $(CARGO) test --locked --package ipam --test ipam interleaving -- --nocapture
+	STORE_LOAD_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --locked --package store --test durability
 	TORTIE_STORES_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --locked --package tortie --test stores -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --locked --package tortie --test e2e faults -- --nocapture
 

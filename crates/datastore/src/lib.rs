@@ -231,11 +231,16 @@ pub enum Write {
 ///
 /// The endpoints of a domain are looked for once, here.
 pub async fn connect(config: &config::Config) -> Result<std::sync::Arc<dyn Store>, Error> {
+    Ok(std::sync::Arc::new(etcd::Etcd::new(&discovered(config).await?)?))
+}
+
+/// The configuration with the endpoints that its domain has at present.
+async fn discovered(config: &config::Config) -> Result<config::Config, Error> {
     let mut config = config.clone();
     if let Some(domain) = &config.etcd_discovery_srv {
         config.etcd_endpoints = srv::discover(domain).await?;
     }
-    Ok(std::sync::Arc::new(etcd::Etcd::new(&config)?))
+    Ok(config)
 }
 
 /// The object as a reader would get it: a resource carries its revision.

@@ -4,20 +4,24 @@
 //! path or, where the endpoint is given as one, a whole URL; others a path in percent-encoding. The HTTP/2 library resets
 //! such streams. etcd does not look at it, and to this server it means nothing either, so this filter puts a placeholder
 //! of equal length in its place, before the library reads it. Equal length, because both ends count the bytes of their
-//! header tables (RFC 7541 §4.1). Nothing else is touched, and what the filter does not understand it passes on for the
-//! library to judge.
+//! header tables (RFC 7541 §4.1). Nothing else is touched, and what the filter does not understand, HTTP/1 for one, it
+//! passes on for the library to judge.
 
 use std::{
     io,
     ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-const PREFACE_BYTES: usize = 24;
+use crate::metrics::{Metrics, RECEIVED, SENT};
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD_BYTES: usize = 9;
 /// Frames are this long at most unless a server allows more, which this one does not.
 const MAX_FRAME_BYTES: usize = 1 << 14;
@@ -29,10 +33,10 @@ const AUTHORITY: usize = 1;
 /// What says that a string is Huffman-coded (RFC 7541 §5.2).
 const HUFFMAN: u8 = 0x80;
 
-/// A connection whose incoming `:authority` is a valid one.
-#[derive(Debug)]
+/// A connection whose incoming `:authority` is a valid one, and whose bytes are counted.
 pub(crate) struct Connection<S> {
     stream: S,
+    metrics: Arc<Metrics>,
     filter: Filter,
     /// Filtered bytes the library has not taken yet.
     ready: Vec<u8>,
@@ -40,17 +44,24 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, filter: Filter::new(), ready: Vec::new(), taken: 0 }
+    pub(crate) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
+        Self { stream, metrics, filter: Filter::new(), ready: Vec::new(), taken: 0 }
     }
 }
 
-impl<S: Connected> Connected for Connection<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+impl<S> Connection<S> {
+    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.metrics.count(SENT, count as u64);
+        }
+        written
     }
+}
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
@@ -69,6 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            this.metrics.count(RECEIVED, read.filled().len() as u64);
             this.filter.push(read.filled(), &mut this.ready);
         }
         let count = buffer.remaining().min(this.ready.len() - this.taken);
@@ -80,7 +92,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count_sent(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,7 +109,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count_sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -107,6 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 /// Follows the frames of one direction.
 #[derive(Debug)]
 struct Filter {
+    /// How much of the preface has come.
+    preface: usize,
     /// Bytes to pass on before the next frame begins.
     pass: usize,
     /// The frame being collected.
@@ -115,10 +131,19 @@ struct Filter {
 
 impl Filter {
     fn new() -> Self {
-        Self { pass: PREFACE_BYTES, held: Vec::new() }
+        Self { preface: 0, pass: 0, held: Vec::new() }
     }
 
     fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
+        while let (Some(expect), Some((byte, rest))) = (PREFACE.get(self.preface), input.split_first()) {
+            out.push(*byte);
+            input = rest;
+            self.preface += 1;
+            if byte != expect {
+                // this is no HTTP/2, so it has no frames
+                (self.preface, self.pass) = (PREFACE.len(), usize::MAX);
+            }
+        }
         while !input.is_empty() {
             let wanted = if self.pass > 0 { self.pass } else { self.frame_bytes() - self.held.len() };
             let (part, rest) = input.split_at(wanted.min(input.len()));
@@ -390,6 +415,20 @@ mod tests {
     }
 
     #[test]
+    fn http_1_passes_unchanged() {
+        // whatever the cut, and also where it begins as the preface does
+        for request in ["GET /health HTTP/1.1\r\n\r\n", "PRI / HTTP/1.1\r\n\r\n", "PUT / HTTP/1.1\r\n\r\nabcdefghijkl"]
+        {
+            for cut in 0..request.len() {
+                let (mut filter, mut out) = (Filter::new(), Vec::new());
+                filter.push(&request.as_bytes()[..cut], &mut out);
+                filter.push(&request.as_bytes()[cut..], &mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), request);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_passes_unchanged() {
         for frames in [
             // HEADERS whose fields are cut off, empty HEADERS, an unknown frame
@@ -397,7 +436,7 @@ mod tests {
             "000000010400000001",
             "0000020f0000000000 abcd",
         ] {
-            let (mut filter, mut out) = (Filter { pass: 0, held: Vec::new() }, Vec::new());
+            let (mut filter, mut out) = (Filter { preface: PREFACE.len(), pass: 0, held: Vec::new() }, Vec::new());
             filter.push(&hex(frames), &mut out);
             assert_eq!(out, hex(frames));
         }

@@ -1,8 +1,7 @@
 //! The embedded datastore: a server of the etcd v3 gRPC API over redb, for when one host is enough.
 //!
 //! It speaks the API as etcd 3.4 does, so every etcd client works against it, and knows nothing of what is stored. It
-//! is one member without raft: a write is answered when it is on the disk. Not served: TLS, users, snapshots and the
-//! HTTP endpoints.
+//! is one member without raft: a write is answered when it is on the disk. Not served: users, and JSON over HTTP.
 //!
 //! One thread carries out what changes something (modules `writer` and `write`); reads use the latest committed snapshot
 //! on the connection's own task; each watch stream is a task that follows the commits (module `watch`).
@@ -10,6 +9,7 @@
 mod authority;
 mod lease;
 mod listen;
+mod metrics;
 mod mvcc;
 #[cfg(test)]
 mod power_cut;
@@ -17,6 +17,7 @@ mod quota;
 mod refusal;
 mod service;
 mod shared;
+pub mod snapshot;
 mod timers;
 mod watch;
 mod write;
@@ -39,14 +40,18 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-pub use listen::{BindError, Cleartext, ListenUrl, ListenUrlError};
+pub use listen::{
+    BindError, Exposure, ListenUrl, ListenUrlError,
+    tls::{TlsError, TlsFiles},
+};
 pub use mvcc::storage::OpenError;
 pub use refusal::Fault;
 
 use crate::{
     authority::Connection,
     lease::Lessor,
-    listen::Listener,
+    listen::{Listener, tls::Tls},
+    metrics::Metrics,
     mvcc::storage::Storage,
     quota::Quota,
     shared::{Origin, Shared},
@@ -65,8 +70,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen; at least one. `--listen-client-urls`.
     pub listen_client_urls: Vec<ListenUrl>,
-    /// Which TCP addresses may be listened on. `--insecure-cleartext-on-network`, default loopback alone.
-    pub cleartext: Cleartext,
+    /// Which addresses that others reach may be listened on. `--insecure-cleartext-on-network` and
+    /// `--insecure-any-client-on-network`, default none without TLS and certificates of clients.
+    pub exposure: Exposure,
+    /// The certificates of `https:` URLs. `--cert-file`, `--key-file`, `--trusted-ca-file` and `--client-crl-file`.
+    pub tls: Option<TlsFiles>,
+    /// Where to listen for `/metrics`, `/health` and `/version` alone, besides the URLs of clients, which have them too.
+    /// `--listen-metrics-urls`.
+    pub listen_metrics_urls: Vec<ListenUrl>,
     /// What the member list shows; the listen URLs when empty. `--advertise-client-urls`.
     pub advertise_client_urls: Vec<String>,
     /// The member's name. `--name`, default `default`.
@@ -85,7 +96,9 @@ impl Config {
         Self {
             data_dir,
             listen_client_urls,
-            cleartext: Cleartext::default(),
+            exposure: Exposure::default(),
+            tls: None,
+            listen_metrics_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
             name: "default".to_owned(),
             auto_compaction: AutoCompaction::default(),
@@ -123,6 +136,12 @@ pub enum ServeError {
     /// A socket cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The certificates cannot be used.
+    #[error("TLS")]
+    Tls(#[from] TlsError),
+    /// The series to count in cannot be made.
+    #[error("prepare the metrics")]
+    Metrics(#[source] metrics_exporter_prometheus::BuildError),
     /// The writer thread cannot be started.
     #[error("start the writer thread")]
     Thread(#[source] std::io::Error),
@@ -153,29 +172,37 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
     }
     let directory = config.data_dir.clone();
     let failed = |source| ServeError::Storage { directory: directory.clone(), source };
+    let tls = config.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
     let mut places = Vec::new();
     for url in &config.listen_client_urls {
-        places.push((url, url.place(config.cleartext).await?));
+        places.push((url, url.place(tls.as_ref(), config.exposure).await?));
+    }
+    for url in &config.listen_metrics_urls {
+        places.push((url, url.harmless_place(tls.as_ref()).await?));
     }
     let storage = Storage::open(&config.data_dir)?;
     let mut listeners = Vec::new();
     for (url, place) in &places {
         listeners.push(url.bind(place).await?);
     }
+    let for_metrics = listeners.split_off(config.listen_client_urls.len());
 
     let (to_writer, commands) = mpsc::channel();
-    let shared = Arc::new(Shared::new(origin(&config, &storage).map_err(&failed)?, to_writer));
+    let metrics = Metrics::new(storage.identity, config.quota_backend_bytes).map_err(ServeError::Metrics)?;
+    let shared = Arc::new(Shared::new(origin(&config, &storage, metrics).map_err(&failed)?, to_writer));
     let quota = Some(config.quota_backend_bytes).filter(|quota| *quota > 0).map(Quota::new);
     let mut writer = start_writer(Writer::new(storage, shared.clone(), commands, quota))?;
     let timers = [
         tokio::spawn(timers::expire_leases(shared.clone())),
         tokio::spawn(timers::compact(shared.clone(), config.auto_compaction)),
+        tokio::spawn(timers::sum_up(shared.metrics.clone())),
     ];
     tracing::info!(data_dir = %config.data_dir.display(), revision = shared.snapshot().revision, "store is ready");
     ready();
 
-    let routes = service::routes(shared.clone());
+    let (routes, harmless) = (service::routes(shared.clone()), service::harmless_routes(shared.clone()));
     let connections = listeners.into_iter().map(|listener| accept(listener, routes.clone(), &shared));
+    let connections = connections.chain(for_metrics.into_iter().map(|it| accept(it, harmless.clone(), &shared)));
     // fused, because it is waited for again below
     let mut connections = pin!(try_join_all(connections).fuse());
     let (served, written) = tokio::select! {
@@ -199,7 +226,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(), shutdown: impl Future<O
 }
 
 /// Reads what the server starts from: the file's state, and its leases with their full time.
-fn origin(config: &Config, storage: &Storage) -> Result<Origin, Fault> {
+fn origin(config: &Config, storage: &Storage, metrics: Metrics) -> Result<Origin, Fault> {
     let mut lessor = Lessor::default();
     for (id, seconds) in storage.leases()? {
         lessor.insert(id, seconds, Instant::now());
@@ -215,6 +242,7 @@ fn origin(config: &Config, storage: &Storage) -> Result<Origin, Fault> {
         } else {
             urls.clone()
         },
+        metrics,
         quota_alarm: snapshot.no_space()?,
         snapshot,
         lessor,
@@ -242,17 +270,26 @@ async fn accept(listener: Listener, routes: Routes, shared: &Shared) -> Result<(
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
     let server = Server::builder()
+        .accept_http1(true)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .max_concurrent_streams(u32::MAX)
         .add_routes(routes);
+    let metrics = shared.metrics.clone();
     match listener {
         Listener::Tcp(listener) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Connection::new);
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let incoming = incoming.map_ok(|stream| Connection::new(stream, metrics.clone()));
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }
+        Listener::Tls(listener, tls) => {
+            let incoming = listen::tls::connections(listener, tls);
+            let incoming = incoming.map_ok(|stream| Connection::new(stream, metrics.clone()));
             server.serve_with_incoming_shutdown(incoming, stop).await
         }
         Listener::Unix(listener, _file) => {
-            let connections = UnixListenerStream::new(listener).map_ok(Connection::new);
-            server.serve_with_incoming_shutdown(connections, stop).await
+            let incoming = UnixListenerStream::new(listener);
+            let incoming = incoming.map_ok(|stream| Connection::new(stream, metrics.clone()));
+            server.serve_with_incoming_shutdown(incoming, stop).await
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Where the store listens: TCP addresses and unix sockets, in etcd's URL form.
 //!
-//! There is no TLS yet and there are no users, so what guards the data is who can reach the socket: a unix socket's mode
-//! (module `unix`), or that an address is this host's own. Any other is refused unless it is asked for in so many words.
+//! There are no users, so what guards the data is who can reach the socket: a unix socket's mode (module `unix`), that an
+//! address is this host's own, or that a client must show a certificate (module `tls`). Any other is refused unless it is
+//! asked for in so many words.
 
+pub(crate) mod tls;
 mod unix;
 
 use std::{
@@ -10,10 +12,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, UnixListener, lookup_host};
 
+use tls::{Tls, TlsError};
 use unix::SocketFile;
 
 /// One URL of `--listen-client-urls`.
@@ -21,6 +25,8 @@ use unix::SocketFile;
 pub enum ListenUrl {
     /// `http://HOST:PORT`; of a name, the first address is taken, IPv4 before IPv6.
     Tcp(String),
+    /// `https://HOST:PORT`.
+    Tls(String),
     /// `unix:///PATH` or `unix:PATH`.
     Unix(PathBuf),
 }
@@ -38,19 +44,17 @@ impl FromStr for ListenUrl {
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let fail = |reason| ListenUrlError { url: url.to_owned(), reason };
-        if let Some(address) = url.strip_prefix("http://") {
+        for (scheme, kind) in [("http://", Self::Tcp as fn(String) -> Self), ("https://", Self::Tls)] {
+            let Some(address) = url.strip_prefix(scheme) else { continue };
             let address = address.strip_suffix('/').unwrap_or(address);
             let (host, port) = address.rsplit_once(':').ok_or_else(|| fail("a port is missing"))?;
             if host.is_empty() {
                 return Err(fail("a host is missing"));
             }
             port.parse::<u16>().map_err(|_| fail("the port must be a number up to 65535"))?;
-            return Ok(Self::Tcp(address.to_owned()));
+            return Ok(kind(address.to_owned()));
         }
-        if url.starts_with("https://") {
-            return Err(fail("TLS is not supported, use http:// or unix:"));
-        }
-        let path = url.strip_prefix("unix:").ok_or_else(|| fail("must start with http:// or unix:"))?;
+        let path = url.strip_prefix("unix:").ok_or_else(|| fail("must start with http://, https:// or unix:"))?;
         let path = match path.strip_prefix("//") {
             Some(path) if !path.starts_with('/') => return Err(fail("the path after unix:// must be absolute")),
             Some(path) => path,
@@ -64,20 +68,20 @@ impl fmt::Display for ListenUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(formatter, "http://{address}"),
+            Self::Tls(address) => write!(formatter, "https://{address}"),
             Self::Unix(path) if path.is_absolute() => write!(formatter, "unix://{}", path.display()),
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
 }
 
-/// Which TCP addresses may be listened on without TLS.
+/// What addresses that others than this host reach may be listened on for; none unless it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cleartext {
-    /// This host's own alone.
-    #[default]
-    Loopback,
-    /// Any: whoever reaches the address reads and changes everything, and who listens on the way learns it.
-    Network,
+pub struct Exposure {
+    /// `http:`: whoever reaches the address reads and changes everything, and who listens on the way learns it.
+    pub cleartext: bool,
+    /// `https:` without an authority for clients: whoever reaches the address reads and changes everything.
+    pub any_client: bool,
 }
 
 /// A socket cannot be listened on.
@@ -103,6 +107,26 @@ pub enum BindError {
         /// What its host stands for.
         address: IpAddr,
     },
+    /// Others than this host's processes would reach a TCP address, unasked who they are.
+    #[error(
+        "listen on {url}: {address} is not loopback, and without an authority for clients everybody who reaches it reads \
+         and changes all data: give --trusted-ca-file, or accept this with --insecure-any-client-on-network"
+    )]
+    Unasked {
+        /// The URL.
+        url: ListenUrl,
+        /// What its host stands for.
+        address: IpAddr,
+    },
+    /// There is no certificate for an `https:` URL, or what there is cannot be used.
+    #[error("listen on {url}")]
+    Tls {
+        /// The URL.
+        url: ListenUrl,
+        /// What is wrong.
+        #[source]
+        source: TlsError,
+    },
     /// Somebody answers on the unix socket, or is about to.
     #[error("listen on {0}: another process is listening there")]
     InUse(ListenUrl),
@@ -111,10 +135,11 @@ pub enum BindError {
     NotASocket(ListenUrl),
 }
 
-/// A URL whose host has been looked up.
+/// A URL whose host has been looked up, and whose certificate has been read.
 #[derive(Debug)]
 pub(crate) enum Place {
     Tcp(SocketAddr),
+    Tls(SocketAddr, Arc<Tls>),
     Unix(PathBuf),
 }
 
@@ -122,29 +147,52 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener, Arc<Tls>),
     Unix(UnixListener, SocketFile),
 }
 
 impl ListenUrl {
-    /// Looks the host up; refuses what others than this host would reach in clear text, unless that is wanted.
-    pub(crate) async fn place(&self, cleartext: Cleartext) -> Result<Place, BindError> {
-        let address = match self {
-            Self::Unix(path) => return Ok(Place::Unix(path.clone())),
-            Self::Tcp(address) => address,
-        };
-        let fail = |source| BindError::Listen { url: self.clone(), source };
-        let found = lookup_host(address).await.map_err(fail)?.min_by_key(SocketAddr::is_ipv6);
-        let found = found.ok_or_else(|| fail(io::Error::other("the name has no address")))?;
-        if !found.ip().to_canonical().is_loopback() {
-            match cleartext {
-                Cleartext::Loopback => return Err(BindError::Exposed { url: self.clone(), address: found.ip() }),
-                Cleartext::Network => tracing::warn!(
-                    url = %self,
-                    "everybody who reaches this address reads and changes all data, and it travels in clear text"
-                ),
+    /// Looks the host up; refuses what others than this host would reach in clear text or unasked, unless that is wanted.
+    pub(crate) async fn place(&self, tls: Option<&Arc<Tls>>, exposure: Exposure) -> Result<Place, BindError> {
+        let url = || self.clone();
+        match self {
+            Self::Unix(path) => Ok(Place::Unix(path.clone())),
+            Self::Tcp(address) => {
+                let found = self.address(address).await?;
+                if !is_own(found) {
+                    if !exposure.cleartext {
+                        return Err(BindError::Exposed { url: url(), address: found.ip() });
+                    }
+                    tracing::warn!(
+                        url = %self,
+                        "everybody who reaches this address reads and changes all data, and it travels in clear text"
+                    );
+                }
+                Ok(Place::Tcp(found))
+            }
+            Self::Tls(address) => {
+                let tls = tls.ok_or_else(|| BindError::Tls { url: url(), source: TlsError::Missing })?;
+                let found = self.address(address).await?;
+                if !is_own(found) && !tls.asks_clients() {
+                    if !exposure.any_client {
+                        return Err(BindError::Unasked { url: url(), address: found.ip() });
+                    }
+                    tracing::warn!(url = %self, "everybody who reaches this address reads and changes all data");
+                }
+                Ok(Place::Tls(found, tls.clone()))
             }
         }
-        Ok(Place::Tcp(found))
+    }
+
+    /// Looks up where to listen for what tells nothing of the data; any address will do.
+    pub(crate) async fn harmless_place(&self, tls: Option<&Arc<Tls>>) -> Result<Place, BindError> {
+        self.place(tls, Exposure { cleartext: true, any_client: true }).await
+    }
+
+    async fn address(&self, address: &str) -> Result<SocketAddr, BindError> {
+        let fail = |source| BindError::Listen { url: self.clone(), source };
+        let found = lookup_host(address).await.map_err(fail)?.min_by_key(SocketAddr::is_ipv6);
+        found.ok_or_else(|| fail(io::Error::other("the name has no address")))
     }
 
     /// Listens where [`ListenUrl::place`] led.
@@ -152,6 +200,10 @@ impl ListenUrl {
         let fail = |source| BindError::Listen { url: self.clone(), source };
         match place {
             Place::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp).map_err(fail),
+            Place::Tls(address, tls) => {
+                let listener = TcpListener::bind(address).await.map_err(fail)?;
+                Ok(Listener::Tls(listener, tls.clone()))
+            }
             Place::Unix(path) => match unix::bind(path).await {
                 Ok((listener, file)) => Ok(Listener::Unix(listener, file)),
                 Err(unix::Refused::InUse) => Err(BindError::InUse(self.clone())),
@@ -160,6 +212,11 @@ impl ListenUrl {
             },
         }
     }
+}
+
+/// Whether an address is reached from this host alone.
+fn is_own(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -174,6 +231,7 @@ mod tests {
             ("http://127.0.0.1:2379", tcp("127.0.0.1:2379"), "http://127.0.0.1:2379"),
             ("http://[::1]:2379/", tcp("[::1]:2379"), "http://[::1]:2379"),
             ("http://localhost:0", tcp("localhost:0"), "http://localhost:0"),
+            ("https://[::1]:2379/", ListenUrl::Tls("[::1]:2379".to_owned()), "https://[::1]:2379"),
             ("unix:///run/store.sock", unix("/run/store.sock"), "unix:///run/store.sock"),
             ("unix:/run/store.sock", unix("/run/store.sock"), "unix:///run/store.sock"),
             ("unix:store.sock", unix("store.sock"), "unix:store.sock"),
@@ -188,24 +246,25 @@ mod tests {
     async fn what_others_could_reach_is_refused() {
         let own = ["http://127.0.0.1:2379", "http://127.8.0.1:1", "http://[::1]:2379", "http://[::ffff:127.0.0.1]:7"];
         for url in own {
-            let place = url.parse::<ListenUrl>().unwrap().place(Cleartext::Loopback).await;
+            let place = url.parse::<ListenUrl>().unwrap().place(None, Exposure::default()).await;
             assert!(matches!(place, Ok(Place::Tcp(_))), "{url}: {place:?}");
         }
         let open = ["http://0.0.0.0:2379", "http://192.0.2.1:2379", "http://[::]:2379", "http://[2001:db8::1]:2379"];
         for url in open.into_iter().chain(["http://[::ffff:192.0.2.1]:7", "http://169.254.1.1:7", "http://10.0.0.1:0"])
         {
             let parsed = url.parse::<ListenUrl>().unwrap();
-            let refused = parsed.place(Cleartext::Loopback).await.unwrap_err().to_string();
+            let refused = parsed.place(None, Exposure::default()).await.unwrap_err().to_string();
             assert!(refused.starts_with(&format!("listen on {url}: ")), "{refused}");
             assert!(refused.contains("is not loopback") && refused.contains("--insecure-cleartext-on-network"));
-            assert!(parsed.place(Cleartext::Network).await.is_ok(), "{url}");
+            assert!(parsed.place(None, Exposure { cleartext: true, any_client: false }).await.is_ok(), "{url}");
         }
     }
 
     #[test]
     fn a_wrong_url_says_what_is_wrong() {
         let cases = [
-            ("https://127.0.0.1:2379", "TLS is not supported"),
+            ("https://127.0.0.1", "port is missing"),
+            ("unixs:///run/store.sock", "must start with"),
             ("http://127.0.0.1", "port is missing"),
             ("http://127.0.0.1:etcd", "must be a number"),
             ("http://:2379", "host is missing"),

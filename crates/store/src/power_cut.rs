@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     lease::Lessor,
+    metrics::Metrics,
     mvcc::storage::{CURRENT, Storage},
     shared::{Origin, Shared},
     writer::{Command, Writer},
@@ -116,6 +117,7 @@ fn write_all(storage: Storage, acknowledged: &Arc<Vec<AtomicU64>>) {
         file: PathBuf::new(),
         name: String::new(),
         advertise_client_urls: Vec::new(),
+        metrics: Metrics::new(storage.identity, 0).unwrap(),
         quota_alarm: false,
         snapshot,
         lessor: Lessor::default(),

@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::{
     lease::Lessor,
+    metrics::Metrics,
     mvcc::{
         storage::{Identity, Snapshot},
         view,
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) file: PathBuf,
     pub(crate) name: String,
     pub(crate) advertise_client_urls: Vec<String>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Groups are sent after their snapshot is in place.
     pub(crate) events: broadcast::Sender<Arc<Group>>,
     /// Wakes the task that waits for the next lease to run out.
@@ -68,6 +70,7 @@ pub(crate) struct Origin {
     pub(crate) file: PathBuf,
     pub(crate) name: String,
     pub(crate) advertise_client_urls: Vec<String>,
+    pub(crate) metrics: Metrics,
     pub(crate) quota_alarm: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) lessor: Lessor,
@@ -80,6 +83,7 @@ impl Shared {
             file: origin.file,
             name: origin.name,
             advertise_client_urls: origin.advertise_client_urls,
+            metrics: Arc::new(origin.metrics),
             events: broadcast::Sender::new(EVENT_GROUPS),
             leases_changed: Notify::new(),
             stopping: watch::Sender::new(false),

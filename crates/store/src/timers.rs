@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::{
     AutoCompaction,
+    metrics::Metrics,
     shared::Shared,
     write::{Cause, Compact, Revoke},
 };
@@ -19,6 +20,8 @@ use crate::{
 const REVOKE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the number of kept revisions is looked at.
 const REVISION_INTERVAL: Duration = Duration::from_secs(60);
+/// How long samples pile up when nobody asks for them.
+const SUM_INTERVAL: Duration = Duration::from_secs(60);
 /// Samples of the revision taken within the kept time.
 const PERIOD_SAMPLES: u32 = 10;
 
@@ -88,6 +91,14 @@ pub(crate) async fn compact(shared: Arc<Shared>, rule: AutoCompaction) {
                 time::sleep(step).await;
             }
         }
+    }
+}
+
+/// Puts samples together that nobody has asked for.
+pub(crate) async fn sum_up(metrics: Arc<Metrics>) {
+    loop {
+        time::sleep(SUM_INTERVAL).await;
+        metrics.run_upkeep();
     }
 }
 

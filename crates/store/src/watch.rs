@@ -18,6 +18,7 @@ use tokio::{
 use tonic::{Status, Streaming};
 
 use crate::{
+    metrics::{WATCH_STREAMS, WATCHERS},
     mvcc::{
         range::KeyRange,
         record::{Event, Kind},
@@ -67,6 +68,13 @@ impl Watcher {
 /// The client went away.
 struct Gone;
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.metrics.add(WATCHERS, -(self.watchers.len() as f64));
+        self.shared.metrics.add(WATCH_STREAMS, -1.0);
+    }
+}
+
 /// A stream and its watches.
 pub(crate) struct Stream {
     shared: Arc<Shared>,
@@ -91,7 +99,8 @@ impl Stream {
         let seen = shared.snapshot().revision;
         let mut stopping = shared.stopping.subscribe();
         let closed = out.clone();
-        let stream = Self { shared, out, watchers: BTreeMap::new(), next_id: 0, seen, progress_at: None };
+        shared.metrics.add(WATCH_STREAMS, 1.0);
+        let mut stream = Self { shared, out, watchers: BTreeMap::new(), next_id: 0, seen, progress_at: None };
         tokio::select! {
             _ = stream.follow(&mut requests, groups) => {}
             () = closed.closed() => {}
@@ -100,7 +109,7 @@ impl Stream {
     }
 
     async fn follow(
-        mut self,
+        &mut self,
         requests: &mut Streaming<PbWatchRequest>,
         mut groups: broadcast::Receiver<Arc<Group>>,
     ) -> Result<(), Gone> {
@@ -143,7 +152,7 @@ impl Stream {
                 self.create(create.watch_id, watcher).await
             }
             Some(PbWatchRequestUnion::CancelRequest(cancel)) => {
-                if self.watchers.remove(&cancel.watch_id).is_none() {
+                if !self.remove(cancel.watch_id) {
                     return Ok(());
                 }
                 let response = PbWatchResponse { watch_id: cancel.watch_id, canceled: true, ..self.response() };
@@ -179,7 +188,17 @@ impl Stream {
         }
         let in_the_past = watcher.next <= self.seen;
         self.watchers.insert(watch_id, watcher);
+        self.shared.metrics.add(WATCHERS, 1.0);
         if in_the_past { self.replay(watch_id, self.seen).await } else { Ok(()) }
+    }
+
+    /// Ends a watch; tells whether there was one.
+    fn remove(&mut self, id: i64) -> bool {
+        let removed = self.watchers.remove(&id).is_some();
+        if removed {
+            self.shared.metrics.add(WATCHERS, -1.0);
+        }
+        removed
     }
 
     fn free_id(&mut self) -> i64 {
@@ -235,7 +254,7 @@ impl Stream {
             }
             let snapshot = self.shared.snapshot();
             if watcher.next < snapshot.compacted {
-                self.watchers.remove(&id);
+                self.remove(id);
                 let compact_revision = snapshot.compacted;
                 let response = PbWatchResponse { watch_id: id, canceled: true, compact_revision, ..self.response() };
                 return self.send(response).await;

@@ -6,6 +6,7 @@ use etcd_client::proto::{PbDeleteRequest, PbDeleteResponse, PbPutRequest, PbPutR
 use prost::Message;
 
 use crate::{
+    metrics::{LEASES_GRANTED, LEASES_REVOKED},
     mvcc::{check, storage, writing::Writing},
     refusal::{Failure, Refusal},
     shared::Shared,
@@ -125,6 +126,7 @@ impl Write for Grant {
     fn committed(answer: &Self::Answer, shared: &Shared) {
         shared.lessor().insert(answer.id, answer.seconds, Instant::now());
         shared.leases_changed.notify_one();
+        shared.metrics.count(LEASES_GRANTED, 1);
     }
 }
 
@@ -165,6 +167,7 @@ impl Write for Revoke {
 
     fn committed(answer: &Self::Answer, shared: &Shared) {
         shared.lessor().remove(answer.id);
+        shared.metrics.count(LEASES_REVOKED, 1);
     }
 }
 

@@ -16,12 +16,15 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, TryRecvError},
     },
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 
 use crate::{
+    metrics::{COMMIT, DELETES, PUTS},
     mvcc::{
+        record::Kind,
         storage::{Part, Storage},
         writing::Writing,
     },
@@ -291,10 +294,16 @@ impl Writer {
             group.iter_mut().for_each(|write| write.committed(&self.shared));
             return Ok(true);
         };
+        let start = Instant::now();
         transaction.commit()?;
         if self.storage.is_full() {
             self.be_short();
             return Ok(false);
+        }
+        self.shared.metrics.took(COMMIT, start.elapsed());
+        for (name, kind) in [(PUTS, Kind::Put), (DELETES, Kind::Delete)] {
+            let count = changes.iter().filter(|change| change.kind == kind).count();
+            self.shared.metrics.count(name, count as u64);
         }
         let snapshot = self.storage.snapshot()?;
         self.prunable |= snapshot.compacted > self.shared.snapshot().compacted;

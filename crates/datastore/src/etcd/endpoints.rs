@@ -8,7 +8,9 @@
 use super::failure::{Fate, broken, compacted, fate, plain, reason, says_etcd, stale};
 use crate::Error;
 use crate::config::Config;
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Identity, KvClient, MaintenanceClient, TlsOptions, WatchClient,
+};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -74,6 +76,11 @@ impl Link {
     /// A client for keys that takes answers of any size.
     pub(super) fn kv(&self) -> KvClient {
         self.client.kv_client().max_decoding_message_size(ANSWER_BYTES)
+    }
+
+    /// A client for what concerns the server itself.
+    pub(super) fn maintenance(&self) -> MaintenanceClient {
+        self.client.maintenance_client()
     }
 
     /// A client for watches that takes answers of any size.

@@ -3,6 +3,7 @@
 mod endpoints;
 mod failure;
 mod pages;
+mod snapshot;
 mod watch;
 
 use crate::config::Config;
@@ -11,6 +12,7 @@ use api::event::{Entry, Key, Revision};
 use async_trait::async_trait;
 use endpoints::{Endpoints, Link, Request};
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse};
+pub use snapshot::snapshot;
 use std::sync::Arc;
 
 /// A client of an etcd cluster.

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use nix::fcntl::OFlag;
+
 /// Mode bits by which others than the owner get at something.
 const OTHERS: u32 = 0o077;
 /// Mode bit of a directory in which many make files and each removes its own.
@@ -16,7 +18,7 @@ const DATABASE_STEM: &str = "store.";
 
 /// What a data directory turned out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Folder {
+pub(crate) enum Folder {
     /// It is there, and private.
     Private,
     /// Others use it, so that it must not be closed to them.
@@ -30,7 +32,7 @@ pub(super) enum Folder {
 /// Makes a directory, mode 0700, or closes one that is there to others.
 ///
 /// It must be the store's own: not one like `/tmp` or `/var/lib`, whose mode is not the store's to change.
-pub(super) fn make_private(directory: &Path, database: &Path) -> io::Result<Folder> {
+pub(crate) fn make_private(directory: &Path, database: &Path) -> io::Result<Folder> {
     let found = match fs::metadata(directory) {
         Ok(found) if found.is_dir() => found,
         Ok(_) => return Err(ErrorKind::NotADirectory.into()),
@@ -74,13 +76,30 @@ fn create_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes an empty file, mode 0600, in the place of what a process that was cut off may have left there.
-pub(super) fn create_file(file: &Path) -> io::Result<File> {
+pub(crate) fn create_file(file: &Path) -> io::Result<File> {
     remove_file(file)?;
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
 }
 
+/// Makes an empty file, mode 0600, that is gone when it is closed, in the folder of `beside`.
+pub(crate) fn create_nameless(beside: &Path) -> io::Result<File> {
+    let folder = beside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(OFlag::O_TMPFILE.bits()).open(folder) {
+        // not every file system has files without a name
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::IsADirectory) => {
+            let name = folder.join(format!(".{DATABASE_STEM}{}-{}", std::process::id(), super::storage::random()));
+            let file = options.create_new(true).open(&name)?;
+            fs::remove_file(&name)?;
+            Ok(file)
+        }
+        opened => opened,
+    }
+}
+
 /// Removes a file if it is there.
-pub(super) fn remove_file(file: &Path) -> io::Result<()> {
+pub(crate) fn remove_file(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -88,7 +107,7 @@ pub(super) fn remove_file(file: &Path) -> io::Result<()> {
 }
 
 /// Closes an opened file to others.
-pub(super) fn close_to_others(file: &File) -> io::Result<()> {
+pub(crate) fn close_to_others(file: &File) -> io::Result<()> {
     if file.metadata()?.permissions().mode() & 0o177 == 0 {
         return Ok(());
     }
@@ -96,7 +115,7 @@ pub(super) fn close_to_others(file: &File) -> io::Result<()> {
 }
 
 /// Gives a finished file its name, unless another start has been faster.
-pub(super) fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
+pub(crate) fn publish(directory: &Path, new: &Path, file: &Path) -> io::Result<()> {
     match fs::hard_link(new, file) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}

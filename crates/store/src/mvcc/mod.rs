@@ -4,8 +4,9 @@
 //! its message types, or of time.
 
 pub(crate) mod check;
+pub(crate) mod copy;
 pub(crate) mod disk;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod reserve;

@@ -63,7 +63,7 @@ pub(crate) mod meta {
 }
 
 const SCHEMA: i64 = 1;
-const FILE: &str = "store.redb";
+pub(crate) const FILE: &str = "store.redb";
 /// Extension of the file that is written to find out whether there is space.
 const PROBE: &str = "space";
 /// redb's page cache; its default of 1 GiB is more than a node wants to spend.
@@ -327,9 +327,9 @@ pub(crate) struct Snapshot {
     pub(crate) compacted: i64,
     pub(crate) current: ReadOnlyTable<CurrentKey, CurrentValue>,
     pub(crate) events: ReadOnlyTable<EventKey, EventValue>,
-    leases: ReadOnlyTable<i64, i64>,
-    lease_keys: ReadOnlyTable<(i64, &'static [u8]), ()>,
-    meta: ReadOnlyTable<&'static str, i64>,
+    pub(super) leases: ReadOnlyTable<i64, i64>,
+    pub(super) lease_keys: ReadOnlyTable<(i64, &'static [u8]), ()>,
+    pub(super) meta: ReadOnlyTable<&'static str, i64>,
     _reads: Arc<()>,
 }
 
@@ -355,6 +355,11 @@ impl Snapshot {
             self.meta.stats()?,
         ];
         Ok(stats.iter().map(|table| table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes()).sum())
+    }
+
+    /// Counts the keys that live.
+    pub(crate) fn keys(&self) -> Result<u64, Fault> {
+        Ok(self.current.len()?)
     }
 
     /// Lists the keys attached to a lease.

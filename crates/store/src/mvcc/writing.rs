@@ -165,10 +165,13 @@ impl<'txn> Writing<'txn> {
     /// replaced it, and a deletion never. The compacted revision itself stays whole, since watches may start there.
     pub(crate) fn prune(&mut self, most: i64) -> Result<bool, Fault> {
         let pruned = storage::number(&self.meta, meta::PRUNED)?;
-        let until = self.compacted.min(pruned.saturating_add(most));
-        if until <= pruned {
+        if self.compacted <= pruned {
             return Ok(false);
         }
+        // a restored database has a gap in its revisions that no step should have to cross
+        let next = self.events.range((pruned + 1, 0)..)?.next().transpose()?;
+        let begin = next.map_or(self.compacted, |(revision, _)| revision.value().0 - 1);
+        let until = self.compacted.min(begin.saturating_add(most));
         let mut useless = Vec::new();
         // the revision that was pruned to last may have stayed whole
         for entry in self.events.range((pruned, 0)..=(until, u32::MAX))? {

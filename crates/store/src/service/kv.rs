@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Service, check_size, unsupported};
 use crate::{
+    metrics::{RANGES, TXNS},
     mvcc::{check, view::header, writing::Chosen},
     refusal::Failure,
     write::{Compact, PruneAll},
@@ -25,6 +26,7 @@ impl PbKvService for Service {
     async fn range(&self, request: Request<PbRangeRequest>) -> Result<Response<PbRangeResponse>, Status> {
         let request = request.into_inner();
         check::range(&request)?;
+        self.shared.metrics.count(RANGES, 1);
         let mut response = self.shared.snapshot().view().range(&request)?;
         if response.count == 0 && request.key == HEALTH_KEY && request.range_end.is_empty() {
             self.shared.look_for_space().await;
@@ -62,6 +64,7 @@ impl PbKvService for Service {
         let request = request.into_inner();
         check::txn(&request)?;
         check_size(&request)?;
+        self.shared.metrics.count(TXNS, 1);
         let mut response =
             if check::reads_only(&request) { self.read_txn(&request)? } else { self.shared.write(request).await? };
         self.shared.sign(&mut response.header);

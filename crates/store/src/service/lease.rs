@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::Service;
 use crate::{
+    metrics::LEASES_RENEWED,
     refusal::Failure,
     shared::Shared,
     write::{Cause, Grant, Revoke},
@@ -105,7 +106,9 @@ async fn keep_alive(
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         let Ok(Some(request)) = request else { return };
-        let seconds = shared.lessor().renew(request.id, Instant::now()).unwrap_or(0);
+        let renewed = shared.lessor().renew(request.id, Instant::now());
+        shared.metrics.count(LEASES_RENEWED, u64::from(renewed.is_some()));
+        let seconds = renewed.unwrap_or(0);
         let header = shared.header(shared.snapshot().revision);
         let response = PbLeaseKeepAliveResponse { header, id: request.id, ttl: seconds };
         if out.send(Ok(response)).await.is_err() {

@@ -1,4 +1,4 @@
-//! `etcdserverpb.Maintenance`: status, alarms, defragmentation, and the calls that have little to do here.
+//! `etcdserverpb.Maintenance`: status, alarms, defragmentation, snapshots, and the calls that have little to do here.
 //!
 //! There is one alarm, NOSPACE. At the quota it stays until it is disarmed, as in etcd; on a full disk, where etcd ends,
 //! it goes by itself with the cause.
@@ -10,18 +10,16 @@ use etcd_client::proto::{
     PbStatusResponse,
 };
 use redb::ReadableTable;
-use tokio_stream::Empty;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Service, unsupported};
+use super::{Service, snapshot, unsupported};
 use crate::{
+    metrics::ETCD_VERSION,
     mvcc::storage::Snapshot,
     refusal::{Failure, Fault, Refusal},
     write::QuotaAlarm,
 };
-
-/// The release of etcd whose behaviour the store follows.
-const ETCD_VERSION: &str = "3.4.23";
 
 /// `AlarmRequest.AlarmAction`.
 const GET: i32 = 0;
@@ -33,7 +31,7 @@ const NO_SPACE: i32 = 1;
 
 #[async_trait]
 impl PbMaintenanceService for Service {
-    type SnapshotStream = Empty<Result<PbSnapshotResponse, Status>>;
+    type SnapshotStream = ReceiverStream<Result<PbSnapshotResponse, Status>>;
 
     async fn status(&self, _request: Request<PbStatusRequest>) -> Result<Response<PbStatusResponse>, Status> {
         self.shared.look_for_space().await;
@@ -111,10 +109,7 @@ impl PbMaintenanceService for Service {
     }
 
     async fn snapshot(&self, _request: Request<PbSnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented(
-            "tortie store: Snapshot is not supported: its file is no etcd database; stop the store and copy its data \
-             directory instead",
-        ))
+        Ok(Response::new(snapshot::send(&self.shared)))
     }
 
     async fn move_leader(

@@ -1,14 +1,18 @@
 //! The gRPC services of etcd v3, each a thin layer over the snapshot, the writer and the watches.
 
 mod cluster;
+mod http;
 mod kv;
 mod lease;
 mod maintenance;
+mod observe;
+mod snapshot;
 mod unserved;
 mod watch;
 
 use std::sync::Arc;
 
+use axum::middleware::from_fn_with_state;
 use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
 use prost::Message;
 use tonic::{Status, service::Routes};
@@ -28,7 +32,7 @@ struct Service {
 
 /// Makes the routes of all services.
 pub(crate) fn routes(shared: Arc<Shared>) -> Routes {
-    let service = Service { shared };
+    let service = Service { shared: shared.clone() };
     let limit = MAX_REQUEST_BYTES + OVERHEAD_BYTES;
     let mut routes = Routes::new(PbKvServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(PbWatchServer::new(service.clone()))
@@ -36,7 +40,15 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Routes {
         .add_service(PbClusterServer::new(service.clone()))
         .add_service(PbMaintenanceServer::new(service));
     let router = routes.axum_router_mut();
-    *router = std::mem::take(router).fallback_service(unserved::Unserved);
+    let served = std::mem::take(router).merge(http::router(shared.clone())).fallback_service(unserved::Unserved);
+    *router = served.layer(from_fn_with_state(shared, observe::observe));
+    routes
+}
+
+/// Makes the routes of `--listen-metrics-urls`.
+pub(crate) fn harmless_routes(shared: Arc<Shared>) -> Routes {
+    let mut routes = Routes::default();
+    *routes.axum_router_mut() = http::router(shared);
     routes
 }
 

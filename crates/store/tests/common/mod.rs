@@ -4,10 +4,13 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::RecvTimeoutError,
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -40,7 +43,7 @@ impl Server {
 
     pub(crate) fn start_with(directory: &Path, adjust: impl FnOnce(&mut Config)) -> Self {
         let socket = directory.join("store.sock");
-        let tcp = format!("http://127.0.0.1:{}", free_port());
+        let tcp = format!("http://{}", free());
         let urls = vec![ListenUrl::Unix(socket.clone()), tcp.parse().unwrap()];
         let mut config = Config::new(directory.join("data"), urls);
         adjust(&mut config);
@@ -51,9 +54,11 @@ impl Server {
                 let _ = stopped.await;
             }))
         });
-        let server = Self { directory: directory.into(), socket, tcp, stop: Some(stop), thread: Some(thread) };
-        is_ready.recv_timeout(PATIENCE).expect("the store reports that it is ready");
-        server
+        match is_ready.recv_timeout(PATIENCE) {
+            Ok(()) => Self { directory: directory.into(), socket, tcp, stop: Some(stop), thread: Some(thread) },
+            Err(RecvTimeoutError::Disconnected) => panic!("the store does not start: {:?}", thread.join()),
+            Err(RecvTimeoutError::Timeout) => panic!("the store is not ready within {PATIENCE:?}"),
+        }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -93,6 +98,7 @@ pub(crate) async fn unix_client(socket: &Path) -> Client {
 /// A real etcd of one member.
 pub(crate) struct Etcd {
     pub(crate) url: String,
+    pub(crate) peer: String,
     child: Child,
     _directory: TempDir,
 }
@@ -100,8 +106,8 @@ pub(crate) struct Etcd {
 impl Etcd {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let url = format!("http://127.0.0.1:{}", free_port());
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let url = format!("http://{}", free());
+        let peer = format!("http://{}", free());
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let child = Command::new("etcd")
             .arg("--data-dir")
@@ -113,7 +119,7 @@ impl Etcd {
             .stderr(log)
             .spawn()
             .expect("this test compares with a real etcd: install the package etcd-server");
-        let etcd = Self { url, child, _directory: directory };
+        let etcd = Self { url, peer, child, _directory: directory };
         let start = Instant::now();
         let mut client = etcd.client().await;
         while !matches!(timeout(PATIENCE, client.status()).await, Ok(Ok(_))) {
@@ -149,14 +155,13 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// A free port below those that the kernel gives out by itself, and each once: nobody takes it before it is used.
-fn free_port() -> u16 {
+/// A free address, `IP:PORT`, of this host's own; no other process of these tests takes one of that IP.
+pub(crate) fn free() -> String {
     static COUNT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 500).unwrap() * 20;
-    loop {
-        let port = 20_000 + (start + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    let [.., high, low] = std::process::id().to_be_bytes();
+    // below those that the kernel gives to who asks for any, and seldom another process's, for who listens elsewhere too
+    let start = u16::from(low) * 40;
+    let port = 20_000 + (start + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    let address = SocketAddr::from(([127, high.max(1), low, 1], port));
+    TcpListener::bind(address).map(|_| address.to_string()).expect("a free port")
 }

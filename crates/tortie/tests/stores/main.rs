@@ -7,6 +7,7 @@
 
 mod calls;
 mod servers;
+mod snapshot;
 
 use calls::{Call, Outcome, Side};
 use servers::{Cluster, Store};

@@ -187,7 +187,7 @@ fn end(process: &mut Child) {
     let _ = process.wait();
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
@@ -195,7 +195,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// `ADDRESS:PORT` that nobody listens on, nor connects from: each has a loopback address of its own.
-fn free() -> String {
+pub(crate) fn free() -> String {
     static LAST: AtomicU8 = AtomicU8::new(0);
     let [.., high, low] = std::process::id().to_be_bytes();
     let own = Ipv4Addr::new(127, high.max(1), low, LAST.fetch_add(1, Ordering::Relaxed) % 254 + 1);

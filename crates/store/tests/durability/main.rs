@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 #![expect(clippy::print_stdout, reason = "a program of its own: it reports to its parent and to the reader")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod load;
 
 use std::{
     env,
@@ -17,7 +19,8 @@ use std::{
 
 use common::{block_on, unix_client};
 use etcd_client::{GetOptions, WatchOptions};
-use store::{Config, ListenUrl};
+use load::Load;
+use store::{AutoCompaction, Config, ListenUrl};
 use tokio::time::timeout;
 
 const DIRECTORY: &str = "STORE_TEST_DIRECTORY";
@@ -27,12 +30,30 @@ const WRITERS: u64 = 4;
 fn main() {
     match env::var_os(DIRECTORY) {
         Some(directory) => serve(Path::new(&directory)),
-        None => no_acknowledged_write_is_lost(),
+        None => {
+            no_acknowledged_write_is_lost();
+            no_event_is_missed();
+        }
     }
 }
 
+/// Under a small load for a few seconds, or with `STORE_LOAD_SECONDS` under a large one for that long.
+fn no_event_is_missed() {
+    let number = |name: &str| env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    let load = match number("STORE_LOAD_SECONDS") {
+        Some(seconds) => Load { writers: 50, watchers: 1000, time: Duration::from_secs(seconds) },
+        None => Load { writers: 8, watchers: 100, time: Duration::from_secs(6) },
+    };
+    let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SOAK_SEED={seed}");
+    let directory = tempfile::tempdir().unwrap();
+    println!("{}", block_on(load.run(directory.path(), seed)));
+}
+
 fn serve(directory: &Path) {
-    let config = Config::new(directory.join("data"), vec![ListenUrl::Unix(directory.join("store.sock"))]);
+    let mut config = Config::new(directory.join("data"), vec![ListenUrl::Unix(directory.join("store.sock"))]);
+    // more than any watcher of these tests is behind
+    config.auto_compaction = AutoCompaction::Revisions(100_000);
     let ready = || {
         println!("ready");
         std::io::stdout().flush().unwrap();
